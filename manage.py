@@ -1,0 +1,42 @@
+#!/usr/bin/env python
+"""Django's command line for this project; `--data DIR` anywhere chooses the instance that a command works on."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def take_data_option(arguments: list[str]) -> list[str]:
+    """Return the arguments without `--data DIR`, which goes to the environment: settings need it before Django starts."""
+    remaining: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--data":
+            value = next(rest, "")
+        elif argument.startswith("--data="):
+            value = argument.removeprefix("--data=")
+        else:
+            remaining.append(argument)
+            continue
+        if not value:
+            sys.exit("manage.py: --data needs a folder, such as --data .data")
+        os.environ["DATA"] = value
+    return remaining
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsite.settings")
+    arguments = take_data_option(sys.argv)
+    try:
+        from django.core.management import execute_from_command_line
+    except ImportError:
+        sys.exit(
+            "Django is not installed in this Python. `make run` sets everything up; then use .venv/bin/python."
+        )
+    execute_from_command_line(arguments)
+
+
+if __name__ == "__main__":
+    main()
