@@ -1,0 +1,16 @@
+"""GET /healthz: whether this gateway can do its work."""
+
+from __future__ import annotations
+
+from django.db import connection
+from django.http import HttpRequest, JsonResponse
+
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer 200 where Postgres answers, 503 where not. Redis only speeds things up: its absence is no fault."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Exception:  # whatever keeps Postgres from answering is the answer
+        return JsonResponse({"status": "unavailable", "postgres": "does not answer"}, status=503)
+    return JsonResponse({"status": "ok"})

@@ -1,0 +1,341 @@
+"""Django settings. Every value that an operator may change is an environment variable, declared here once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import django_stubs_ext
+
+from chatsite import environment
+
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Where this instance lives ----------------------------------------------------------------------------
+
+DATA = Path(environment.text("DATA", ".data", "Folder of the embedded servers, logs and secrets.")).resolve()
+
+
+def read_instance() -> dict[str, Any]:
+    """Return what a running `up` wrote about itself, so that each command works on the instance at DATA."""
+    try:
+        return dict(json.loads((DATA / "instance.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+_instance = read_instance()
+
+PORT = environment.integer(
+    "PORT", int(_instance.get("port", 8000)), "Port of the web server.", minimum=1, maximum=65535
+)
+PUBLIC_URL = environment.text(
+    "PUBLIC_URL",
+    str(_instance.get("public_url") or f"http://127.0.0.1:{PORT}"),
+    "Address under which browsers and Lambdas reach this server; callbacks and links use it.",
+).rstrip("/")
+DEBUG = environment.flag("DEBUG", "Show tracebacks in the browser; never in production.", default=False)
+ALLOWED_HOSTS = environment.listing(
+    "ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]", "Host names that the server answers to, comma-separated."
+)
+CSRF_TRUSTED_ORIGINS = environment.listing(
+    "CSRF_TRUSTED_ORIGINS", PUBLIC_URL, "Origins (scheme://host:port) whose forms are trusted."
+)
+
+
+def read_secret_key() -> str:
+    """Return the key from the environment, else the one that `up` keeps in DATA."""
+    key = environment.text("SECRET_KEY", "", "Signs sessions, connection keys and callback tokens.")
+    if key:
+        return key
+    try:
+        return (DATA / "secret_key").read_text(encoding="utf-8").strip()
+    except OSError:
+        # Commands that need no secret (lambda, check, makemigrations) run without one; signing with "" raises.
+        return ""
+
+
+SECRET_KEY = read_secret_key()
+SECRET_KEY_FALLBACKS = environment.listing(
+    "SECRET_KEY_FALLBACKS", "", "Former values of SECRET_KEY, still accepted while you rotate it."
+)
+
+# --- Parts ------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "daphne",
+    "chatsite",
+    "moderation",
+    "integrations",
+    "rooms",
+    "channels",
+    "rest_framework",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "chatsite.urls"
+ASGI_APPLICATION = "chatsite.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = DATA / "static"
+# Served from the finders: no collectstatic step between a pull and a restart. Versions are in the file names.
+WHITENOISE_USE_FINDERS = True
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/sign-in"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https:")
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = environment.integer(
+    "REQUEST_MAX_BYTES", 2_621_440, "Largest HTTP request body in bytes.", minimum=65_536
+)
+
+# --- Postgres ---------------------------------------------------------------------------------------------
+
+DATABASE_THREADS = environment.integer(
+    "DATABASE_THREADS", 8, "Threads, each with one connection, for state changes per process.", minimum=1
+)
+HTTP_CONCURRENCY = environment.integer(
+    "HTTP_CONCURRENCY", 16, "HTTP requests that one gateway works on at once; further ones wait.", minimum=1
+)
+HTTP_BACKLOG = environment.integer(
+    "HTTP_BACKLOG", 1000, "HTTP requests that may wait in one gateway; above it the answer is 503.", minimum=1
+)
+DATABASE_URL = environment.text(
+    "DATABASE_URL", "", "postgresql://user:password@host/name; empty: an embedded server under DATA."
+) or str(_instance.get("database_url", ""))
+
+
+def parse_database_url(url: str) -> dict[str, Any]:
+    """Return Django's DATABASES entry for a postgresql:// address (a socket folder may stand in ?host=)."""
+    parts = urlsplit(url)
+    query = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
+    host = unquote(query.pop("host", "")) or parts.hostname or ""
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")) or "postgres",
+        "USER": unquote(parts.username or "postgres"),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": host,
+        "PORT": str(parts.port or query.pop("port", "") or ""),
+        "OPTIONS": {
+            **{name: unquote(value) for name, value in query.items()},
+            "pool": {
+                "min_size": 1,
+                "max_size": DATABASE_THREADS + HTTP_CONCURRENCY + 2,
+                "timeout": 10,  # seconds a request waits for a connection before it fails
+            },
+        },
+    }
+
+
+DATABASES = {"default": parse_database_url(DATABASE_URL)}
+
+# --- Redis or Valkey --------------------------------------------------------------------------------------
+
+REDIS_URL = environment.text(
+    "REDIS_URL", "", "redis://host:port (several, comma-separated: sharded); empty: an embedded Valkey."
+) or str(_instance.get("redis_url", "redis://127.0.0.1:6379"))
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {
+            "hosts": [
+                # An idle subscription must outlive any read timeout; connecting must not hang a broadcast.
+                {
+                    "address": url,
+                    "socket_timeout": None,
+                    "socket_connect_timeout": 2,
+                    "socket_keepalive": True,
+                }
+                for url in REDIS_URL.split(",")
+            ],
+            "prefix": "chat",
+        },
+    }
+}
+
+# --- The apps' parts, by dotted path ----------------------------------------------------------------------
+
+ROOMS_AUTHENTICATE = "integrations.authentication.authenticate"
+ROOMS_LIST_REVOKED = "integrations.authentication.list_revoked"
+ROOMS_REVIEWERS = ["moderation.reviewer.LocalReviewer", "integrations.reviewer.WebhookReviewer"]
+
+# --- Limits -----------------------------------------------------------------------------------------------
+
+MESSAGE_MAX_BYTES = environment.integer(
+    "MESSAGE_MAX_BYTES", 65_536, "Largest message (name, data, client id, extras) in bytes.", minimum=1024
+)
+FRAME_MAX_BYTES = environment.integer(
+    "FRAME_MAX_BYTES", 262_144, "Largest WebSocket frame that a client may send, in bytes.", minimum=4096
+)
+PUBLISH_MAX_MESSAGES = environment.integer("PUBLISH_MAX_MESSAGES", 200, "Most messages in one publish.", minimum=1)
+CONNECTION_MAX_UNACKED = environment.integer(
+    "CONNECTION_MAX_UNACKED", 256, "Publishes that a connection may have unacknowledged; then it is not read."
+)
+CONNECTION_MAX_ROOMS = environment.integer(
+    "CONNECTION_MAX_ROOMS", 200, "Rooms that one connection may be attached to.", minimum=1
+)
+CONNECTION_MAX_UNSENT_BYTES = environment.integer(
+    "CONNECTION_MAX_UNSENT_BYTES", 1_048_576, "Replies that a client may leave unread before it is closed."
+)
+CONNECTION_STATE_SECONDS = environment.integer(
+    "CONNECTION_STATE_SECONDS", 120, "How long clients are told that a lost connection can be resumed."
+)
+CONNECTION_MAX_IDLE_SECONDS = environment.integer(
+    "CONNECTION_MAX_IDLE_SECONDS", 15, "A client hears from the server at least this often.", minimum=5
+)
+CONNECTION_MAX_PER_GATEWAY = environment.integer(
+    "CONNECTION_MAX_PER_GATEWAY", 19_000, "WebSockets that one gateway holds; more are told to try again."
+)
+ROOM_MEMORY_BYTES = environment.integer(
+    "ROOM_MEMORY_BYTES", 4_194_304, "Tail of a room's log that a gateway keeps in memory.", minimum=65_536
+)
+ROOM_NAME_MAX_CHARACTERS = 255
+HUB_PAUSE_SECONDS = environment.seconds(
+    "HUB_PAUSE_SECONDS", 0.01, "Longest pause between two passes over a busy room; what comes is gathered."
+)
+HUB_HEAL_SECONDS = environment.seconds(
+    "HUB_HEAL_SECONDS",
+    2.0,
+    "How often a gateway compares its rooms with Postgres to find lost broadcasts.",
+    minimum=0.1,
+)
+CATCH_UP_MESSAGES = environment.integer(
+    "CATCH_UP_MESSAGES", 500, "Messages read from Postgres at once for members that catch up.", minimum=1
+)
+CATCH_UP_CONCURRENCY = environment.integer(
+    "CATCH_UP_CONCURRENCY", 4, "Catch-up reads that one gateway has under way at once.", minimum=1
+)
+ACCEPT_QUEUE_MESSAGES = environment.integer(
+    "ACCEPT_QUEUE_MESSAGES",
+    10_000,
+    "Publishes waiting in one process; above it they are refused (42910).",
+    minimum=1,
+)
+ACCEPT_BATCH_MESSAGES = environment.integer(
+    "ACCEPT_BATCH_MESSAGES", 500, "Most publishes accepted in one transaction.", minimum=1
+)
+ACCEPT_RETRY_SECONDS = environment.seconds(
+    "ACCEPT_RETRY_SECONDS", 20.0, "How long a publish is retried while Postgres is away, before a NACK."
+)
+ACK_PATIENCE_SECONDS = environment.seconds(
+    "ACK_PATIENCE_SECONDS",
+    20.0,
+    "Longest wait for a verdict before a durable message is acknowledged without a serial.",
+)
+REVIEW_DEADLINE_SECONDS = environment.seconds(
+    "REVIEW_DEADLINE_SECONDS",
+    15.0,
+    "Budget of a message's review by a Lambda; then the rule's policy decides.",
+    minimum=0.1,
+)
+REVIEW_DEADLINE_MAX_SECONDS = 3600.0
+DELIVERY_CONCURRENCY = environment.integer(
+    "DELIVERY_CONCURRENCY", 64, "Webhook calls that one worker has under way at once.", minimum=1
+)
+DELIVERY_TIMEOUT_SECONDS = environment.seconds(
+    "DELIVERY_TIMEOUT_SECONDS", 5.0, "Longest time for one webhook call.", minimum=0.1, maximum=900
+)
+DELIVERY_LEASE_SECONDS = environment.seconds(
+    "DELIVERY_LEASE_SECONDS",
+    30.0,
+    "After this a delivery claimed by a dead worker is claimed again.",
+    minimum=1,
+)
+DELIVERY_MAX_ATTEMPTS = environment.integer(
+    "DELIVERY_MAX_ATTEMPTS", 12, "Attempts before a delivery becomes a dead letter.", minimum=1
+)
+WEBHOOK_ALLOW_PRIVATE = environment.listing(
+    "WEBHOOK_ALLOW_PRIVATE",
+    str(_instance.get("webhook_allow_private", "")),
+    "Private targets that rules may call: host:port or CIDR, comma-separated.",
+)
+TOKEN_TTL_SECONDS = environment.integer(
+    "TOKEN_TTL_SECONDS", 3600, "Life of a token when the request names none.", minimum=1
+)
+TOKEN_MAX_TTL_SECONDS = environment.integer("TOKEN_MAX_TTL_SECONDS", 86_400, "Longest life of a token.", minimum=1)
+TOKEN_REQUEST_WINDOW_SECONDS = environment.integer(
+    "TOKEN_REQUEST_WINDOW_SECONDS", 900, "How far a token request's timestamp may be from now.", minimum=1
+)
+AUTHENTICATION_CACHE_SECONDS = environment.seconds(
+    "AUTHENTICATION_CACHE_SECONDS", 1.0, "How long a gateway trusts a key that it has looked up.", maximum=60
+)
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "integrations.rest_errors.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# --- Logging: no message text, key, token or query string ever reaches a record ---------------------------
+
+LOG_LEVEL = environment.text("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "filters": {"redact": {"()": "chatsite.redaction.Redact"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "stream": sys.stderr,
+            "formatter": "line",
+            "filters": ["redact"],
+        }
+    },
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {
+        "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "daphne": {"level": "WARNING"},
+        "asyncio": {"level": "WARNING"},
+    },
+}

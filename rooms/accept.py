@@ -1,0 +1,103 @@
+"""Accepting: from a publish to a durable message, in one transaction for all that gathered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+
+from rooms import announce, pipeline, queries, release
+from rooms.errors import ChatError, Code
+from rooms.models import Status
+from rooms.outcomes import Outcome, OutcomeKind
+from rooms.queries import LockedRoom, Row
+from rooms.review import Content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What somebody wants to publish, checked for shape and capability. `origin` waits for a late verdict."""
+
+    room_id: int
+    room: str
+    message_id: str
+    author: str
+    client_id: str | None
+    connection_id: str | None
+    content: Content
+    origin: str = ""
+
+
+def accept(drafts: Sequence[Draft], *, now: datetime) -> list[Outcome]:
+    """Store drafts, review them, publish those that may be seen, and return what became of each, in order.
+
+    All or nothing: one transaction. A message id that the room already has gets the first publish's outcome.
+    Entries and outcomes are announced after the commit.
+    """
+    with transaction.atomic():
+        rooms = queries.lock_rooms(draft.room_id for draft in drafts)
+        known = queries.find_by_message_id([(draft.room_id, draft.message_id) for draft in drafts])
+        fresh: dict[tuple[int, str], Draft] = {}
+        for draft in drafts:
+            key = (draft.room_id, draft.message_id)
+            if draft.room_id in rooms and key not in known:
+                fresh.setdefault(key, draft)
+        rows = _review_and_store(list(fresh.values()), rooms, now)
+        entries = release.record([row for row in rows if row.status == Status.PUBLISHED], rooms)
+        announce.after_commit(entries=entries)
+    known |= {(row.room_id, row.message_id): row for row in rows}
+    return [_outcome_of_draft(draft, known, rooms) for draft in drafts]
+
+
+def outcome_of(row: Row, epoch: str) -> Outcome:
+    """Return where a row stands."""
+    if row.status == Status.PUBLISHED:
+        assert row.created_serial is not None
+        serial = queries.encode(epoch, row.created_serial)
+        return Outcome(kind=OutcomeKind.PUBLISHED, message=row.id, serial=serial)
+    if row.status == Status.REJECTED:
+        error = ChatError(row.error_code or Code.REJECTED_BY_MODERATION, row.reason, detail=row.detail)
+        return Outcome(kind=OutcomeKind.REJECTED, message=row.id, error=error)
+    return Outcome(kind=OutcomeKind.HELD if row.status == Status.HELD else OutcomeKind.PENDING, message=row.id)
+
+
+def _review_and_store(drafts: Sequence[Draft], rooms: dict[int, LockedRoom], now: datetime) -> list[Row]:
+    """Write: one row a draft, each with its status, and with its serial where it may be seen at once."""
+    if not drafts:
+        return []
+    rows = [_row_of(draft, now) for draft in drafts]
+    deferred = pipeline.review(rows, rooms, now)
+    busy = queries.find_busy_authors(rooms)
+    for row in rows:
+        key = (row.room_id, row.author)
+        if row.status == Status.APPROVED and key not in busy:
+            release.publish(row, rooms[row.room_id], now)
+        elif row.status in (Status.ACCEPTED, Status.APPROVED):
+            busy.add(key)
+    queries.insert(rows)
+    pipeline.defer(deferred)
+    return rows
+
+
+def _row_of(draft: Draft, now: datetime) -> Row:
+    return Row(
+        room_id=draft.room_id,
+        message_id=draft.message_id,
+        author=draft.author,
+        client_id=draft.client_id,
+        connection_id=draft.connection_id,
+        content=draft.content,
+        status=Status.APPROVED,
+        accepted_at=now,
+        origin=draft.origin,
+    )
+
+
+def _outcome_of_draft(draft: Draft, known: dict[tuple[int, str], Row], rooms: dict[int, LockedRoom]) -> Outcome:
+    if draft.room_id not in rooms:
+        return Outcome(
+            kind=OutcomeKind.REJECTED, message=0, error=ChatError(Code.NOT_FOUND, "The room no longer exists.")
+        )
+    return outcome_of(known[draft.room_id, draft.message_id], rooms[draft.room_id].epoch)

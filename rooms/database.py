@@ -1,0 +1,39 @@
+"""The one way from async code to the database: a bounded pool of threads, each with a connection of its own.
+
+State changes are synchronous functions, because Django's transactions are. `thread_sensitive` code would put
+all of a process's database work on one thread; here up to DATABASE_THREADS calls run side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import ParamSpec, TypeVar
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+async def run(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    """Call a synchronous function that uses the database. Cancelling stops the waiting, not the function."""
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_pool(), partial(_call, function, *args, **kwargs))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=settings.DATABASE_THREADS, thread_name_prefix="database")
+
+
+def _call(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    try:
+        return function(*args, **kwargs)
+    except (OperationalError, InterfaceError):
+        # The connection may have died with the server; the next call takes a fresh one from the pool.
+        connection.close()
+        raise

@@ -1,0 +1,118 @@
+"""The tail of a room's log as one process keeps it in memory. Pure: no clock, no socket, no database.
+
+A tail knows an unbroken run of entries that ends at `position`. What arrives out of order waits aside until
+the hole before it is filled; what arrives twice is dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from rooms.wire import Message
+
+STASH_MAX_ENTRIES = 10_000
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """A message at its place in a room's log. Also what gateways tell each other, as MessagePack."""
+
+    room_id: int
+    room: str
+    serial: int
+    pk: int
+    wire: Message
+    size: int  # bytes, for the tail's limit
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Entry])
+
+
+def pack(entries: Sequence[Entry]) -> bytes:
+    """Return entries as one broadcast carries them."""
+    return _encoder.encode(entries)
+
+
+def unpack(data: bytes) -> list[Entry]:
+    """Return the entries of a broadcast. Raises msgspec.DecodeError."""
+    return _decoder.decode(data)
+
+
+class Tail:
+    """The last entries of one room, up to `max_bytes`."""
+
+    def __init__(self, position: int, *, max_bytes: int) -> None:
+        self.position = position  # the last serial that is known, with everything before it
+        self.floor = position  # entries after this serial are in memory
+        self.heard = position  # the highest serial that anybody spoke of
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: deque[Entry] = deque()
+        self._stash: dict[int, Entry] = {}
+
+    @property
+    def has_hole(self) -> bool:
+        """Tell whether something is known to exist that has not arrived."""
+        return self.heard > self.position
+
+    def hear_of(self, head: int) -> None:
+        """Note that the log reaches to `head`."""
+        self.heard = max(self.heard, head)
+
+    def add(self, entries: Iterable[Entry]) -> bool:
+        """Take entries of a broadcast, in any order. Return whether the position moved."""
+        before = self.position
+        for entry in entries:
+            if entry.serial == self.position + 1:
+                self._append(entry, entry.serial)
+            elif entry.serial > self.position:
+                self.hear_of(entry.serial)
+                if len(self._stash) < STASH_MAX_ENTRIES:
+                    self._stash[entry.serial] = entry
+        self._unstash()
+        return self.position > before
+
+    def fill(self, entries: Sequence[Entry], reaches: int) -> bool:
+        """Take what Postgres has after the position, up to `reaches`. Return whether the position moved.
+
+        Serials may be missing inside: an edit moves its message to a later place and leaves the old one empty.
+        """
+        before = self.position
+        for entry in entries:
+            if entry.serial > self.position:
+                self._append(entry, entry.serial)
+        self.position = max(self.position, reaches)
+        self.hear_of(self.position)
+        self._unstash()
+        return self.position > before
+
+    def after(self, serial: int, *, limit: int | None = None) -> list[Entry] | None:
+        """Return the entries after a serial, in order; None if they are no longer in memory."""
+        if serial < self.floor:
+            return None
+        found: list[Entry] = []
+        for entry in reversed(self._entries):
+            if entry.serial <= serial:
+                break
+            found.append(entry)
+        found.reverse()
+        return found if limit is None else found[:limit]
+
+    def _append(self, entry: Entry, position: int) -> None:
+        self._entries.append(entry)
+        self.position = position
+        self.hear_of(position)
+        self._bytes += entry.size
+        while self._bytes > self._max_bytes and len(self._entries) > 1:
+            dropped = self._entries.popleft()
+            self._bytes -= dropped.size
+            self.floor = dropped.serial
+
+    def _unstash(self) -> None:
+        while self._stash and (entry := self._stash.pop(self.position + 1, None)) is not None:
+            self._append(entry, entry.serial)
+        if self._stash:
+            self._stash = {serial: entry for serial, entry in self._stash.items() if serial > self.position}

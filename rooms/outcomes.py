@@ -1,0 +1,42 @@
+"""What became of a message, as its author and its reviewers are told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from rooms.errors import ChatError
+
+
+class OutcomeKind(StrEnum):
+    """Where a message stands after accept or decide."""
+
+    PUBLISHED = "published"
+    REJECTED = "rejected"
+    HELD = "held"
+    PENDING = "pending"  # durable; a review or an earlier message of its author comes first
+    STALE = "stale"  # decide only: that step was already decided
+    UNKNOWN = "unknown"  # decide only: no such message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The state of one message: its primary key, its place on the wire once published, or why it was refused."""
+
+    kind: OutcomeKind
+    message: int
+    serial: str | None = None
+    error: ChatError | None = None
+
+
+class News(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """An outcome on its way to the gateway whose author waits."""
+
+    message: int
+    kind: str
+    serial: str | None
+    code: int | None
+    reason: str
+    detail: dict[str, object] | None

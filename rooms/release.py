@@ -1,0 +1,59 @@
+"""Making messages visible: the one place where serials are given out. Called under the locks of the rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from rooms import queries, signals
+from rooms.log import Entry
+from rooms.models import Status
+from rooms.queries import LockedRoom, Row
+
+
+def publish(row: Row, room: LockedRoom, now: datetime) -> None:
+    """Give a row its serial and make it visible. The caller stores row and head."""
+    assert row.serial is None and row.room_id == room.id
+    row.status = Status.PUBLISHED
+    row.serial = row.created_serial = room.next_serial()
+    row.published_at = now
+    row.awaiting, row.deadline, row.at_deadline = "", None, ""
+
+
+def move(row: Row, room: LockedRoom, now: datetime) -> None:
+    """Give a published row that was changed the next place in the log. The caller stores row and head."""
+    assert row.serial is not None and row.room_id == room.id
+    row.serial = room.next_serial()
+    row.changed_at = now
+
+
+def take_ready(undecided: Iterable[Row]) -> list[Row]:
+    """Return the approved rows that no undecided earlier message of the same author holds back.
+
+    `undecided` are rows in order of acceptance, accepted and approved ones.
+    """
+    waiting: set[tuple[int, str]] = set()
+    ready: list[Row] = []
+    for row in undecided:
+        key = (row.room_id, row.author)
+        if row.status == Status.ACCEPTED:
+            waiting.add(key)
+        elif row.status == Status.APPROVED and key not in waiting:
+            ready.append(row)
+    return ready
+
+
+def record(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
+    """Store newly published rows' heads and tell the apps (their outbox), in the same transaction."""
+    entries = store(rows, rooms)
+    if entries:
+        signals.messages_published.send(sender=None, entries=entries)
+    return entries
+
+
+def store(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
+    """Store the heads of the rooms whose rows got a serial. Return the log's new entries, in order."""
+    if not rows:
+        return []
+    queries.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
+    return [queries.entry_of(row, rooms[row.room_id].name, rooms[row.room_id].epoch) for row in rows]
