@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Django's command line for this project; `--data DIR` anywhere chooses the instance that a command works on."""
+"""Django's command line for this project; `--data DIR` anywhere names the instance to work on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def take_data_option(arguments: list[str]) -> list[str]:
-    """Return the arguments without `--data DIR`, which goes to the environment: settings need it before Django starts."""
+    """Return the arguments without `--data DIR`: it goes to the environment, before settings are read."""
     remaining: list[str] = []
     rest = iter(arguments)
     for argument in rest:
@@ -32,9 +32,7 @@ def main() -> None:
     try:
         from django.core.management import execute_from_command_line
     except ImportError:
-        sys.exit(
-            "Django is not installed in this Python. `make run` sets everything up; then use .venv/bin/python."
-        )
+        sys.exit("Django is missing in this Python. `make run` installs it; then use .venv/bin/python.")
     execute_from_command_line(arguments)
 
 

@@ -10,6 +10,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -22,6 +23,8 @@ from urllib.parse import quote
 
 import psutil
 import psycopg
+
+from chatsite.processes import find_leftovers, popen_options
 
 SYSTEM_USER = "embedded_postgres"
 INITDB_SECONDS = 60.0
@@ -116,9 +119,7 @@ class Postgres:
 
     def command(self) -> list[str]:
         """Return what to start, after prepare(). It stops quickly and cleanly on SIGINT."""
-        tuning = (
-            TUNING | ({} if self.durable else VOLATILE) | {"unix_socket_directories": str(self.socket_folder)}
-        )
+        tuning = TUNING | ({} if self.durable else VOLATILE) | {"unix_socket_directories": str(self.socket_folder)}
         settings = [part for name, value in tuning.items() for part in ("-c", f"{name}={value}")]
         return [str(postgres_binary("postgres")), "-D", str(self.folder), *settings]
 
@@ -127,14 +128,12 @@ class Postgres:
         return not (self.folder / "PG_VERSION").exists()
 
     def prepare(self, user: str | None) -> None:
-        """Make the cluster if there is none and clear what a crash left. Call before each start; takes ~1 s once."""
+        """Make the cluster if there is none (~1 s) and clear what a crash left. Call before each start."""
         make_home(self.socket_folder, user)
         owner = self.socket_folder.lstat()
         expected = os.geteuid() if user is None else pwd.getpwnam(user).pw_uid
         if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != expected:
-            raise EmbeddedError(
-                f"{self.socket_folder} belongs to somebody else; remove it or choose a shorter DATA."
-            )
+            raise EmbeddedError(f"{self.socket_folder} belongs to somebody else; remove it or choose a shorter DATA.")
         if user is not None:
             open_passage(postgres_binary("postgres"))
         if self.is_new():
@@ -151,27 +150,32 @@ class Postgres:
             *("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
             *(() if self.durable else ("--no-sync",)),
         ]
-        account = {} if user is None else {"user": user, "group": user, "extra_groups": []}
         result = subprocess.run(
-            command, cwd="/", capture_output=True, text=True, timeout=INITDB_SECONDS, check=False, **account
+            command,
+            cwd="/",  # initdb wants to return to where it was, which its user may not enter
+            capture_output=True,
+            text=True,
+            timeout=INITDB_SECONDS,
+            check=False,
+            **popen_options(orphan_signal=signal.SIGKILL, user=user),
         )
         if result.returncode != 0:
             raise EmbeddedError(f"initdb failed:\n{(result.stdout + result.stderr).strip()}")
         unfinished.rename(self.folder)
 
     def _forget_stranger(self) -> None:
-        """Remove a postmaster.pid whose number now belongs to a stranger; Postgres itself sees one that is dead.
+        """Remove a postmaster.pid whose number now belongs to a stranger; Postgres itself sees a dead one.
 
-        Only while no process works in the folder: a surviving backend must still keep a new postmaster away.
+        Never while a process works in the folder: a surviving backend must keep a new postmaster away.
         """
         path = self.folder / "postmaster.pid"
         try:
             number = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
-            if psutil.Process(number).name() == "postgres":
-                return
-        except (FileNotFoundError, ValueError, psutil.Error):
+            psutil.Process(number)
+        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
             return
-        path.unlink(missing_ok=True)
+        if not any(process.name() == "postgres" for process in find_leftovers(self.data)):
+            path.unlink(missing_ok=True)
 
     def is_ready(self) -> bool:
         """True when it answers a query. Waits at most 2 s."""
@@ -187,9 +191,7 @@ def package_folder(name: str, variable: str) -> Path:
     """Return the folder of an installed package without importing it: these import much and make folders."""
     spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise EmbeddedError(
-            f"The package {name} is missing: run `make run` again, or name a server by {variable}."
-        )
+        raise EmbeddedError(f"The package {name} is missing: run `make run` again, or name a server by {variable}.")
     return Path(spec.origin).parent
 
 

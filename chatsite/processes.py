@@ -24,7 +24,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else
 def popen_options(*, orphan_signal: int, user: str | None = None) -> dict[str, Any]:
     """Return arguments for Popen: a session of its own, another user when root, and a signal when we die.
 
-    The kernel sends `orphan_signal` (Linux) even after kill -9 of us; elsewhere the next `up` finds the leftovers.
+    The kernel (Linux) sends `orphan_signal` even after kill -9 of us; elsewhere the next `up` ends them.
     The new session keeps Ctrl-C of the terminal away from the child: its owner decides the order of stopping.
     """
     owner = os.getpid()
@@ -37,7 +37,7 @@ def popen_options(*, orphan_signal: int, user: str | None = None) -> dict[str, A
 
     options: dict[str, Any] = {"start_new_session": True, "preexec_fn": die_with_owner}
     if user is not None:
-        # Popen changes the user before it calls preexec_fn; a change after prctl would clear the death signal.
+        # Popen changes the user before it calls preexec_fn; changing it after prctl would clear the signal.
         options |= {"user": user, "group": user, "extra_groups": []}
     return options
 

@@ -1,0 +1,243 @@
+"""What one instance consists of, in the order in which it starts."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chatsite.embedded import Postgres, Valkey, free_port, make_password, system_user
+from chatsite.instance import Instance
+from chatsite.processes import MARKER, stop_leftovers
+from chatsite.supervisor import Service, Supervisor
+
+ROOT = Path(__file__).resolve().parent.parent
+MANAGE = (sys.executable, str(ROOT / "manage.py"))
+HANDLER = ROOT / "integrations" / "examples" / "word_filter.py"
+PREPARE_SECONDS = 120.0  # migrations of a large database are run by hand before an upgrade
+LEFTOVER_SECONDS = 10.0
+LISTEN_BACKLOG = 4096  # connections wait here while a gateway restarts
+SWEEP_SECONDS = 0.3
+
+
+class PortTaken(Exception):
+    """Somebody else listens on the port; the text says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the command line asked for."""
+
+    port: int
+    gateways: int
+    workers: int
+
+
+class Launch:
+    """One start of one instance, from an empty folder to a healthy server."""
+
+    def __init__(self, instance: Instance, plan: Plan, report: Callable[[str], None]) -> None:
+        self.instance = instance
+        self.plan = plan
+        self.report = report
+        self.supervisor = Supervisor(instance.logs, report=report, changed=self._publish_processes)
+        self.demo: dict[str, Any] = {}
+        self._user: str | None = None
+        self._environment: dict[str, str] = {}
+
+    async def start(self) -> str:
+        """Start everything and return the address once it is healthy. Raises what a person can mend."""
+        if stopped := stop_leftovers(self.instance.data, patience_seconds=LEFTOVER_SECONDS):
+            self.report(f"Ended {stopped} processes that an earlier instance left behind.")
+        listener = listen(self.plan.port)
+        port = int(listener.getsockname()[1])
+        raise_descriptor_limit()
+        self.instance.keep_secret_key()
+        await self._start_servers(port)
+        await self._prepare_database()
+        await self._start_chat(listener, port)
+        return f"http://127.0.0.1:{port}/"
+
+    async def stop(self) -> None:
+        """Stop everything within 5 s, whatever start() had reached."""
+        await self.supervisor.stop()
+        stop_leftovers(self.instance.data, patience_seconds=SWEEP_SECONDS)
+        self.instance.retire()
+
+    async def _start_servers(self, port: int) -> None:
+        data, services = self.instance.data, []
+        database_url, redis_url = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
+        if not (database_url and redis_url):
+            self._user = system_user()
+        if not database_url:
+            postgres = Postgres(data=data)
+            database_url = postgres.url
+            services.append(self._postgres_service(postgres))
+        if not redis_url:
+            valkey = Valkey(
+                data=data,
+                port=self._keep_port("valkey"),
+                password=self.instance.keep("valkey", make_password),
+            )
+            redis_url = valkey.url
+            services.append(self._valkey_service(valkey))
+        self._environment = self._describe(port, database_url, redis_url)
+        await self.supervisor.start(*services)
+        self.instance.publish(
+            pid=os.getpid(),
+            port=port,
+            public_url=self._environment["PUBLIC_URL"],
+            database_url=database_url,
+            redis_url=redis_url,
+            webhook_allow_private=self._environment["WEBHOOK_ALLOW_PRIVATE"],
+        )
+
+    def _postgres_service(self, postgres: Postgres) -> Service:
+        if postgres.is_new():
+            self.report(f"First start: making a database in {postgres.folder} ...")
+        return Service(
+            name="postgres",
+            command=postgres.command(),
+            prepare=lambda: postgres.prepare(self._user),
+            is_ready=postgres.is_ready,
+            user=self._user,
+            stop_signal=signal.SIGINT,  # SIGTERM would wait for every client to leave
+            orphan_signal=signal.SIGINT,
+            phase=1,
+        )
+
+    def _valkey_service(self, valkey: Valkey) -> Service:
+        return Service(
+            name="valkey",
+            command=valkey.command(),
+            prepare=lambda: valkey.prepare(self._user),
+            is_ready=valkey.is_ready,
+            user=self._user,
+            phase=1,
+        )
+
+    def _describe(self, port: int, database_url: str, redis_url: str) -> dict[str, str]:
+        """Return the environment that makes every child a part of this instance."""
+        address = f"127.0.0.1:{self._keep_port('lambda')}"
+        private = [os.environ.get("WEBHOOK_ALLOW_PRIVATE", ""), address]
+        return {
+            "DATA": str(self.instance.data),
+            MARKER: str(self.instance.data),
+            "PORT": str(port),
+            "PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://127.0.0.1:{port}",
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "WEBHOOK_ALLOW_PRIVATE": ",".join(filter(None, private)),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    async def _prepare_database(self) -> None:
+        command = [
+            *MANAGE,
+            "prepare",
+            "--lambda-url",
+            f"http://127.0.0.1:{self._keep_port('lambda')}/",
+            "--json",
+        ]
+        output = await self.supervisor.run("prepare", command, environment=self._environment, limit=PREPARE_SECONDS)
+        self.demo = json.loads(output)
+
+    async def _start_chat(self, listener: socket.socket, port: int) -> None:
+        handle = listener.fileno()
+        gateways = [
+            self._service(
+                f"gateway-{number}",
+                ["gateway", "--fd", str(handle)],
+                pass_fds=(handle,),
+                is_ready=lambda: is_healthy(port),
+            )
+            for number in range(1, self.plan.gateways + 1)
+        ]
+        workers = [self._service(f"worker-{n}", ["worker"]) for n in range(1, self.plan.workers + 1)]
+        lambda_port = self._keep_port("lambda")
+        handler = self._service(
+            "lambda",
+            ["lambda", str(HANDLER), "--port", str(lambda_port)],
+            is_ready=lambda: is_listening(lambda_port),
+        )
+        await self.supervisor.start(handler, *workers, *gateways)
+
+    def _service(
+        self,
+        name: str,
+        arguments: list[str],
+        *,
+        pass_fds: tuple[int, ...] = (),
+        is_ready: Callable[[], bool] | None = None,
+    ) -> Service:
+        return Service(
+            name=name,
+            command=[*MANAGE, *arguments],
+            environment=self._environment,
+            pass_fds=pass_fds,
+            is_ready=is_ready,
+            # When `up` was killed, nobody will kill a child that does not listen; what it holds is durable.
+            orphan_signal=signal.SIGTERM if name == "lambda" else signal.SIGKILL,
+        )
+
+    def _keep_port(self, name: str) -> int:
+        """Return the same loopback port at every start, so that gateways and rules find it where it was."""
+        return int(self.instance.keep(f"{name}_port", free_port))
+
+    def _publish_processes(self, processes: dict[str, int]) -> None:
+        self.instance.publish(processes=processes)
+
+
+def listen(port: int) -> socket.socket:
+    """Return the socket that all gateways accept from. Raises PortTaken."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise PortTaken(
+            f"Port {port} on 127.0.0.1 is not free: {os.strerror(error.errno)}.\n"
+            f"Stop what listens there, or choose another port: --port {port + 1}"
+        ) from None
+    return listener
+
+
+def is_healthy(port: int) -> bool:
+    """True when the server says that it is; asks our own address only."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def is_listening(port: int) -> bool:
+    """True when a process of ours accepts connections there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def raise_descriptor_limit() -> None:
+    """Let gateways hold as many sockets as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
