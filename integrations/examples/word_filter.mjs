@@ -1,0 +1,99 @@
+// A chat filter for AWS Lambda: stars out banned words and turns image links into embedded images.
+//
+// One file, Node's own modules only: deploy it as it is (handler `word_filter.handler`) behind a Function URL, or
+// run it here with `manage.py lambda integrations/examples/word_filter.mjs`. It answers with its verdict.
+//
+// Environment: BANNED_WORDS (comma-separated), WEBHOOK_SECRET (`whsec_...`; several, separated by spaces, while a
+// secret is being changed; without it no signature is asked for).
+
+import { createHmac, timingSafeEqual } from "node:crypto";
+
+const WORDS = (process.env.BANNED_WORDS ?? "potato,cabbage").split(/[,\s]+/).filter(Boolean);
+const escape = (word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+// Longest first: with "cab" and "cabbage" banned, all of "cabbage" goes.
+const PATTERN = WORDS.sort((a, b) => b.length - a.length).map(escape).join("|") || "(?!)";
+const IMAGE_LINK = /https:\/\/[^\s<>"'`\\]+?\.(?:png|jpe?g|gif|webp)(?:\?[^\s<>"'`\\]*)?(?=[\s.,;:!?)\]]|$)/gi;
+const MAX_EMBEDS = 4;
+const MAX_LINK_CHARACTERS = 2048;
+const MAX_AGE_SECONDS = 300;
+
+/** The function's entry point: checks the signature, judges each message, answers with the verdicts. */
+export const handler = async (event) => {
+  const body = Buffer.from(event.body ?? "", event.isBase64Encoded ? "base64" : "utf8");
+  const secrets = (process.env.WEBHOOK_SECRET ?? "").split(/\s+/).filter(Boolean);
+  if (secrets.length && !isSigned(body, event.headers ?? {}, secrets, Date.now() / 1000)) {
+    return answer(401, { error: "the webhook signature is missing, wrong or too old" });
+  }
+  let verdicts;
+  try {
+    verdicts = JSON.parse(body).messages.map((message) => ({ id: message.id, ...judge(message) }));
+  } catch {
+    return answer(400, { error: "the body is no envelope of messages" });
+  }
+  return answer(200, verdicts.length === 1 ? verdicts[0] : { verdicts });
+};
+
+/** The verdict on one message: accepted as it is, or modified. */
+function judge({ data, encoding, extras }) {
+  const [clean, text] = filterData(data, encoding ?? "");
+  // Whatever the sender claimed to embed is replaced: only what this filter found is shown.
+  const { embeds: claimed, ...rest } = extras ?? {};
+  const embeds = findImages(text).map((url) => ({ type: "image", url }));
+  const isSame = JSON.stringify(clean) === JSON.stringify(data) && claimed === undefined && !embeds.length;
+  if (isSame) return { action: "accept" };
+  return { action: "modify", message: { data: clean, extras: embeds.length ? { ...rest, embeds } : rest } };
+}
+
+/** The data without banned words, and its text for the search of links. Bytes and ciphers are left alone. */
+function filterData(data, encoding) {
+  if (encoding === "json") {
+    const [clean, text] = filterData(JSON.parse(data), "");
+    return [JSON.stringify(clean), text];
+  }
+  if (encoding !== "" && encoding !== "utf-8") return [data, ""];
+  if (typeof data === "string") {
+    const banned = new RegExp(PATTERN, "gi");
+    return [data.replace(banned, (word) => "*".repeat([...word].length)), data];
+  }
+  if (Array.isArray(data)) {
+    const pairs = data.map((item) => filterData(item, ""));
+    return [pairs.map(([clean]) => clean), pairs.map(([, text]) => text).join(" ")];
+  }
+  if (data !== null && typeof data === "object") {
+    const pairs = Object.entries(data).map(([key, value]) => [key, ...filterData(value, "")]);
+    return [Object.fromEntries(pairs.map(([key, clean]) => [key, clean])), pairs.map(([, , text]) => text).join(" ")];
+  }
+  return [data, ""];
+}
+
+/** The image links in a text, each once, in order. One with a banned word in it is left out. */
+function findImages(text) {
+  const banned = new RegExp(PATTERN, "i");
+  const links = new Set(text.match(IMAGE_LINK) ?? []);
+  return [...links].filter((link) => link.length <= MAX_LINK_CHARACTERS && !banned.test(link)).slice(0, MAX_EMBEDS);
+}
+
+/** Whether the body carries a fresh signature by the Standard Webhooks scheme, by any of the secrets. */
+function isSigned(body, headers, secrets, now) {
+  const id = headers["webhook-id"] ?? "";
+  const sent = headers["webhook-timestamp"] ?? "";
+  if (!/^[0-9]{1,12}$/.test(sent) || Math.abs(now - Number(sent)) > MAX_AGE_SECONDS) return false;
+  const given = (headers["webhook-signature"] ?? "").split(/\s+/).filter((part) => part.startsWith("v1,"));
+  return secrets.some((secret) => {
+    const expected = sign(secret, id, sent, body);
+    return given.some((part) => {
+      const signature = Buffer.from(part.slice(3), "base64");
+      return signature.length === expected.length && timingSafeEqual(signature, expected);
+    });
+  });
+}
+
+/** HMAC-SHA256 over `id.timestamp.body`. */
+function sign(secret, id, sent, body) {
+  const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
+  return createHmac("sha256", key).update(`${id}.${sent}.`).update(body).digest();
+}
+
+function answer(statusCode, body) {
+  return { statusCode, headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+}

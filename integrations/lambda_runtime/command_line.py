@@ -1,0 +1,97 @@
+"""The command line of `manage.py lambda`, and of `python -m integrations.lambda_runtime`, without Django."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from integrations.lambda_runtime import limits
+from integrations.lambda_runtime.function import Function, FunctionError, Runtime
+from integrations.lambda_runtime.log import Log
+from integrations.lambda_runtime.server import serve
+
+Print = Callable[[str], object]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options; the defaults are AWS's where AWS has one."""
+    parser.add_argument("file", metavar="HANDLER", type=Path, help="a .py, .mjs, .cjs or .js file")
+    parser.add_argument("--handler", default="handler", metavar="NAME", help="the function in the file [handler]")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at [127.0.0.1]")
+    parser.add_argument("--port", type=int, default=9100, help="port to listen at, 0 for a free one [9100]")
+    parser.add_argument(
+        "--timeout", type=float, default=limits.DEFAULT_TIMEOUT_SECONDS, metavar="SECONDS", help="per call [3]"
+    )
+    parser.add_argument(
+        "--concurrency", type=int, default=limits.DEFAULT_CONCURRENCY, metavar="N", help="calls at once [10]"
+    )
+    parser.add_argument("--memory", type=int, default=limits.MIN_MEMORY_MB, metavar="MB", help="per environment [128]")
+    parser.add_argument(
+        "--env", action="append", default=[], metavar="K=V", help="a variable of the function; K alone: ours"
+    )
+    parser.add_argument("--json", action="store_true", help="print the ready line as JSON")
+
+
+def run(options: dict[str, Any], *, print_line: Print) -> None:
+    """Serve until told to stop. Raises FunctionError for impossible options, OSError for a taken port."""
+    function = build_function(options)
+    concurrency: int = options["concurrency"]
+    if not 1 <= concurrency <= limits.MAX_CONCURRENCY:
+        raise FunctionError(f"--concurrency: from 1 to {limits.MAX_CONCURRENCY}")
+
+    def announce(url: str) -> None:
+        ready = {"url": url, "handler": str(function.path), "pid": os.getpid()}
+        print_line(json.dumps(ready) if options["json"] else f"ready: {url}  serves {function.path.name}")
+
+    asyncio.run(
+        serve(
+            function,
+            host=options["host"],
+            port=options["port"],
+            concurrency=concurrency,
+            announce=announce,
+            lines=Log(),
+        )
+    )
+
+
+def build_function(options: dict[str, Any]) -> Function:
+    """The function that the options describe. Raises FunctionError."""
+    path: Path = options["file"].resolve()
+    if not path.is_file():
+        raise FunctionError(f"there is no file {options['file']}")
+    return Function(
+        path=path,
+        runtime=Runtime.of(path),
+        handler=options["handler"],
+        timeout_seconds=options["timeout"],
+        memory_mb=options["memory"],
+        environment=dict(_variables(options["env"])),
+    )
+
+
+def main() -> int:
+    """The entry point without Django."""
+    parser = argparse.ArgumentParser(prog="lambda", description="Serve a Lambda handler at a Function URL.")
+    add_options(parser)
+    try:
+        run(vars(parser.parse_args()), print_line=lambda line: print(line, flush=True))
+    except (FunctionError, OSError) as error:
+        print(f"lambda: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _variables(pairs: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for pair in pairs:
+        name, has_value, value = pair.partition("=")
+        if not name:
+            raise FunctionError(f"--env {pair}: write NAME=VALUE, or NAME to pass ours on")
+        if has_value or name in os.environ:
+            yield name, value if has_value else os.environ[name]

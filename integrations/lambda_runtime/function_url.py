@@ -1,0 +1,69 @@
+"""The Function URL: request to event to invocation to response, and AWS's answer to what can go wrong."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+
+from integrations.lambda_runtime import event, limits, response
+from integrations.lambda_runtime.function import Function
+from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
+from integrations.lambda_runtime.invocation import Failed, Invocation
+from integrations.lambda_runtime.log import Log
+from integrations.lambda_runtime.pool import Pool, Throttled
+
+
+class FunctionUrl:
+    """Answers any request by one invocation, at most `limits.MAX_PAYLOAD_BYTES` in either direction."""
+
+    def __init__(self, function: Function, pool: Pool, lines: Log) -> None:
+        self._function = function
+        self._pool = pool
+        self._log = lines
+        self.port = 0  # known once the server listens
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        """Invoke the function and answer by the rules of "Invoking Lambda function URLs"."""
+        arrival = self._arrival()
+        answer = await self._answer(request, arrival)
+        ids = (("x-amzn-requestid", arrival.request_id), ("x-amzn-trace-id", arrival.trace_id))
+        return HttpResponse(status=answer.status, headers=(*answer.headers, *ids), body=answer.body)
+
+    def refuse(self, status: int) -> HttpResponse:
+        """The server's own answers: what never becomes an invocation."""
+        if status == 413:
+            return response.request_too_large(limits.MAX_PAYLOAD_BYTES)
+        named = {503: "ServiceUnavailableException", 500: "InternalFailure"}.get(status, "BadRequest")
+        return response.error_response(status, '{"Message":null}', error_type=named)
+
+    async def _answer(self, request: HttpRequest, arrival: event.Arrival) -> HttpResponse:
+        try:
+            payload = event.encode_event(request, arrival)
+        except ValueError:
+            return self.refuse(400)
+        if len(payload) > limits.MAX_PAYLOAD_BYTES:
+            return self.refuse(413)
+        invocation = Invocation(request_id=arrival.request_id, trace_id=arrival.trace_id, event=payload)
+        try:
+            outcome = await self._pool.invoke(invocation)
+        except Throttled:
+            self._log.say(f"THROTTLED RequestId: {arrival.request_id}")
+            return response.throttled()
+        if isinstance(outcome, Failed):
+            return response.function_error()
+        try:
+            return response.interpret(outcome.payload)
+        except response.MalformedAnswer as error:
+            self._log.say(f"RequestId: {arrival.request_id} Error: {error}")
+            return response.function_error()
+
+    def _arrival(self) -> event.Arrival:
+        now_ms = time.time_ns() // 1_000_000
+        return event.Arrival(
+            url_id=self._function.name,
+            request_id=str(uuid.uuid4()),
+            trace_id=f"Root=1-{now_ms // 1000:08x}-{os.urandom(12).hex()};Sampled=0",
+            epoch_ms=now_ms,
+            port=self.port,
+        )

@@ -1,0 +1,81 @@
+"""Log lines in the form of AWS's ("Lambda log format"): START, END, REPORT, and what went wrong.
+
+Nothing here ever sees a body, a header or a query string.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+Write = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The figures of one invocation."""
+
+    request_id: str
+    seconds: float
+    memory_mb: int
+    peak_bytes: int
+    init_seconds: float | None = None
+    error_type: str = ""
+
+    def line(self) -> str:
+        """The REPORT line."""
+        milliseconds = self.seconds * 1000
+        parts = [
+            f"REPORT RequestId: {self.request_id}",
+            f"Duration: {milliseconds:.2f} ms",
+            f"Billed Duration: {math.ceil(milliseconds + (self.init_seconds or 0) * 1000)} ms",
+            f"Memory Size: {self.memory_mb} MB",
+            f"Max Memory Used: {math.ceil(self.peak_bytes / 2**20)} MB",
+        ]
+        if self.init_seconds is not None:
+            parts.append(f"Init Duration: {self.init_seconds * 1000:.2f} ms")
+        if self.error_type:
+            status = "timeout" if self.error_type == "Sandbox.Timedout" else "error"
+            parts += [f"Status: {status}", f"Error Type: {self.error_type}"]
+        return "\t".join(parts)
+
+
+class Log:
+    """Writes lines to standard error, or wherever `write` says; a reader that has gone away costs nothing."""
+
+    def __init__(self, write: Write | None = None) -> None:
+        self._write = write or sys.stderr.write
+
+    def say(self, *lines: str) -> None:
+        """Write whole lines in one piece, so that lines of other processes do not come between."""
+        with contextlib.suppress(OSError):
+            self._write("".join(f"{line}\n" for line in lines))
+
+    def start(self, request_id: str) -> None:
+        """A runtime has taken an invocation."""
+        self.say(f"START RequestId: {request_id} Version: $LATEST")
+
+    def end(self, report: Report, line: str = "") -> None:
+        """An invocation is over; `line` is what else there is to say of it."""
+        self.say(*filter(None, (line, f"END RequestId: {report.request_id}", report.line())))
+
+    def init_failed(self, seconds: float, error_type: str) -> None:
+        """An environment never became ready."""
+        status = "timeout" if error_type == "Sandbox.Timedout" else "error"
+        duration = f"{seconds * 1000:.2f} ms"
+        self.say(f"INIT_REPORT Init Duration: {duration}\tPhase: init\tStatus: {status}\tError Type: {error_type}")
+
+
+def timed_out(request_id: str, seconds: float) -> str:
+    """AWS's line about a function that took too long."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+    return f"{now}Z {request_id} Task timed out after {seconds:.2f} seconds"
+
+
+def exited(request_id: str, description: str, error_type: str) -> str:
+    """AWS's lines about a process that ended under its invocation."""
+    return f"RequestId: {request_id} Error: {description}\n{error_type}"

@@ -1,0 +1,100 @@
+"""A handler's process: started in a group of its own, tied to our life, measured and killed as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# Loaded here because nothing may be imported between fork and exec.
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class HandlerProcess:
+    """One child process. Its output goes to our standard error, as a function's goes to its log."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.peak_bytes = 0
+        self._gone = False
+        self._statm: int | None = None
+        with contextlib.suppress(OSError):
+            self._statm = os.open(f"/proc/{process.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    @classmethod
+    async def start(cls, command: Sequence[str], *, directory: Path, variables: Mapping[str, str]) -> HandlerProcess:
+        """Start it. Raises OSError when the program is missing or no process can be had."""
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=directory,
+            env=dict(variables),
+            stdin=subprocess.DEVNULL,
+            stdout=sys.__stderr__,
+            stderr=sys.__stderr__,
+            start_new_session=True,
+            preexec_fn=_die_with_the_parent if LIBC is not None else None,
+        )
+        return cls(process)
+
+    @property
+    def pid(self) -> int:
+        """Its id, and its group's."""
+        return self._process.pid
+
+    async def wait(self) -> int:
+        """Its exit status; negative for the number of the signal that ended it."""
+        status = await self._process.wait()
+        self.kill()  # what it started may outlive it, and shares its group
+        self._gone = True
+        if self._statm is not None:
+            os.close(self._statm)
+            self._statm = None
+        return status
+
+    def kill(self) -> None:
+        """Kill it and whatever it has started; nothing once it is gone, since its number may be another's then."""
+        if self._gone:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def resident_bytes(self) -> int:
+        """The memory that it holds now; 0 where the system does not say."""
+        if self._statm is None:
+            return 0
+        try:
+            resident = int(os.pread(self._statm, 128, 0).split()[1]) * PAGE_BYTES
+        except (OSError, IndexError, ValueError):
+            return 0
+        self.peak_bytes = max(self.peak_bytes, resident)
+        return resident
+
+
+def describe_exit(status: int) -> str:
+    """An exit status in the words of AWS's log."""
+    if status < 0:
+        return f"Runtime exited with error: signal: {_signal_name(-status)}"
+    if status == 0:
+        return "Runtime exited without providing a reason"
+    return f"Runtime exited with error: exit status {status}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.strsignal(number) or str(number)
+    except ValueError:
+        return str(number)
+
+
+def _die_with_the_parent() -> None:
+    # In the child, before exec: even kill -9 of us ends it.
+    assert LIBC is not None
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
