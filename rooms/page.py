@@ -97,5 +97,5 @@ def next_page(request: HttpRequest) -> str:
 
 
 def listed_rooms() -> QuerySet[Room]:
-    """Return the rooms that everybody may see, by title."""
-    return Room.objects.filter(listed=True).order_by("title", "name")[:MAX_LISTED_ROOMS]
+    """Return the rooms that everybody may see, by name."""
+    return Room.objects.filter(listed=True).order_by("name")[:MAX_LISTED_ROOMS]

@@ -1,0 +1,297 @@
+"""A gateway: what one process that holds WebSockets keeps between them. One per event loop.
+
+It has one channel of its own. That channel is a member of the Channels group of each room that has members
+here, and the address at which workers tell what became of messages whose authors wait here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from channels.layers import get_channel_layer
+from django.conf import settings
+from django.utils import timezone
+
+from rooms import announce, database, queries
+from rooms.acceptor import Acceptor
+from rooms.announce import Announcer, Told
+from rooms.decide import expire
+from rooms.directory import Directory, RoomRef
+from rooms.errors import ChatError
+from rooms.grants import list_revoked
+from rooms.hub import Hub
+from rooms.log import Entry, unpack
+from rooms.outcomes import News, Outcome, OutcomeKind
+from rooms.reader import Reader
+
+logger = logging.getLogger(__name__)
+
+REDIS_TIMEOUT_SECONDS = 2.0
+HOLE_GRACE_SECONDS = 0.05  # two processes' broadcasts may cross; what is still missing then was lost
+EMPTY_HUB_SECONDS = 30.0  # a room's last member may be about to come back
+HEARTBEAT_SLOTS = 10
+EXPIRE_SECONDS = 2.0  # the worker does it sooner; this is for when there is none
+REVOKED_SECONDS = 0.5
+
+
+class Connection(Protocol):
+    """What the gateway asks of each connection that it holds."""
+
+    connection_id: str
+    key_name: str
+    wants_heartbeats: bool
+
+    def heartbeat(self) -> None:
+        """Send a HEARTBEAT."""
+
+    def end(self, error: ChatError) -> None:
+        """Tell the client why and close."""
+
+
+class Gateway:
+    """Hubs, acceptor and announcer of one process, and the few tasks that serve all its connections together."""
+
+    def __init__(self) -> None:
+        self.server_id = secrets.token_hex(4)
+        self.channel = ""  # known once connected to Redis
+        self.directory = Directory()
+        self.acceptor = Acceptor()
+        self.reader = Reader(limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
+        self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here)
+        self.hubs: dict[int, Hub] = {}
+        self.connections: dict[str, Connection] = {}
+        self.healed = 0  # entries that no broadcast brought, for the metrics
+        self._layer: Any = get_channel_layer()
+        self._opening: dict[int, asyncio.Task[Hub]] = {}
+        self._empty_since: dict[int, float] = {}
+        self._slots: list[dict[str, Connection]] = [{} for _ in range(HEARTBEAT_SLOTS)]
+        announce.bind(self.announcer)
+        self._tasks = [
+            asyncio.create_task(self._receive(), name="gateway channel"),
+            asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._heal_all), name="heal"),
+            asyncio.create_task(self._every(1.0, self.acceptor.verdicts.poll), name="verdicts"),
+            asyncio.create_task(self._every(REVOKED_SECONDS, self._end_revoked), name="revoked"),
+            asyncio.create_task(self._every(EXPIRE_SECONDS, self._expire), name="expire"),
+            asyncio.create_task(self._beat(), name="heartbeats"),
+        ]
+
+    async def close(self) -> None:
+        """Finish what was accepted and stop. The caller bounds the wait."""
+        await self.acceptor.close()
+        await self.announcer.close()
+        self.reader.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        announce.bind(None)
+
+    # --- Connections -------------------------------------------------------------------------------------
+
+    def register(self, connection: Connection) -> None:
+        """Hold a connection. One with the same id is its own former self, on a socket that died: it is ended."""
+        former = self.connections.get(connection.connection_id)
+        self.connections[connection.connection_id] = connection
+        if connection.wants_heartbeats:
+            self._slot(connection)[connection.connection_id] = connection
+        if former is not None and former is not connection:
+            former.end(ChatError(80003, "The connection was resumed on another socket."))
+
+    def unregister(self, connection: Connection) -> None:
+        """Let a connection go."""
+        if self.connections.get(connection.connection_id) is connection:
+            del self.connections[connection.connection_id]
+            self._slot(connection).pop(connection.connection_id, None)
+
+    def _slot(self, connection: Connection) -> dict[str, Connection]:
+        return self._slots[hash(connection.connection_id) % HEARTBEAT_SLOTS]
+
+    # --- Hubs --------------------------------------------------------------------------------------------
+
+    async def hub(self, room: RoomRef) -> Hub:
+        """Return the room's hub, subscribed and at the log's head."""
+        hub = self.hubs.get(room.id)
+        if hub is not None:
+            return hub
+        task = self._opening.get(room.id)
+        if task is None:
+            task = self._opening[room.id] = asyncio.create_task(self._open(room), name="open hub")
+        return await asyncio.shield(task)
+
+    async def _open(self, room: RoomRef) -> Hub:
+        try:
+            # Subscribe first and read the head then: what is published between the two arrives by broadcast.
+            subscribed = await self._subscribe(room.id)
+            heads = await database.run(queries.read_heads, [room.id])
+            if room.id not in heads:
+                self.directory.forget(room.name)
+                raise ChatError(40400, "The room was deleted a moment ago; attach again.")
+            hub = Hub(
+                room,
+                head=heads[room.id],
+                reader=self.reader,
+                memory_bytes=settings.ROOM_MEMORY_BYTES,
+                pause_seconds=settings.HUB_PAUSE_SECONDS,
+            )
+            hub.subscribed = subscribed
+            self.hubs[room.id] = hub
+            return hub
+        finally:
+            del self._opening[room.id]
+
+    async def _subscribe(self, room_id: int) -> bool:
+        if not self.channel:
+            return False
+        return await self._redis(self._layer.group_add(announce.group_of(room_id), self.channel))
+
+    async def _close_empty_hubs(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for room_id, hub in list(self.hubs.items()):
+            if hub.members:
+                self._empty_since.pop(room_id, None)
+            elif now - self._empty_since.setdefault(room_id, now) > EMPTY_HUB_SECONDS:
+                del self.hubs[room_id], self._empty_since[room_id]
+                if self.channel:
+                    await self._redis(self._layer.group_discard(announce.group_of(room_id), self.channel))
+
+    # --- What was committed ------------------------------------------------------------------------------
+
+    def _committed_here(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
+        self._take(entries)
+        self.acceptor.verdicts.tell(outcome for gateway, outcome in news if gateway == self.channel)
+
+    def _take(self, entries: Sequence[Entry]) -> None:
+        by_room: dict[int, list[Entry]] = {}
+        for entry in entries:
+            by_room.setdefault(entry.room_id, []).append(entry)
+        for room_id, of_room in by_room.items():
+            hub = self.hubs.get(room_id)
+            if hub is not None:
+                hub.receive(of_room)
+                if hub.tail.has_hole:
+                    asyncio.get_running_loop().call_later(HOLE_GRACE_SECONDS, self._heal_soon, hub)
+
+    async def _receive(self) -> None:
+        """Take what other processes broadcast. Redis may come and go; what is lost meanwhile is healed."""
+        while True:
+            try:
+                if not self.channel:
+                    self.channel = await asyncio.wait_for(self._layer.new_channel("gateway."), REDIS_TIMEOUT_SECONDS)
+                self._handle(await self._layer.receive(self.channel))
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                logger.warning("waiting for Redis (%s)", type(error).__name__)
+                await asyncio.sleep(1.0)
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        if message["type"] == "room.published":
+            self._take(unpack(message["entries"]))
+        elif message["type"] == "message.decided":
+            news = msgspec.msgpack.decode(message["news"], type=list[News])
+            self.acceptor.verdicts.tell(_outcome_of(told) for told in news)
+
+    # --- Healing -----------------------------------------------------------------------------------------
+
+    async def _heal_all(self) -> None:
+        """Find by one query for all rooms what broadcasts did not bring, and read it."""
+        await self._close_empty_hubs()
+        for room_id, hub in list(self.hubs.items()):
+            if not hub.subscribed:
+                hub.subscribed = await self._subscribe(room_id)
+        if not self.hubs:
+            return
+        heads = await database.run(queries.read_heads, list(self.hubs))
+        for room_id, head in heads.items():
+            hub = self.hubs.get(room_id)
+            if hub is not None:
+                hub.tail.hear_of(head)
+                if hub.tail.has_hole:
+                    await self._heal(hub)
+
+    def _heal_soon(self, hub: Hub) -> None:
+        if hub.tail.has_hole:
+            task = asyncio.create_task(self._heal(hub), name="heal hub")
+            self._tasks.append(task)
+            task.add_done_callback(self._tasks.remove)
+
+    async def _heal(self, hub: Hub) -> None:
+        while hub.tail.has_hole:
+            before = hub.tail.position
+            try:
+                entries, reaches = await database.run(
+                    queries.read_after, hub.room, before, settings.CATCH_UP_MESSAGES
+                )
+            except Exception as error:
+                logger.warning("healing waits for Postgres (%s)", type(error).__name__)
+                return
+            if hub.tail.position == before:
+                self.healed += len(entries)
+            hub.fill(entries, reaches)
+            if hub.tail.position == before:
+                return
+
+    # --- Tasks for all connections together --------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        """Send HEARTBEATs, a slot of connections at a time, so that each is heard from within its idle limit."""
+        pause = settings.CONNECTION_MAX_IDLE_SECONDS * 0.8 / HEARTBEAT_SLOTS
+        while True:
+            for slot in self._slots:
+                await asyncio.sleep(pause)
+                for connection in list(slot.values()):
+                    connection.heartbeat()
+
+    async def _end_revoked(self) -> None:
+        names = {connection.key_name for connection in self.connections.values()}
+        if not names:
+            return
+        revoked = await database.run(list_revoked, names)
+        if revoked:
+            error = ChatError(40131, "The key behind this connection was revoked.")
+            for connection in [c for c in self.connections.values() if c.key_name in revoked]:
+                connection.end(error)
+
+    async def _expire(self) -> None:
+        await database.run(expire, now=timezone.now())
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # Postgres or Redis is away; the next round finds what this one missed
+                logger.warning("%s waits (%s)", getattr(work, "__name__", "a task"), type(error).__name__)
+
+    async def _redis(self, sending: Awaitable[Any]) -> bool:
+        try:
+            await asyncio.wait_for(sending, REDIS_TIMEOUT_SECONDS)
+        except Exception as error:
+            logger.warning("Redis is away (%s); the hubs heal from Postgres", type(error).__name__)
+            return False
+        return True
+
+
+def _outcome_of(news: News) -> Outcome:
+    error = None if news.code is None else ChatError(news.code, news.reason, detail=news.detail)
+    return Outcome(kind=OutcomeKind(news.kind), message=news.message, serial=news.serial, error=error)
+
+
+_gateways: dict[asyncio.AbstractEventLoop, Gateway] = {}
+
+
+def current() -> Gateway:
+    """Return the gateway of the running loop, made at its first use (ASGI has no start event for us)."""
+    loop = asyncio.get_running_loop()
+    gateway = _gateways.get(loop)
+    if gateway is None:
+        for closed in [known for known in _gateways if known.is_closed()]:
+            del _gateways[closed]
+        gateway = _gateways[loop] = Gateway()
+    return gateway
