@@ -1,0 +1,14 @@
+"""Addresses at which tokens are given out."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from integrations.auth_views import PageToken, RequestToken
+
+app_name = "auth"
+
+urlpatterns = [
+    path("auth", PageToken.as_view(), name="page-token"),
+    path("keys/<str:key_name>/requestToken", RequestToken.as_view(), name="request-token"),
+]

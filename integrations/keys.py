@@ -1,0 +1,195 @@
+"""API keys: making, finding, revoking. Nobody else changes one."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import string
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from hmac import compare_digest
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from integrations.models import ApiKey, KeyPurpose
+from integrations.sealing import SealBroken, seal, unseal
+from rooms.capabilities import Capability
+from rooms.errors import ChatError, Code
+
+logger = logging.getLogger(__name__)
+
+ALPHABET = string.ascii_letters + string.digits
+MAX_LABEL_CHARACTERS = 120
+ID_CHARACTERS = 8
+SECRET_BYTES = 32
+NAME = re.compile(r"([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_-]{1,32})", re.ASCII)
+# Any constant that no other advisory lock of this project has.
+CREATION_LOCK = 0x6B657973
+EVERYTHING = Capability({"[*]*": frozenset({"*"})})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningKey:
+    """A key as it is used: to compare with, to sign and to verify. Never logged: its repr has no secret."""
+
+    id: int
+    name: str
+    secret: str = field(repr=False)
+    capability: Capability = field(repr=False)
+    is_revoked: bool
+
+    @cached_property
+    def capability_text(self) -> str:
+        """The canonical text of the capability."""
+        return self.capability.as_text()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewKey:
+    """A key that was just made; `text` is the only time that the whole key can be seen."""
+
+    row: ApiKey
+    text: str = field(repr=False)
+
+
+# --- State changes ----------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def create(capability: Capability, *, label: str = "", purpose: KeyPurpose = KeyPurpose.GENERAL) -> NewKey:
+    """Make a key of this instance's app. The first key decides the app's id."""
+    _lock_creation()
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    row = ApiKey.objects.create(
+        app_id=_app_id(),
+        key_id=_draw_id(),
+        sealed_secret=seal(secret),
+        capability=capability.as_dict(),
+        label=label,
+        purpose=purpose,
+    )
+    return NewKey(row=row, text=f"{row.name}:{secret}")
+
+
+def revoke(name: str, now: datetime) -> ApiKey:
+    """End a key and every token of it, at the latest a second from now. Raises ChatError 40400."""
+    app_id, key_id = split_name(name) or ("", "")
+    mine = ApiKey.objects.filter(app_id=app_id, key_id=key_id)
+    mine.filter(revoked_at__isnull=True).update(revoked_at=now)
+    row = mine.first()
+    if row is None:
+        raise ChatError(Code.NOT_FOUND, f"There is no key {name!r}. `manage.py apikey list` shows all of them.")
+    return row
+
+
+def page_key() -> SigningKey:
+    """Return the key that signs the page's tokens. Makes it if there is none, once however many ask at a time."""
+    return _find_page_key() or _make_page_key()
+
+
+@transaction.atomic
+def _make_page_key() -> SigningKey:
+    _lock_creation()
+    if found := _find_page_key():
+        return found
+    # One that cannot be opened any more (SECRET_KEY is another) has to make room: no page could sign in.
+    ApiKey.objects.filter(purpose=KeyPurpose.PAGE, revoked_at__isnull=True).update(revoked_at=timezone.now())
+    new = create(EVERYTHING, label="page", purpose=KeyPurpose.PAGE)
+    return SigningKey(
+        id=new.row.pk, name=new.row.name, secret=split_key(new.text)[1], capability=EVERYTHING, is_revoked=False
+    )
+
+
+# --- Reading ----------------------------------------------------------------------------------------------
+
+
+def find(names: Iterable[str]) -> dict[str, SigningKey]:
+    """Return those of the keys that exist, revoked ones too, with one query."""
+    wanted = {parts[1] for name in names if (parts := split_name(name))}
+    opened = (_open(row) for row in ApiKey.objects.filter(key_id__in=wanted))
+    return {key.name: key for key in opened if key is not None}
+
+
+def list_ended(names: Collection[str]) -> set[str]:
+    """Return those of the names whose key is revoked or gone."""
+    wanted = {parts[1] for name in names if (parts := split_name(name))}
+    alive = ApiKey.objects.filter(key_id__in=wanted, revoked_at__isnull=True)
+    return set(names) - {row.name for row in alive.only("app_id", "key_id")}
+
+
+def check_secret(name: str, found: SigningKey | None, secret: str) -> SigningKey:
+    """Return the key if the secret is its own. Raises ChatError 40130, 40101 or 40131."""
+    # An unknown key costs a comparison too, so that it takes as long as a wrong secret.
+    is_right = compare_digest((found.secret if found else name).encode(), secret.encode())
+    key = require_known(found)
+    if not is_right:
+        raise ChatError(Code.INVALID_CREDENTIALS, "The secret does not belong to this key.")
+    return require_valid(key)
+
+
+def require_known(found: SigningKey | None) -> SigningKey:
+    """Return the key. Raises ChatError 40130 if there is none."""
+    if found is None:
+        raise ChatError(Code.KEY_UNKNOWN, "This server has no such key. `manage.py apikey create` makes one.")
+    return found
+
+
+def require_valid(key: SigningKey) -> SigningKey:
+    """Return the key. Raises ChatError 40131 if it is revoked."""
+    if key.is_revoked:
+        raise ChatError(Code.KEY_REVOKED, "This key is revoked. Use another one.")
+    return key
+
+
+def split_key(text: str) -> tuple[str, str]:
+    """Return name and secret of `appId.keyId:secret`. Raises ChatError 40101."""
+    name, colon, secret = text.partition(":")
+    if not colon or not secret or not secret.isascii() or split_name(name) is None:
+        raise ChatError(Code.INVALID_CREDENTIALS, "A key has the form appId.keyId:secret.")
+    return name, secret
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """Return app id and key id of `appId.keyId`, None if it is no such name."""
+    match = NAME.fullmatch(name)
+    return (match[1], match[2]) if match else None
+
+
+def _open(row: ApiKey) -> SigningKey | None:
+    try:
+        secret = unseal(row.sealed_secret)
+    except SealBroken as error:
+        # One key that cannot be read must not take the others of the query with it.
+        logger.error("Key %s: %s", row.name, error)
+        return None
+    return SigningKey(
+        id=row.pk,
+        name=row.name,
+        secret=secret,
+        capability=Capability.parse(row.capability),
+        is_revoked=row.revoked_at is not None,
+    )
+
+
+def _find_page_key() -> SigningKey | None:
+    row = ApiKey.objects.filter(purpose=KeyPurpose.PAGE, revoked_at__isnull=True).first()
+    return _open(row) if row else None
+
+
+def _app_id() -> str:
+    known = ApiKey.objects.order_by("id").values_list("app_id", flat=True).first()
+    return known or _draw_id()
+
+
+def _draw_id() -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(ID_CHARACTERS))
+
+
+def _lock_creation() -> None:
+    """Let one transaction at a time make a key: the app's id and the page's key are decided once."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CREATION_LOCK])

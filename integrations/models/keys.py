@@ -1,0 +1,64 @@
+"""API keys, and the nonces of token requests that were used up."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class KeyPurpose(models.TextChoices):
+    """Who made a key and what for."""
+
+    GENERAL = "", "made by a person"
+    PAGE = "page", "signs the tokens of this server's own page"
+
+
+class ApiKey(models.Model):
+    """The right to act for this app, shown once as `appId.keyId:secret`. Only integrations.keys changes it.
+
+    The secret itself is kept, sealed: it is needed to check the MAC of token requests and the signature of JWTs.
+    """
+
+    app_id = models.CharField(max_length=32)
+    key_id = models.CharField(max_length=32, unique=True)
+    sealed_secret = models.BinaryField(editable=False)
+    capability = models.JSONField(help_text="Room pattern to operations; no token of this key may do more.")
+    label = models.CharField(max_length=120, blank=True, help_text="What it is for, to recognise it later.")
+    purpose = models.CharField(max_length=8, choices=KeyPurpose, default=KeyPurpose.GENERAL, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ("-id",)
+        verbose_name = "API key"
+        verbose_name_plural = "API keys"
+        constraints = (
+            models.UniqueConstraint(
+                fields=["purpose"], condition=~Q(purpose="") & Q(revoked_at__isnull=True), name="key_purpose_once"
+            ),
+            models.CheckConstraint(condition=~Q(app_id="") & ~Q(key_id=""), name="key_has_a_name"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """The public part of the key: `appId.keyId`."""
+        return f"{self.app_id}.{self.key_id}"
+
+
+class UsedNonce(models.Model):
+    """A nonce that was spent on a token, kept while the request's timestamp could still be accepted."""
+
+    key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="used_nonces", db_index=False)
+    nonce = models.CharField(max_length=128)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["key", "nonce"], name="nonce_used_once"),)
+        indexes = (models.Index(fields=["expires_at"], name="nonce_by_expiry"),)
+
+    def __str__(self) -> str:
+        return f"nonce of {self.key_id} until {self.expires_at:%H:%M:%S}"

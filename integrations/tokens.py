@@ -1,0 +1,133 @@
+"""What tokens of every kind have in common: who, what, how long, and the checks on them. Pure.
+
+The kinds are in opaque_tokens.py (made here) and jwts.py (made by others); both have `name_key` and `read`.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol, Self
+
+import msgspec
+
+from rooms.capabilities import Capability
+from rooms.errors import ChatError, Code
+from rooms.grants import ANY_CLIENT
+
+MAX_CHARACTERS = 131_072  # the SDKs' own limit
+MAX_CLIENT_ID_CHARACTERS = 255
+# Clocks of other servers may be ahead of ours by this much.
+LEEWAY_SECONDS = 60.0
+
+
+class Key(Protocol):
+    """What making and reading tokens needs of an API key."""
+
+    @property
+    def name(self) -> str:
+        """`appId.keyId`."""
+
+    @property
+    def secret(self) -> str:
+        """What only the key's owner and this server know."""
+
+    @property
+    def capability(self) -> Capability:
+        """No token of the key may do more."""
+
+    @property
+    def capability_text(self) -> str:
+        """The capability's canonical text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A token whose signature is right; whether it is current is yours to ask. Times in seconds since the epoch."""
+
+    id: str
+    key_name: str
+    client_id: str | None
+    capability: Capability
+    starts_at: float
+    expires_at: float
+
+    def require_current(self, now: float, *, max_life: float) -> Self:
+        """Return the token. Raises ChatError 40142 when expired, 40144 before its time, 40003 if it lives too long."""
+        if now >= self.expires_at:
+            raise ChatError(Code.TOKEN_EXPIRED, "The token has expired. Request a new one.")
+        if now < self.starts_at - LEEWAY_SECONDS:
+            raise ChatError(Code.TOKEN_INVALID, "The token is not valid yet. Is the clock of its issuer right?")
+        if self.expires_at - self.starts_at > max_life:
+            raise ChatError(
+                Code.INVALID_PARAMETER, f"The token lives too long: at most {max_life:.0f} seconds are allowed."
+            )
+        return self
+
+
+class TokenDetails(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What somebody who asked for a token is told. Times in milliseconds since the epoch."""
+
+    token: str
+    key_name: str
+    issued: int
+    expires: int
+    capability: str
+    client_id: str | None = None
+
+    def __repr__(self) -> str:
+        return f"TokenDetails(key_name={self.key_name!r}, client_id={self.client_id!r}, expires={self.expires})"
+
+
+def check_client_id(client_id: str | None) -> None:
+    """Raise ChatError 40012 for a client id that nobody can have. None (anonymous) and "*" (any) are fine."""
+    if client_id is None:
+        return
+    if not 0 < len(client_id) <= MAX_CLIENT_ID_CHARACTERS or not is_storable(client_id):
+        raise ChatError(Code.INVALID_CLIENT_ID, f"A client id is a text of 1 to {MAX_CLIENT_ID_CHARACTERS} characters.")
+
+
+def identify(granted: str | None, requested: str | None) -> str | None:
+    """Return who a peer is: as granted, or as it asks to be where any is granted. Raises ChatError 40102, 40012."""
+    if requested in (None, "", ANY_CLIENT, granted):
+        return granted
+    if granted != ANY_CLIENT:
+        raise ChatError(Code.INCOMPATIBLE_CREDENTIALS, "The token was not issued for the client id that is asked for.")
+    check_client_id(requested)
+    return requested
+
+
+@lru_cache(maxsize=256)
+def narrow(capability: str, key_capability: str) -> Capability:
+    """Return what a token may do: what it says, within what its key allows. Raises ChatError 40003, 40160.
+
+    Kept, so that 100,000 members with like tokens share one object.
+    """
+    allowed = Capability.parse(capability).intersect(Capability.parse(key_capability))
+    return require_some(allowed)
+
+
+def require_some(capability: Capability) -> Capability:
+    """Return the capability. Raises ChatError 40160 if it allows nothing."""
+    if capability.is_empty:
+        raise ChatError(Code.OPERATION_NOT_PERMITTED, "The key allows nothing of what the token should be able to do.")
+    return capability
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether Postgres and UTF-8 can hold the text: no zero byte, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def to_base64url(raw: bytes) -> str:
+    """Return the text without padding, as in RFC 7515."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def from_base64url(text: str) -> bytes:
+    """Return the bytes of a text in its one canonical form. Raises ValueError for every other text."""
+    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if to_base64url(raw) != text:
+        raise ValueError("not canonical")
+    return raw
