@@ -2,7 +2,7 @@
 /** How days and times read, in the reader's own language and time zone. */
 
 const MINUTE = 60_000;
-const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const time = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 const near = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const far = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });

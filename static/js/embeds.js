@@ -17,8 +17,10 @@ function embedElement(embed) {
   const image = imageOf(embed);
   image.loading = "lazy";
   // Room is kept before the image is here, so that nothing moves when it comes.
-  if (embed.width && embed.height) image.style.setProperty("aspect-ratio", `${embed.width} / ${embed.height}`);
-  else image.classList.add("unmeasured");
+  if (embed.width && embed.height) {
+    image.style.setProperty("aspect-ratio", `${embed.width} / ${embed.height}`);
+    image.style.setProperty("width", `${embed.width}px`);
+  } else image.classList.add("unmeasured");
   const button = element("button", { class: "embed", attributes: { type: "button" }, children: [image] });
   button.setAttribute("aria-label", embed.alt ? `Open image: ${embed.alt}` : "Open image");
   button.addEventListener("click", () => openImage(embed));

@@ -29,6 +29,7 @@ export class Messages {
   #elements = new Map();
   #window = new Window();
   #newFrom = "";
+  #scrollTop = 0;
   isAtEnd = true;
 
   /**
@@ -134,7 +135,10 @@ export class Messages {
   #onScroll() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     const isLast = this.#window.end >= this.#items.length;
-    const isAtEnd = isLast && scrollHeight - scrollTop - clientHeight < END_PIXELS;
+    const isNear = isLast && scrollHeight - scrollTop - clientHeight < END_PIXELS;
+    // One leaves the end by scrolling up, not when something below has grown.
+    const isAtEnd = isNear || (this.isAtEnd && scrollTop >= this.#scrollTop);
+    this.#scrollTop = scrollTop;
     if (isAtEnd !== this.isAtEnd) {
       this.isAtEnd = isAtEnd;
       this.listener.onMove();

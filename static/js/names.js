@@ -23,7 +23,7 @@ export function nameOf(clientId) {
  */
 export function initialsOf(name) {
   const words = name.split(/[\s._\-@+]+/u).filter(Boolean);
-  const [first = "?", second = ""] = words.length > 1 ? [words[0], words[words.length - 1]] : [name];
+  const [first = "?", second = ""] = words.length > 1 ? [words[0], words[words.length - 1]] : words;
   return (firstLetter(first) + firstLetter(second)).toLocaleUpperCase();
 }
 
