@@ -24,7 +24,7 @@ from urllib.parse import quote
 import psutil
 import psycopg
 
-from chatsite.processes import find_leftovers, popen_options
+from chatsite.processes import end_processes, find_leftovers, popen_options
 
 SYSTEM_USER = "embedded_postgres"
 INITDB_SECONDS = 60.0
@@ -138,7 +138,7 @@ class Postgres:
             open_passage(postgres_binary("postgres"))
         if self.is_new():
             self._make_cluster(user)
-        self._forget_stranger()
+        self._clear_crash()
 
     def _make_cluster(self, user: str | None) -> None:
         # Made beside its place and renamed, so that a crash half-way leaves nothing that looks finished.
@@ -163,19 +163,20 @@ class Postgres:
             raise EmbeddedError(f"initdb failed:\n{(result.stdout + result.stderr).strip()}")
         unfinished.rename(self.folder)
 
-    def _forget_stranger(self) -> None:
-        """Remove a postmaster.pid whose number now belongs to a stranger; Postgres itself sees a dead one.
+    def _clear_crash(self) -> None:
+        """End processes whose postmaster was killed, and forget a postmaster.pid that names a stranger.
 
-        Never while a process works in the folder: a surviving backend must keep a new postmaster away.
+        They would keep a new postmaster away for as long as they finish what they do. Postgres itself sees a
+        pid file whose process is dead, but not one whose number has been given to somebody else since.
         """
+        end_processes(list(find_leftovers(self.data, named="postgres")), patience_seconds=1.0)
         path = self.folder / "postmaster.pid"
         try:
             number = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
-            psutil.Process(number)
-        except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        except (FileNotFoundError, ValueError):
             return
-        if not any(process.name() == "postgres" for process in find_leftovers(self.data)):
-            path.unlink(missing_ok=True)
+        if psutil.pid_exists(number):
+            path.unlink()
 
     def is_ready(self) -> bool:
         """True when it answers a query. Waits at most 2 s."""

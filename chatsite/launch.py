@@ -52,23 +52,26 @@ class Launch:
         self.supervisor = Supervisor(instance.logs, report=report, changed=self._publish_processes)
         self.demo: dict[str, Any] = {}
         self._user: str | None = None
+        self._listener: socket.socket | None = None  # kept open here: gateways that start again need it
         self._environment: dict[str, str] = {}
 
     async def start(self) -> str:
         """Start everything and return the address once it is healthy. Raises what a person can mend."""
         if stopped := stop_leftovers(self.instance.data, patience_seconds=LEFTOVER_SECONDS):
             self.report(f"Ended {stopped} processes that an earlier instance left behind.")
-        listener = listen(self.plan.port)
-        port = int(listener.getsockname()[1])
+        self._listener = listen(self.plan.port)
+        port = int(self._listener.getsockname()[1])
         raise_descriptor_limit()
         self.instance.keep_secret_key()
         await self._start_servers(port)
         await self._prepare_database()
-        await self._start_chat(listener, port)
+        await self._start_chat(self._listener.fileno(), port)
         return f"http://127.0.0.1:{port}/"
 
     async def stop(self) -> None:
         """Stop everything within 5 s, whatever start() had reached."""
+        if self._listener is not None:
+            self._listener.close()
         await self.supervisor.stop()
         stop_leftovers(self.instance.data, patience_seconds=SWEEP_SECONDS)
         self.instance.retire()
@@ -151,13 +154,12 @@ class Launch:
         output = await self.supervisor.run("prepare", command, environment=self._environment, limit=PREPARE_SECONDS)
         self.demo = json.loads(output)
 
-    async def _start_chat(self, listener: socket.socket, port: int) -> None:
-        handle = listener.fileno()
+    async def _start_chat(self, listener: int, port: int) -> None:
         gateways = [
             self._service(
                 f"gateway-{number}",
-                ["gateway", "--fd", str(handle)],
-                pass_fds=(handle,),
+                ["gateway", "--fd", str(listener)],
+                pass_fds=(listener,),
                 is_ready=lambda: is_healthy(port),
             )
             for number in range(1, self.plan.gateways + 1)

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,14 @@ def popen_options(*, orphan_signal: int, user: str | None = None) -> dict[str, A
     return options
 
 
-def find_leftovers(data: Path) -> Iterator[psutil.Process]:
+def find_leftovers(data: Path, *, named: str | None = None) -> Iterator[psutil.Process]:
     """Yield the processes of an earlier instance in this folder, whose owner did not stop them."""
     homes = {str(data / "postgres"), str(data / "valkey")}
     for process in psutil.process_iter():
         try:
             # Postgres writes its title over its environment, but its processes work in its folder.
+            if named is not None and process.name() != named:
+                continue
             if process.cwd() in homes or process.environ().get(MARKER) == str(data):
                 yield process
         except (psutil.Error, OSError):
@@ -57,17 +60,32 @@ def find_leftovers(data: Path) -> Iterator[psutil.Process]:
 def stop_leftovers(data: Path, *, patience_seconds: float) -> int:
     """End the processes of an earlier instance in this folder and return how many there were."""
     found = [process for process in find_leftovers(data) if process.pid != os.getpid()]
+    end_processes(found, patience_seconds=patience_seconds)
+    return len(found)
+
+
+def end_processes(processes: list[psutil.Process], *, patience_seconds: float) -> None:
+    """Interrupt these processes, and kill those that are left after a while."""
     # SIGINT is a quick and clean stop for Postgres, Valkey and Python alike.
     for number, patience in ((signal.SIGINT, patience_seconds), (signal.SIGKILL, 1.0)):
-        for process in found:
+        for process in processes:
             try:
                 process.send_signal(number)
             except psutil.NoSuchProcess:
                 pass
-        _, alive = psutil.wait_procs(found, timeout=patience)
-        if not alive:
-            break
-    return len(found)
+        deadline = time.monotonic() + patience
+        while processes := [process for process in processes if is_alive(process)]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """True while it can still do something; in containers nobody may ever collect the ended ones."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def rotate_log(path: Path, *, limit: int = LOG_MAX_BYTES) -> None:

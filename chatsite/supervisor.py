@@ -13,9 +13,10 @@ import signal
 import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from chatsite.processes import popen_options, read_tail, rotate_log
 
@@ -145,7 +146,8 @@ class Supervisor:
             self._tasks.append(asyncio.create_task(keeper.keep(self._announce), name=keeper.service.name))
         if len(self._tasks) == len(fresh):
             self._tasks.append(asyncio.create_task(self._bound_logs(), name="logs"))
-        await self._or_failure(asyncio.gather(*(keeper.wait_until_ready() for keeper in fresh)))
+        for keeper in fresh:
+            await self._or_failure(keeper.wait_until_ready())
 
     async def run(self, name: str, command: Sequence[str], *, environment: Mapping[str, str], limit: float) -> str:
         """Run a command to its end and return its output. Raises ServiceFailed, also after limit seconds."""
@@ -173,7 +175,7 @@ class Supervisor:
 
     async def watch(self) -> None:
         """Wait for a failure of the supervisor itself, such as a program that is missing, and raise it."""
-        await self._or_failure(asyncio.get_running_loop().create_future())
+        await self._or_failure(asyncio.Event().wait())
 
     async def stop(self) -> None:
         """End every process, users before what they use; returns within 5 s."""
@@ -183,9 +185,9 @@ class Supervisor:
         for phase in sorted({keeper.service.phase for keeper in self._keepers}):
             await asyncio.gather(*(k.end() for k in self._keepers if k.service.phase == phase))
 
-    async def _or_failure(self, work: Awaitable[object]) -> None:
+    async def _or_failure(self, work: Coroutine[Any, Any, object]) -> None:
         """Await work, but raise at once what a keeper's task raises: it would fail silently otherwise."""
-        job = asyncio.ensure_future(work)
+        job = asyncio.create_task(work)
         try:
             await asyncio.wait({job, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
             for task in self._tasks:

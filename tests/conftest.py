@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+
 import pytest
+from playwright.async_api import Browser, async_playwright
+
+from tests.chromium import Chromium, find_chromium
+from tests.instance import Instance
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +17,25 @@ def django_db_modify_db_settings(postgres: str) -> None:
 
     It stands here and not beside `postgres`: only a conftest overrides a fixture of a plugin.
     """
+
+
+@pytest.fixture(scope="session")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """A whole running server, made by `manage.py up` in a folder of its own; all tests share it."""
+    with Instance.started(tmp_path_factory.mktemp("instance")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Chromium:
+    """The Chromium of this machine."""
+    return find_chromium()
+
+
+@pytest.fixture
+async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
+    """A fresh browser; each `await browser.new_context()` in it is one person."""
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(**chromium.launch_options())
+        yield running
+        await running.close()

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ os.environ["DATA"] = str(DATA)
 atexit.register(shutil.rmtree, DATA, ignore_errors=True)
 
 
-def serve(name: str, command: list[str], user: str | None, is_ready: Callable[[], bool]) -> Iterator[None]:
+def serve(name: str, command: list[str], user: str | None, is_ready: Callable[[], bool]) -> Generator[None, None, None]:
     """Run a server until the generator is closed; fails with its log when it does not answer in time."""
     log = DATA / f"{name}.log"
     with log.open("ab") as output:

@@ -46,6 +46,8 @@ class Command(BaseCommand):
         """Run until a signal asks to stop, or the start fails."""
         asked = asyncio.Event()
         for number in STOP_SIGNALS:
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # started by nohup: it shall outlive the terminal
             asyncio.get_running_loop().add_signal_handler(number, asked.set)
         working = asyncio.create_task(self.start_and_watch(launch, as_json=as_json))
         waiting = asyncio.create_task(asked.wait())

@@ -1,0 +1,160 @@
+"""A real instance, run by `manage.py up` as an operator would, with what tests do to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from chatsite.embedded import free_port
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 60.0
+STOP_SECONDS = 5.0  # what `up` promises
+COMMAND_SECONDS = 60.0
+# What tests/services.py sets for the tests' own process must not reach an instance.
+FOREIGN = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DATA", "PORT", "PUBLIC_URL")
+
+
+def wait_until(condition: Callable[[], T], *, seconds: float = 10.0, what: str = "") -> T:
+    """Return the first true value of condition(). Raises AssertionError after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+        time.sleep(0.02)
+    return value
+
+
+class Instance:
+    """One `manage.py up` and its folder."""
+
+    def __init__(self, data: Path, *, port: int, gateways: int = 1, workers: int = 1) -> None:
+        self.data = data
+        self.port = port
+        self.options = ["--gateways", str(gateways), "--workers", str(workers)]
+        self.output = data.parent / f"{data.name}.out"
+        self.errors = data.parent / f"{data.name}.err"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    @contextmanager
+    def started(cls, folder: Path, **options: int) -> Iterator[Instance]:
+        """Start an instance in folder/data on a free port, and stop it at the end."""
+        instance = cls(folder / "data", port=free_port(), **options)
+        try:
+            instance.up()
+            yield instance
+        finally:
+            instance.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `up` wrote about itself."""
+        return dict(json.loads((self.data / "instance.json").read_text()))
+
+    def up(self) -> None:
+        """Run `up` and return when it says that it is ready."""
+        self.launch()
+        wait_until(self.is_ready_or_ended, seconds=READY_SECONDS, what="ready")
+        assert self.is_ready(), self.errors.read_text()
+
+    def launch(self) -> None:
+        """Run `up` without waiting for anything."""
+        with self.output.open("wb") as output, self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "up", "--port", str(self.port), *self.options],
+                cwd=ROOT,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    def is_ready(self) -> bool:
+        return f"ready: {self.url}/\n" in self.output.read_text()
+
+    def is_ready_or_ended(self) -> bool:
+        assert self.process is not None
+        return self.process.poll() is not None or self.is_ready()
+
+    def stop(self, number: int = signal.SIGTERM) -> float:
+        """Ask `up` to stop and return how many seconds that took. Kills it when it takes too long."""
+        if self.process is None:
+            return 0.0
+        began = time.monotonic()
+        self.process.send_signal(number)
+        try:
+            self.process.wait(timeout=STOP_SECONDS * 2)
+        except subprocess.TimeoutExpired:
+            self.kill_everything()
+        self.process = None
+        return time.monotonic() - began
+
+    def kill_everything(self) -> None:
+        """End `up` without a word, and wait until the system has ended its children."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(timeout=5)
+        self.process = None
+
+    def pids(self) -> dict[str, int]:
+        """Return the process id of each service by name: postgres, valkey, lambda, gateway-1, worker-1 ..."""
+        return dict(self.facts["processes"])
+
+    def kill(self, name: str) -> int:
+        """kill -9 one service, wait until `up` has started it again, and return the new process id."""
+        old = self.pids()[name]
+        os.kill(old, signal.SIGKILL)
+        return wait_until(lambda: self._successor(name, old), what=f"{name} starts again")
+
+    def _successor(self, name: str, old: int) -> int:
+        new = self.pids()[name]
+        return new if new != old and psutil.pid_exists(new) else 0
+
+    def is_healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    def manage(self, *arguments: str) -> Any:
+        """Run a management command on this instance with --json and return what it printed."""
+        result = subprocess.run(
+            [sys.executable, "manage.py", *arguments, "--json"],
+            cwd=ROOT,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+    def key(self, capability: dict[str, list[str]] | None = None) -> str:
+        """Return a new API key, by default for everything."""
+        text = json.dumps(capability or {"*": ["*"]})
+        return str(self.manage("apikey", "create", "--capability", text)["key"])
+
+    def environment(self) -> dict[str, str]:
+        """Return an environment in which commands work on this instance."""
+        own = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+        return own | {"DATA": str(self.data)}
