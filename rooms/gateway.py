@@ -67,6 +67,7 @@ class Gateway:
         self.connections: dict[str, Connection] = {}
         self.healed = 0  # entries that no broadcast brought, for the metrics
         self._layer: Any = get_channel_layer()
+        self._connected = asyncio.Event()
         self._opening: dict[int, asyncio.Task[Hub]] = {}
         self._empty_since: dict[int, float] = {}
         self._slots: list[dict[str, Connection]] = [{} for _ in range(HEARTBEAT_SLOTS)]
@@ -144,7 +145,9 @@ class Gateway:
             del self._opening[room.id]
 
     async def _subscribe(self, room_id: int) -> bool:
-        if not self.channel:
+        try:
+            await asyncio.wait_for(self._connected.wait(), REDIS_TIMEOUT_SECONDS)
+        except TimeoutError:
             return False
         return await self._redis(self._layer.group_add(announce.group_of(room_id), self.channel))
 
@@ -181,6 +184,7 @@ class Gateway:
             try:
                 if not self.channel:
                     self.channel = await asyncio.wait_for(self._layer.new_channel("gateway."), REDIS_TIMEOUT_SECONDS)
+                    self._connected.set()
                 self._handle(await self._layer.receive(self.channel))
             except asyncio.CancelledError:
                 raise
@@ -223,9 +227,7 @@ class Gateway:
         while hub.tail.has_hole:
             before = hub.tail.position
             try:
-                entries, reaches = await database.run(
-                    queries.read_after, hub.room, before, settings.CATCH_UP_MESSAGES
-                )
+                entries, reaches = await database.run(queries.read_after, hub.room, before, settings.CATCH_UP_MESSAGES)
             except Exception as error:
                 logger.warning("healing waits for Postgres (%s)", type(error).__name__)
                 return

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 
+from rooms.directory import RoomRef
 from rooms.log import Entry, Tail
 from rooms.reader import Reader
-from rooms.directory import RoomRef
 from rooms.serials import encode as encode_serial
 from rooms.sockets import Batch, Encoding, Socket
 from rooms.wire import Action, ProtocolMessage, encode, for_format

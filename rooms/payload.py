@@ -106,5 +106,5 @@ def _check_extras(value: Any, depth: int) -> None:
             raise ChatError(Code.INVALID_EXTRAS, "The extras hold a NUL character.")
     elif not isinstance(value, bool | int | float | None):
         raise ChatError(Code.INVALID_EXTRAS, "The extras hold a value that JSON has no form for.")
-    elif isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+    elif (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
         raise ChatError(Code.INVALID_EXTRAS, "The extras hold a number that JSON has no form for.")

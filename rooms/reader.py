@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from rooms import database, queries
-from rooms.log import Entry
 from rooms.directory import RoomRef
+from rooms.log import Entry
 
 logger = logging.getLogger(__name__)
 

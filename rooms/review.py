@@ -66,7 +66,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Deferral:
-    """The verdict comes later. `step` names whose (unique within the reviewer); `at_deadline` is PUBLISH, REJECT or HOLD."""
+    """The verdict comes later. `step` names whose, unique within the reviewer; `at_deadline` is never REPLACE."""
 
     step: str
     budget: timedelta

@@ -41,9 +41,7 @@ class Encoding:
         return b"".join(pieces) if self.framing is Framing.FRAMED else tuple(pieces)
 
 
-ENCODINGS = {
-    (wire_format, framing): Encoding(wire_format, framing) for wire_format in Format for framing in Framing
-}
+ENCODINGS = {(wire_format, framing): Encoding(wire_format, framing) for wire_format in Format for framing in Framing}
 
 
 class Socket(Protocol):

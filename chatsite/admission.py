@@ -1,0 +1,57 @@
+"""A bound on the HTTP requests that one gateway works on: further ones wait, and too many are told to come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.conf import settings
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+
+BUSY = b'{"error":{"code":50004,"statusCode":503,"message":"The server is busy; try again in a moment."}}'
+
+
+class Admission:
+    """ASGI middleware. Each request under way holds a thread of Django's and a database connection.
+
+    A publish waits for its review without either, so it is not counted (see rooms.rest).
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._slots = asyncio.Semaphore(settings.HTTP_CONCURRENCY)
+        self._waiting = 0
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve a request in its turn, or refuse it where too many wait."""
+        if is_publish(scope):
+            await self._application(scope, receive, send)
+            return
+        if self._waiting >= settings.HTTP_BACKLOG:
+            await refuse(send)
+            return
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            self._slots.release()
+
+
+def is_publish(scope: dict[str, Any]) -> bool:
+    """Tell whether a request publishes: asynchronous all the way, and bounded by the accept queue."""
+    return bool(scope.get("method") == "POST" and scope.get("path", "").endswith("/messages"))
+
+
+async def refuse(send: Send) -> None:
+    """Answer 503 with a hint when to come back."""
+    headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": BUSY})

@@ -1,0 +1,39 @@
+"""manage.py gateway: one process that holds WebSockets and serves HTTP."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+
+class Command(BaseCommand):
+    """Serve on a listening socket that is inherited (--fd) or opened here (--host, --port)."""
+
+    help = "Run one gateway: WebSockets and HTTP. `up` starts as many as there are cores."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare where to listen."""
+        parser.add_argument("--fd", type=int, help="Number of an inherited listening socket.")
+        parser.add_argument("--host", default="127.0.0.1", help="Address to listen on (default: %(default)s).")
+        parser.add_argument("--port", type=int, default=8000, help="Port to listen on (default: %(default)s).")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        # Imported here: it installs Twisted's reactor, which no other command wants.
+        from chatsite.asgi import application
+        from chatsite.server import GatewayServer
+
+        listener = _listener(options["fd"], options["host"], options["port"])
+        GatewayServer(application, listener).run()
+
+
+def _listener(fd: int | None, host: str, port: int) -> socket.socket:
+    if fd is not None:
+        listener = socket.socket(fileno=fd)
+        listener.setblocking(False)
+        return listener
+    listener = socket.create_server((host, port), backlog=4096, reuse_port=False)
+    listener.setblocking(False)
+    return listener

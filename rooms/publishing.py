@@ -1,0 +1,170 @@
+"""A connection's publishes: from MESSAGE to ACK or NACK, in the order in which they came."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from django.conf import settings
+
+from rooms.accept import Draft
+from rooms.acceptor import Acceptor
+from rooms.directory import RoomRef
+from rooms.errors import ChatError, Code
+from rooms.grants import Grant
+from rooms.outcomes import Outcome, OutcomeKind
+from rooms.payload import ID_MAX_CHARACTERS, read_content, require_text
+from rooms.wire import Action, ErrorInfo, Message, ProtocolMessage, PublishResult
+
+logger = logging.getLogger(__name__)
+
+Answer = PublishResult | ChatError
+
+
+def drafts_of(
+    messages: Sequence[Message], room: RoomRef, grant: Grant, *, base_id: str, connection_id: str | None, origin: str
+) -> list[Draft]:
+    """Return what a publish's messages ask for, all or none. Raises ChatError.
+
+    A message without an id gets `base_id:place`, which a repeated publish has again.
+    """
+    if not messages:
+        raise ChatError(Code.INVALID_BODY, "A publish has at least one message.")
+    if len(messages) > settings.PUBLISH_MAX_MESSAGES:
+        raise ChatError(
+            Code.TOO_MANY_MESSAGES, f"One publish has at most {settings.PUBLISH_MAX_MESSAGES} messages; split it."
+        )
+    return [
+        _draft(message, room, grant, f"{base_id}:{place}", connection_id=connection_id, origin=origin)
+        for place, message in enumerate(messages)
+    ]
+
+
+def _draft(
+    message: Message, room: RoomRef, grant: Grant, own_id: str, *, connection_id: str | None, origin: str
+) -> Draft:
+    if message.action:
+        raise ChatError(Code.BAD_REQUEST, "Editing and deleting messages is not offered over this interface.")
+    if message.id is not None:
+        require_id(message.id)
+    client_id = grant.author_for(message.client_id)
+    return Draft(
+        room_id=room.id,
+        room=room.name,
+        message_id=message.id or own_id,
+        author=f"client:{client_id}" if client_id else f"connection:{connection_id or grant.key_name}",
+        client_id=client_id,
+        connection_id=connection_id,
+        content=read_content(message, max_bytes=settings.MESSAGE_MAX_BYTES),
+        origin=origin,
+    )
+
+
+def require_id(message_id: str) -> None:
+    """Raise ChatError 40031 for a message id that cannot be one."""
+    try:
+        require_text("message id", message_id, ID_MAX_CHARACTERS)
+    except ChatError as error:
+        raise ChatError(Code.INVALID_MESSAGE_ID, error.message) from None
+
+
+class Publisher:
+    """The publishes of one connection that are not acknowledged yet.
+
+    The protocol counts acknowledgements (`msgSerial`), so one may not overtake another: an answer waits until
+    all before it are there, and goes out with those that follow it.
+    """
+
+    def __init__(self, acceptor: Acceptor, reply: Callable[[ProtocolMessage], None]) -> None:
+        self._acceptor = acceptor
+        self._reply = reply
+        self._unacked: deque[tuple[int, list[Answer]]] = deque()  # msgSerial, and its answer once there
+        self._room_again = asyncio.Event()
+        self._closed = False
+
+    async def has_room(self) -> None:
+        """Wait until another publish may be taken: a client that floods is read no faster than it is served."""
+        while len(self._unacked) >= settings.CONNECTION_MAX_UNACKED and not self._closed:
+            self._room_again.clear()
+            await self._room_again.wait()
+
+    def publish(self, msg_serial: int, drafts: Sequence[Draft]) -> None:
+        """Hand drafts on; the ACK or NACK follows by itself."""
+        answer: list[Answer] = []
+        self._unacked.append((msg_serial, answer))
+        try:
+            outcomes = [self._acceptor.submit(draft) for draft in drafts]
+        except ChatError as error:
+            self._answer(answer, error)
+            return
+        missing = len(outcomes)
+
+        def decided(_: asyncio.Future[Outcome]) -> None:
+            nonlocal missing
+            missing -= 1
+            if missing == 0:
+                self._answer(answer, _answer_of(outcomes))
+
+        for outcome in outcomes:
+            outcome.add_done_callback(decided)
+
+    def refuse(self, msg_serial: int, error: ChatError) -> None:
+        """Answer a publish that cannot be taken, in its turn."""
+        answer: list[Answer] = []
+        self._unacked.append((msg_serial, answer))
+        self._answer(answer, error)
+
+    def close(self) -> None:
+        """Forget who waits; what was accepted goes on without."""
+        self._closed = True
+        self._unacked.clear()
+        self._room_again.set()
+
+    def _answer(self, answer: list[Answer], what: Answer) -> None:
+        answer.append(what)
+        if not self._closed:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what is answered at the head of the line: neighbouring ACKs as one."""
+        while self._unacked and self._unacked[0][1]:
+            first, answer = self._unacked[0]
+            if isinstance(answer[0], ChatError):
+                self._unacked.popleft()
+                info = ErrorInfo.of(answer[0])
+                self._reply(ProtocolMessage(action=Action.NACK, msg_serial=first, count=1, error=info))
+                continue
+            results: list[PublishResult] = []
+            while self._unacked and self._unacked[0][1] and self._unacked[0][0] == first + len(results):
+                result = self._unacked[0][1][0]
+                if isinstance(result, ChatError):
+                    break
+                results.append(result)
+                self._unacked.popleft()
+            self._reply(ProtocolMessage(action=Action.ACK, msg_serial=first, count=len(results), res=results))
+        self._room_again.set()
+
+
+def _answer_of(outcomes: Sequence[asyncio.Future[Outcome]]) -> Answer:
+    """Return one publish's answer: the first refusal among its messages, else all serials."""
+    serials: list[str | None] = []
+    for outcome in outcomes:
+        error = _error_of(outcome)
+        if error is not None:
+            return error
+        serials.append(outcome.result().serial)
+    return PublishResult(serials=serials)
+
+
+def _error_of(outcome: asyncio.Future[Outcome]) -> ChatError | None:
+    if outcome.cancelled():
+        return ChatError(Code.UNAVAILABLE, "The server is stopping; publish the message again.")
+    failure = outcome.exception()
+    if isinstance(failure, ChatError):
+        return failure
+    if failure is not None:
+        logger.error("a publish failed (%s)", type(failure).__name__, exc_info=failure)
+        return ChatError(Code.INTERNAL, "The message could not be published.")
+    return outcome.result().error if outcome.result().kind is OutcomeKind.REJECTED else None

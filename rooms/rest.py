@@ -1,0 +1,77 @@
+"""The REST side of a room: publish, history, the time. Shapes are the public REST API's.
+
+Views are asynchronous: a publish waits for its verdict without holding a thread.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from django.http import HttpRequest, HttpResponse
+
+from rooms import database, gateway, queries
+from rooms.directory import RoomRef
+from rooms.grants import Grant, authenticate
+from rooms.history import HistoryQuery
+from rooms.outcomes import OutcomeKind
+from rooms.publishing import drafts_of
+from rooms.requests import answer, credentials_of, format_of, read_messages, rest
+from rooms.wire import for_format
+
+
+@rest("GET")
+async def server_time(request: HttpRequest) -> HttpResponse:
+    """GET /time: milliseconds since the epoch."""
+    return answer(request, [int(time.time() * 1000)])
+
+
+@rest("GET", "POST")
+async def messages(request: HttpRequest, name: str) -> HttpResponse:
+    """GET and POST /channels/{name}/messages."""
+    grant = await authenticate(credentials_of(request))
+    room = await gateway.current().directory.get(name)
+    if request.method == "POST":
+        return await publish(request, room, grant)
+    return await history(request, room, grant)
+
+
+async def publish(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResponse:
+    """Accept one message or a list, wait for the verdict, and answer 201 with the serials."""
+    grant.require(room.name, "publish")
+    body = read_messages(request)
+    here = gateway.current()
+    base_id = secrets.token_urlsafe(12)
+    drafts = drafts_of(body, room, grant, base_id=base_id, connection_id=None, origin=here.channel)
+    outcomes = [await future for future in [here.acceptor.submit(draft) for draft in drafts]]
+    for outcome in outcomes:
+        if outcome.kind is OutcomeKind.REJECTED and outcome.error is not None:
+            raise outcome.error
+    shape = {
+        "channel": room.name,
+        "messageId": drafts[0].message_id.rpartition(":")[0] or drafts[0].message_id,
+        "serials": [outcome.serial for outcome in outcomes],
+    }
+    return answer(request, shape, status=201)
+
+
+async def history(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResponse:
+    """Answer one page of published messages, and links to the first and the next."""
+    grant.require(room.name, "history")
+    query = HistoryQuery.parse(request, room)
+    rows = await database.run(
+        queries.read_history,
+        room,
+        start=query.start,
+        end=query.end,
+        after=query.after,
+        before=query.before,
+        forwards=query.forwards,
+        limit=query.limit + 1,
+    )
+    page, more = rows[: query.limit], len(rows) > query.limit
+    wire_format = format_of(request)
+    response = answer(request, [for_format(queries.wire_of(row, room.epoch), wire_format) for row in page])
+    last = page[-1].created_serial if more else None
+    response["Link"] = ", ".join(query.links(request, last))
+    return response

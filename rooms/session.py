@@ -1,0 +1,243 @@
+"""One connection's conversation: what each protocol message of a client does.
+
+Source: repository ably/specification, features.md (RTN, RTL, CD2). The consumer drives it and owns the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core.signing import BadSignature, Signer
+
+from rooms.attachments import Attachments
+from rooms.errors import ChatError, Code
+from rooms.gateway import Gateway
+from rooms.grants import ANY_CLIENT, Credentials, Grant, authenticate
+from rooms.publishing import Publisher, drafts_of
+from rooms.sockets import ENCODINGS, Socket
+from rooms.wire import Action, ConnectionDetails, ErrorInfo, Flag, Format, ProtocolMessage, encode
+
+logger = logging.getLogger(__name__)
+
+CLIENT_ID_MAX_CHARACTERS = 255
+REAUTHENTICATE_BEFORE_SECONDS = 30.0  # before its token ends a client is asked for the next one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What a client asks for in the query of the WebSocket's address (RTN2)."""
+
+    credentials: Credentials
+    format: Format
+    echo: bool
+    heartbeats: bool
+    resume: str | None
+
+    @classmethod
+    def parse(cls, query: Mapping[str, str]) -> Opening:
+        """Read the query's parameters. Unknown ones are ignored."""
+        return cls(
+            credentials=Credentials(
+                key=query.get("key") or None,
+                token=query.get("accessToken") or query.get("access_token") or None,
+                client_id=query.get("clientId") or None,
+            ),
+            format=Format.MSGPACK if query.get("format") == "msgpack" else Format.JSON,
+            echo=query.get("echo") != "false",
+            heartbeats=query.get("heartbeats") == "true",
+            resume=query.get("resume") or query.get("recover") or None,
+        )
+
+
+class Session:
+    """A connection from CONNECTED to its end."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        socket: Socket,
+        opening: Opening,
+        grant: Grant,
+        *,
+        close: Callable[[int], None],
+    ) -> None:
+        self.grant = grant
+        self.key_name = grant.key_name
+        self.wants_heartbeats = opening.heartbeats
+        self._gateway = gateway
+        self._socket = socket
+        self._opening = opening
+        self._encoding = ENCODINGS[opening.format, socket.framing]
+        self._close = close
+        resumed = read_connection_key(opening.resume)
+        self.connection_id = resumed or secrets.token_urlsafe(9)
+        self._resume_failed = opening.resume is not None and resumed is None
+        self._publisher = Publisher(gateway.acceptor, self.reply)
+        self._attachments = Attachments(
+            gateway, socket, self._encoding, connection_id=self.connection_id, echo=opening.echo, reply=self.reply
+        )
+        self._expiry: asyncio.TimerHandle | None = None
+        self._ended = False
+
+    # --- What the consumer calls -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Greet the client."""
+        self._gateway.register(self)
+        self._watch_expiry()
+        error = ChatError(Code.INVALID_CONNECTION_KEY, "The connection to resume is not known; this is a new one.")
+        self._greet(ErrorInfo.of(error) if self._resume_failed else None)
+
+    async def handle(self, message: ProtocolMessage) -> None:
+        """Do what a protocol message asks. Errors are answered; none ends the conversation unless it must."""
+        try:
+            match message.action:
+                case Action.MESSAGE:
+                    await self._publish(message)
+                case Action.ATTACH:
+                    await self._attachments.attach(message, self.grant)
+                case Action.DETACH:
+                    self._attachments.detach(message.channel)
+                case Action.HEARTBEAT:
+                    self.reply(ProtocolMessage(action=Action.HEARTBEAT, id=message.id))
+                case Action.AUTH:
+                    await self._reauthenticate(message)
+                case Action.CLOSE:
+                    self.reply(ProtocolMessage(action=Action.CLOSED))
+                    self._finish(1000)
+                case Action.PRESENCE | Action.ANNOTATION | Action.OBJECT:
+                    error = ChatError(Code.BAD_REQUEST, "This server does not offer that operation yet.")
+                    self._publisher.refuse(message.msg_serial or 0, error)
+                case _:
+                    logger.debug("ignored a protocol message with action %d", message.action)
+        except ChatError as error:
+            self._tell(message, error)
+
+    def stop(self) -> None:
+        """Leave everything; the socket is gone or about to be."""
+        self._ended = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._attachments.close()
+        self._publisher.close()
+        self._gateway.unregister(self)
+
+    # --- What the gateway calls --------------------------------------------------------------------------
+
+    def heartbeat(self) -> None:
+        """See rooms.gateway.Connection."""
+        self.reply(ProtocolMessage(action=Action.HEARTBEAT))
+
+    def end(self, error: ChatError) -> None:
+        """See rooms.gateway.Connection. A client may come back after DISCONNECTED, with a new token if need be."""
+        if not self._ended:
+            self.reply(ProtocolMessage(action=Action.DISCONNECTED, error=ErrorInfo.of(error)))
+            self._finish(1000)
+
+    def reply(self, message: ProtocolMessage) -> None:
+        """Send one protocol message to the client."""
+        payload = encode(message, self._opening.format)
+        self._socket.reply(self._encoding.piece(payload), binary=self._opening.format is Format.MSGPACK)
+
+    # --- The parts of the conversation -------------------------------------------------------------------
+
+    def _greet(self, error: ErrorInfo | None = None) -> None:
+        client_id = None if self.grant.client_id == ANY_CLIENT else self.grant.client_id
+        key = Signer(salt="connection", sep="!").sign(self.connection_id)
+        self.reply(
+            ProtocolMessage(
+                action=Action.CONNECTED,
+                connection_id=self.connection_id,
+                connection_key=key,
+                error=error,
+                connection_details=ConnectionDetails(
+                    client_id=client_id or (ANY_CLIENT if self.grant.client_id == ANY_CLIENT else None),
+                    connection_key=key,
+                    connection_state_ttl=settings.CONNECTION_STATE_SECONDS * 1000,
+                    max_frame_size=settings.FRAME_MAX_BYTES,
+                    max_inbound_rate=settings.CONNECTION_MAX_UNACKED,
+                    max_idle_interval=settings.CONNECTION_MAX_IDLE_SECONDS * 1000,
+                    max_message_size=settings.MESSAGE_MAX_BYTES,
+                    server_id=self._gateway.server_id,
+                ),
+            )
+        )
+
+    async def _publish(self, message: ProtocolMessage) -> None:
+        await self._publisher.has_room()
+        serial = message.msg_serial or 0
+        try:
+            room = await self._gateway.directory.get(message.channel)
+            self.grant.require(room.name, "publish")
+            attachment = self._attachments.find(room.name)
+            if attachment is not None and Flag.PUBLISH not in attachment.modes:
+                raise ChatError(Code.MODE_NOT_ATTACHED, f"Room {room.name!r} was attached without the mode PUBLISH.")
+            drafts = drafts_of(
+                message.messages or [],
+                room,
+                self.grant,
+                base_id=f"{self.connection_id}:{serial}",
+                connection_id=self.connection_id,
+                origin=self._gateway.channel,
+            )
+        except ChatError as error:
+            self._publisher.refuse(serial, error)
+            return
+        self._publisher.publish(serial, drafts)
+
+    async def _reauthenticate(self, message: ProtocolMessage) -> None:
+        token = message.auth.access_token if message.auth else None
+        try:
+            grant = await authenticate(Credentials(token=token))
+            if self.grant.client_id not in (None, ANY_CLIENT, grant.client_id):
+                raise ChatError(Code.INCOMPATIBLE_CREDENTIALS, "The new token is for another client id.")
+        except ChatError as error:
+            self.reply(ProtocolMessage(action=Action.ERROR, error=ErrorInfo.of(error)))
+            self._finish(1000)
+            return
+        self.grant, self.key_name = grant, grant.key_name
+        self._attachments.recheck(grant)
+        self._watch_expiry()
+        self._greet()
+
+    def _watch_expiry(self) -> None:
+        """Ask for a new token before this one ends, and end with it if none came."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if self.grant.expires_at is not None:
+            left = self.grant.expires_at - time.time()
+            loop = asyncio.get_running_loop()
+            if left > 2 * REAUTHENTICATE_BEFORE_SECONDS:
+                self._expiry = loop.call_later(left - REAUTHENTICATE_BEFORE_SECONDS, self._ask_for_token)
+            else:
+                self._expiry = loop.call_later(max(left, 0), self._expire)
+
+    def _ask_for_token(self) -> None:
+        self.reply(ProtocolMessage(action=Action.AUTH))
+        self._expiry = asyncio.get_running_loop().call_later(REAUTHENTICATE_BEFORE_SECONDS, self._expire)
+
+    def _expire(self) -> None:
+        self.end(ChatError(Code.TOKEN_EXPIRED, "The token of this connection has expired; get a new one."))
+
+    def _tell(self, message: ProtocolMessage, error: ChatError) -> None:
+        """Answer an error where the client looks for it: at the room."""
+        self.reply(ProtocolMessage(action=Action.ERROR, channel=message.channel, error=ErrorInfo.of(error)))
+
+    def _finish(self, code: int) -> None:
+        self.stop()
+        self._close(code)
+
+
+def read_connection_key(key: str | None) -> str | None:
+    """Return the connection id of a key that this server gave out, whichever process did; None for any other."""
+    try:
+        return Signer(salt="connection", sep="!").unsign(key) if key else None
+    except BadSignature:
+        return None
