@@ -110,7 +110,6 @@ TEMPLATES = [
 ]
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = DATA / "static"
 # Served from the finders: no collectstatic step between a pull and a restart. Versions are in the file names.
 WHITENOISE_USE_FINDERS = True
 LANGUAGE_CODE = "en"
