@@ -68,7 +68,7 @@ export class Composer {
     const text = input.value.trim();
     const room = this.#room(text);
     counter.hidden = room > this.maxBytes * (1 - COUNTER_SHARE);
-    counter.textContent = room < 0 ? `${-room} too many` : `${room} left`;
+    counter.textContent = room < 0 ? `Too long by ${-room} bytes` : `${room} bytes left`;
     counter.classList.toggle("over", room < 0);
     button.disabled = !isVisible(text) || room < 0;
     fit(input);

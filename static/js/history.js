@@ -28,16 +28,19 @@ export class History {
 
   /** Read the latest page in place of all that was loaded. Joins without a gap to what arrives live. */
   async reload() {
-    await this.#read(async () => {
-      const page = await this.channel.history({ untilAttach: true, limit: PAGE_MESSAGES });
-      return { page, fresh: true };
-    });
+    await this.#read((run) =>
+      this.log.renew(async () => {
+        const page = await this.channel.history({ untilAttach: true, limit: PAGE_MESSAGES });
+        if (run === this.#run) this.#keep(page);
+        return page.items;
+      }),
+    );
   }
 
   /** Read further back. Does nothing while a page is on its way or when there is no more. */
   async older() {
     if (this.isLoading || this.isComplete) return;
-    await this.#read(async () => ({ page: await this.#next(), fresh: false }));
+    await this.#read((run) => this.#readOlder(run));
   }
 
   /** The oldest messages were forgotten: the next page starts from what is left. */
@@ -46,15 +49,14 @@ export class History {
     this.isComplete = false;
   }
 
-  /** @param {() => Promise<{page: any, fresh: boolean}>} ask */
-  async #read(ask) {
+  /** @param {(run: number) => Promise<void>} work */
+  async #read(work) {
+    // A discontinuity in the meantime starts a newer run; the older one then leaves everything alone.
     const run = (this.#run += 1);
     this.isLoading = true;
     this.error = "";
     try {
-      const { page, fresh } = await ask();
-      // A discontinuity in the meantime started a newer reading.
-      if (run === this.#run) await this.#take(page, fresh, run);
+      await work(run);
     } catch (error) {
       if (run === this.#run) this.error = error instanceof Error ? error.message : String(error);
     } finally {
@@ -62,16 +64,20 @@ export class History {
     }
   }
 
-  /** @param {any} page @param {boolean} fresh @param {number} run */
-  async #take(page, fresh, run) {
-    if (fresh) this.log.reset();
-    for (let empty = 0; page && empty < MAX_EMPTY_PAGES; empty += 1) {
-      this.#page = page;
-      this.isComplete = !page.hasNext();
-      if (this.log.load(page.items) > 0 || this.isComplete) return;
-      page = await page.next();
+  /** @param {number} run */
+  async #readOlder(run) {
+    for (let pages = 0; pages < MAX_EMPTY_PAGES; pages += 1) {
+      const page = await this.#next();
       if (run !== this.#run) return;
+      this.#keep(page);
+      if (this.log.load(page?.items ?? []) > 0 || this.isComplete) return;
     }
+  }
+
+  /** @param {any} page */
+  #keep(page) {
+    this.#page = page;
+    this.isComplete = !page?.hasNext();
   }
 
   async #next() {

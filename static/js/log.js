@@ -19,6 +19,8 @@ export class Log {
   #pending = [];
   /** @type {Map<string, WireMessage>} changes that arrived before the page of history with their message */
   #early = new Map();
+  /** @type {Set<string> | null} serials that arrived since a renewal began */
+  #touched = null;
 
   /** All items in the order of the page. */
   list() {
@@ -100,10 +102,20 @@ export class Log {
     return item?.text ?? "";
   }
 
-  /** Forget what was published: it is about to be read again. What is being sent stays. */
-  reset() {
-    this.#published = [];
-    this.#early.clear();
+  /**
+   * Read anew after a discontinuity: what was there stays in sight until the latest page of history is here, and
+   * then stays only if the page holds it. What arrives live in between is kept. Nothing stays above the page: there
+   * the gap would be.
+   * @param {() => Promise<WireMessage[]>} read
+   */
+  async renew(read) {
+    const touched = (this.#touched = new Set());
+    const page = await read();
+    if (this.#touched !== touched) return;
+    this.load(page);
+    const first = page.reduce((least, { serial = "" }) => (serial < least ? serial : least), page[0]?.serial ?? "");
+    this.#published = this.#published.filter(({ serial }) => touched.has(serial) && serial >= first);
+    this.#touched = null;
   }
 
   /** Forget the oldest beyond `most`. Returns whether there were any. @param {number} most */
@@ -127,6 +139,7 @@ export class Log {
   #put(message) {
     const serial = message.serial ?? "";
     const index = this.#position(serial);
+    this.#touched?.add(serial);
     return this.#published[index]?.serial === serial
       ? this.#change(index, message)
       : this.#add(index, itemOf(message));

@@ -30,6 +30,7 @@ export class Messages {
   #window = new Window();
   #newFrom = "";
   #scrollTop = 0;
+  #height = 0;
   isAtEnd = true;
 
   /**
@@ -136,9 +137,11 @@ export class Messages {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     const isLast = this.#window.end >= this.#items.length;
     const isNear = isLast && scrollHeight - scrollTop - clientHeight < END_PIXELS;
-    // One leaves the end by scrolling up, not when something below has grown.
-    const isAtEnd = isNear || (this.isAtEnd && scrollTop >= this.#scrollTop);
+    // One leaves the end by scrolling up, not when something has grown below it or the composer above it.
+    const isMoved = scrollTop < this.#scrollTop && clientHeight === this.#height;
+    const isAtEnd = isNear || (this.isAtEnd && !isMoved);
     this.#scrollTop = scrollTop;
+    this.#height = clientHeight;
     if (isAtEnd !== this.isAtEnd) {
       this.isAtEnd = isAtEnd;
       this.listener.onMove();

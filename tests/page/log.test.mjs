@@ -98,12 +98,41 @@ test("a refused message keeps its text until it is taken back", () => {
   assert.deepEqual(log.list(), []);
 });
 
-test("what is being sent survives the reading anew after a discontinuity", () => {
+test("a renewal keeps its page, what arrived meanwhile and what is being sent, and nothing above a gap", async () => {
   const log = new Log();
-  log.apply(published(1));
+  log.load([published(1), published(2)]);
   log.send({ id: "mine", clientId: "alice", text: "hello", timestamp: 5 });
-  log.reset();
-  assert.deepEqual(texts(log), ["hello"]);
+  const renewal = log.renew(async () => [published(50), published(49)]);
+  assert.deepEqual(texts(log), ["text 1", "text 2", "hello"]);
+  log.apply(published(51));
+  log.apply(published(1, { action: "message.update", data: "edited", version: { serial: serial(52) } }));
+  await renewal;
+  assert.deepEqual(texts(log), ["text 49", "text 50", "text 51", "hello"]);
+});
+
+test("a renewal that fails leaves everything as it was", async () => {
+  const log = new Log();
+  log.load([published(1)]);
+  await assert.rejects(log.renew(() => Promise.reject(new Error("no network"))));
+  log.apply(published(2));
+  assert.deepEqual(texts(log), ["text 1", "text 2"]);
+});
+
+test("of two renewals at once the later one counts", async () => {
+  const log = new Log();
+  let answer;
+  const first = log.renew(() => new Promise((resolve) => (answer = resolve)));
+  await log.renew(async () => [published(7)]);
+  answer([published(3)]);
+  await first;
+  assert.deepEqual(texts(log), ["text 7"]);
+});
+
+test("a room that was made anew leaves nothing of the former one", async () => {
+  const log = new Log();
+  log.load([published(1)]);
+  await log.renew(async () => []);
+  assert.deepEqual(log.list(), []);
 });
 
 test("a change that overtakes the page of history with its message is not lost", () => {
