@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import http.client
 import json
@@ -63,8 +64,16 @@ class Launch:
         port = int(self._listener.getsockname()[1])
         raise_descriptor_limit()
         self.instance.keep_secret_key()
-        await self._start_servers(port)
-        await self._prepare_database()
+        servers = self._plan_servers(port)
+        # Started beside the servers it waits for: loading Django is most of what it does on a warm start.
+        preparing = asyncio.create_task(self._prepare_database())
+        try:
+            await self.supervisor.start(*servers, self._lambda_service())
+            self._publish_addresses(port)
+            await preparing
+        finally:
+            preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
         await self._start_chat(self._listener.fileno(), port)
         return f"http://127.0.0.1:{port}/"
 
@@ -76,7 +85,8 @@ class Launch:
         stop_leftovers(self.instance.data, patience_seconds=SWEEP_SECONDS)
         self.instance.retire()
 
-    async def _start_servers(self, port: int) -> None:
+    def _plan_servers(self, port: int) -> list[Service]:
+        """Return the embedded servers that the environment does not replace; set the addresses of all."""
         data, services = self.instance.data, []
         database_url, redis_url = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
         if not (database_url and redis_url):
@@ -94,15 +104,11 @@ class Launch:
             redis_url = valkey.url
             services.append(self._valkey_service(valkey))
         self._environment = self._describe(port, database_url, redis_url)
-        await self.supervisor.start(*services)
-        self.instance.publish(
-            pid=os.getpid(),
-            port=port,
-            public_url=self._environment["PUBLIC_URL"],
-            database_url=database_url,
-            redis_url=redis_url,
-            webhook_allow_private=self._environment["WEBHOOK_ALLOW_PRIVATE"],
-        )
+        return services
+
+    def _publish_addresses(self, port: int) -> None:
+        names = ("PUBLIC_URL", "DATABASE_URL", "REDIS_URL", "WEBHOOK_ALLOW_PRIVATE")
+        self.instance.publish(pid=os.getpid(), port=port, **{name.lower(): self._environment[name] for name in names})
 
     def _postgres_service(self, postgres: Postgres) -> Service:
         if postgres.is_new():
@@ -165,13 +171,13 @@ class Launch:
             for number in range(1, self.plan.gateways + 1)
         ]
         workers = [self._service(f"worker-{n}", ["worker"]) for n in range(1, self.plan.workers + 1)]
-        lambda_port = self._keep_port("lambda")
-        handler = self._service(
-            "lambda",
-            ["lambda", str(HANDLER), "--port", str(lambda_port)],
-            is_ready=lambda: is_listening(lambda_port),
+        await self.supervisor.start(*workers, *gateways)
+
+    def _lambda_service(self) -> Service:
+        port = self._keep_port("lambda")
+        return self._service(
+            "lambda", ["lambda", str(HANDLER), "--port", str(port)], is_ready=lambda: is_listening(port)
         )
-        await self.supervisor.start(handler, *workers, *gateways)
 
     def _service(
         self,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from time import monotonic, sleep
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 from chatsite.demo import make_demo
+
+DATABASE_SECONDS = 60.0  # `up` starts this beside Postgres, which may be making its files or recovering
 
 
 class Command(BaseCommand):
@@ -21,6 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the demo's facts as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        wait_for_database()
         call_command("migrate", interactive=False, verbosity=0)
         demo = make_demo(settings.DATA, lambda_url=options["lambda_url"])
         if options["json"]:
@@ -28,3 +33,17 @@ class Command(BaseCommand):
         else:
             for name, value in demo.items():
                 self.stdout.write(f"{name}: {value}")
+
+
+def wait_for_database() -> None:
+    """Return when the database answers. Raises psycopg.OperationalError when it does not in time."""
+    deadline = monotonic() + DATABASE_SECONDS
+    while True:
+        try:
+            # Not through Django's connection: its pool would wait and log every refusal.
+            psycopg.connect(settings.DATABASE_URL, connect_timeout=5).close()
+            return
+        except psycopg.OperationalError:
+            if monotonic() > deadline:
+                raise
+            sleep(0.03)

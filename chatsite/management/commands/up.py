@@ -87,14 +87,15 @@ def welcome(url: str, launch: Launch) -> str:
     """Return the ready line and what to try next."""
     demo = launch.demo
     data = launch.instance.data
+    password = demo["admin"]["password"] or "the password you chose"
     manage = f".venv/bin/python manage.py --data {display(data)}"
     return "\n".join(
         [
             f"ready: {url}",
             "",
             f"  Chat     open {url}rooms/{demo['room']} in two windows and write: {demo['try']}",
-            f"  Admin    {url}admin/    {demo['admin']['name']} / {demo['admin']['password']}",
-            f"  API key  {demo['key']}",
+            f"  Admin    {url}admin/    {demo['admin']['name']} / {password}",
+            f"  API key  {demo['key'] or '(revoked; make your own)'}",
             "",
             "  Your own key, and a webhook for every message (to a public address):",
             f'    {manage} apikey create --capability \'{{"*":["*"]}}\'',
