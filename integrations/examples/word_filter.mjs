@@ -12,7 +12,9 @@ const WORDS = (process.env.BANNED_WORDS ?? "potato,cabbage").split(/[,\s]+/).fil
 const escape = (word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 // Longest first: with "cab" and "cabbage" banned, all of "cabbage" goes.
 const PATTERN = WORDS.sort((a, b) => b.length - a.length).map(escape).join("|") || "(?!)";
-const IMAGE_LINK = /https:\/\/[^\s<>"'`\\]+?\.(?:png|jpe?g|gif|webp)(?:\?[^\s<>"'`\\]*)?(?=[\s.,;:!?)\]]|$)/gi;
+const LINK = /https:\/\/[^\s<>"'`\\]+/g;
+const IMAGE_PATH = /^https:\/\/[^/?#]+\/[^?#]*\.(?:png|jpe?g|gif|webp)(?:[?#]|$)/i;
+const PUNCTUATION = ".,;:!?)]"; // what may stand behind a link in a sentence
 const MAX_EMBEDS = 4;
 const MAX_LINK_CHARACTERS = 2048;
 const MAX_AGE_SECONDS = 300;
@@ -47,8 +49,10 @@ function judge({ data, encoding, extras }) {
 /** The data without banned words, and its text for the search of links. Bytes and ciphers are left alone. */
 function filterData(data, encoding) {
   if (encoding === "json") {
-    const [clean, text] = filterData(JSON.parse(data), "");
-    return [JSON.stringify(clean), text];
+    const content = JSON.parse(data);
+    const [clean, text] = filterData(content, "");
+    const isSame = JSON.stringify(clean) === JSON.stringify(content);
+    return [isSame ? data : JSON.stringify(clean), text];
   }
   if (encoding !== "" && encoding !== "utf-8") return [data, ""];
   if (typeof data === "string") {
@@ -69,8 +73,15 @@ function filterData(data, encoding) {
 /** The image links in a text, each once, in order. One with a banned word in it is left out. */
 function findImages(text) {
   const banned = new RegExp(PATTERN, "i");
-  const links = new Set(text.match(IMAGE_LINK) ?? []);
-  return [...links].filter((link) => link.length <= MAX_LINK_CHARACTERS && !banned.test(link)).slice(0, MAX_EMBEDS);
+  const links = new Set((text.match(LINK) ?? []).map(withoutPunctuation));
+  const isImage = (link) => link.length <= MAX_LINK_CHARACTERS && IMAGE_PATH.test(link) && !banned.test(link);
+  return [...links].filter(isImage).slice(0, MAX_EMBEDS);
+}
+
+function withoutPunctuation(link) {
+  let end = link.length;
+  while (PUNCTUATION.includes(link[end - 1])) end -= 1;
+  return link.slice(0, end);
 }
 
 /** Whether the body carries a fresh signature by the Standard Webhooks scheme, by any of the secrets. */

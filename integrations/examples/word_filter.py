@@ -22,9 +22,9 @@ Json = dict[str, Any]
 WORDS = [word for word in re.split(r"[,\s]+", os.environ.get("BANNED_WORDS", "potato,cabbage")) if word]
 # Longest first: with "cab" and "cabbage" banned, all of "cabbage" goes.
 BANNED = re.compile("|".join(map(re.escape, sorted(WORDS, key=len, reverse=True))) or r"(?!)", re.IGNORECASE)
-IMAGE_LINK = re.compile(
-    r"https://[^\s<>\"'`\\]+?\.(?:png|jpe?g|gif|webp)(?:\?[^\s<>\"'`\\]*)?(?=[\s.,;:!?)\]]|$)", re.I
-)
+LINK = re.compile(r"https://[^\s<>\"'`\\]+")
+IMAGE_PATH = re.compile(r"https://[^/?#]+/[^?#]*\.(?:png|jpe?g|gif|webp)(?:[?#]|\Z)", re.IGNORECASE)
+PUNCTUATION = ".,;:!?)]"  # what may stand behind a link in a sentence
 MAX_EMBEDS = 4
 MAX_LINK_CHARACTERS = 2048
 MAX_AGE_SECONDS = 300
@@ -63,8 +63,9 @@ def judge(message: Json) -> Json:
 def filter_data(data: Any, encoding: str) -> tuple[Any, str]:
     """The data without banned words, and its text for the search of links. Bytes and ciphers are left alone."""
     if encoding == "json":
-        clean, text = filter_data(json.loads(data), "")
-        return json.dumps(clean, ensure_ascii=False, separators=(",", ":")), text
+        content = json.loads(data)
+        clean, text = filter_data(content, "")
+        return data if clean == content else json.dumps(clean, ensure_ascii=False, separators=(",", ":")), text
     if encoding not in ("", "utf-8"):
         return data, ""
     if isinstance(data, str):
@@ -80,8 +81,13 @@ def filter_data(data: Any, encoding: str) -> tuple[Any, str]:
 
 def find_images(text: str) -> list[str]:
     """The image links in a text, each once, in order. One with a banned word in it is left out."""
-    links = dict.fromkeys(match[0] for match in IMAGE_LINK.finditer(text))
-    return [link for link in links if len(link) <= MAX_LINK_CHARACTERS and not BANNED.search(link)][:MAX_EMBEDS]
+    links = dict.fromkeys(link.rstrip(PUNCTUATION) for link in LINK.findall(text))
+    return [link for link in links if is_image(link)][:MAX_EMBEDS]
+
+
+def is_image(link: str) -> bool:
+    """Whether a link may be shown as an image."""
+    return len(link) <= MAX_LINK_CHARACTERS and bool(IMAGE_PATH.match(link)) and not BANNED.search(link)
 
 
 def is_signed(body: bytes, headers: Json, secrets: list[str], *, now: float) -> bool:

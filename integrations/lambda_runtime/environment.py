@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from integrations.lambda_runtime import limits, log
 from integrations.lambda_runtime.function import Function
-from integrations.lambda_runtime.http_server import HttpServer, ServerLimits
+from integrations.lambda_runtime.http_connection import ServerLimits
+from integrations.lambda_runtime.http_server import HttpServer
 from integrations.lambda_runtime.invocation import ErrorType, Failed, Invocation, Outcome, Undelivered
 from integrations.lambda_runtime.process import HandlerProcess, describe_exit
 from integrations.lambda_runtime.runtime_api import MAX_BODY_BYTES, RuntimeApi

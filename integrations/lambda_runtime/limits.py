@@ -27,6 +27,7 @@ MAX_BUFFERED_BYTES = 16 * MAX_PAYLOAD_BYTES
 REQUEST_SECONDS = 30.0
 WRITE_SECONDS = 30.0
 IDLE_SECONDS = 75.0
+LINGER_SECONDS = 5.0
 # How often a running invocation's memory is looked at; shorter invocations are looked at when they end.
 MEMORY_CHECK_SECONDS = 0.1
 # An environment that nobody called for this long is given back, as AWS does after some minutes.

@@ -1,0 +1,188 @@
+"""What callers may not do to the Function URL, and what it then answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from integrations.lambda_runtime import limits
+from integrations.lambda_runtime.http_connection import ServerLimits
+from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
+from integrations.lambda_runtime.http_server import HttpServer
+
+Serve = Callable[..., Awaitable[Any]]
+Eventually = Callable[..., Awaitable[None]]
+
+# Waits until the test says so: each call adds a line to a file, and ends when the file `go` is there.
+GATE = """
+    import os, pathlib, time
+    here = pathlib.Path(os.environ["HERE"])
+
+    def handler(event, context):
+        with (here / "arrived").open("a") as file:
+            file.write("x")
+        while not (here / "go").exists():
+            time.sleep(0.005)
+        return {"pid": os.getpid()}
+"""
+
+
+async def test_above_the_concurrency_calls_are_throttled_and_those_below_are_served(
+    serve: Serve, eventually: Eventually, tmp_path: Any
+) -> None:
+    served = await serve("gate.py", GATE, concurrency=2, timeout_seconds=20, environment={"HERE": str(tmp_path)})
+    (tmp_path / "arrived").touch()
+    running = [asyncio.create_task(served.get()) for _ in range(2)]
+    await eventually(lambda: (tmp_path / "arrived").read_text() == "xx")
+    refused = await asyncio.gather(*(served.get() for _ in range(5)))
+    (tmp_path / "go").touch()
+    assert {answer.status_code for answer in refused} == {429}
+    assert refused[0].json()["message"] == "Rate Exceeded."
+    assert refused[0].headers["x-amzn-errortype"] == "TooManyRequestsException"
+    pids = {(await task).json()["pid"] for task in running}
+    assert len(pids) == 2, "each call has an environment of its own"
+    assert served.log.count("Init Duration") == 1, "one was warm, the other was started for its call"
+    assert (await served.get()).json()["pid"] in pids
+
+
+async def test_as_many_callers_as_the_concurrency_are_never_throttled(serve: Serve) -> None:
+    served = await serve("fast.py", "def handler(event, context):\n    return 1\n", concurrency=3)
+
+    async def call_often() -> set[int]:
+        return {(await served.get()).status_code for _ in range(60)}
+
+    assert await asyncio.gather(*(call_often() for _ in range(3))) == [{200}] * 3
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("size.py", "def handler(event, context):\n    return len(event['body'])\n"),
+        ("size.mjs", "export const handler = async (event) => event.body.length;"),
+    ],
+)
+async def test_a_request_may_have_nearly_six_megabytes_and_no_more(serve: Serve, file: str, source: str) -> None:
+    served = await serve(file, source, timeout_seconds=20, memory_mb=512)
+    headers = {"content-type": "text/plain"}
+    size = limits.MAX_PAYLOAD_BYTES - 4_000  # the event has more in it than the body
+    assert (await served.client.post("", content=b"x" * size, headers=headers)).text == str(size)
+    for too_large in (limits.MAX_PAYLOAD_BYTES - 10, limits.MAX_PAYLOAD_BYTES + 1):
+        refused = await served.client.post("", content=b"x" * too_large, headers=headers)
+        assert refused.status_code == 413
+        assert refused.headers["x-amzn-errortype"] == "RequestTooLargeException"
+        assert "6291456" in refused.json()["Message"]
+    assert (await served.client.post("", content=b"x", headers=headers)).text == "1"
+
+
+async def send(url: str, data: bytes) -> bytes:
+    """What the server answers to raw bytes until it closes the connection."""
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(data)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"\x16\x03\x01 this is TLS\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),  # no Host
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 70_000, 431),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n", 413),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400),
+        (b"GET /?" + b"&".join([b"a=1"] * 2_000) + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400),
+    ],
+)
+async def test_what_is_no_request_is_refused_and_the_next_one_is_served(serve: Serve, data: bytes, status: int) -> None:
+    served = await serve("fine.py", "def handler(event, context):\n    return 'fine'\n")
+    answer = await send(served.url, data)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert (await served.get()).text == "fine"
+
+
+async def test_requests_in_one_packet_are_answered_in_their_order(serve: Serve) -> None:
+    served = await serve("path.py", "def handler(event, context):\n    return event['rawPath']\n")
+    requests = b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(3))
+    answer = await send(served.url, requests + b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK")[1:]]
+    assert bodies == [b"/0", b"/1", b"/2", b"/last"]
+
+
+async def test_a_head_request_gets_the_headers_alone(serve: Serve) -> None:
+    served = await serve("fine.py", "def handler(event, context):\n    return 'fine'\n")
+    answer = await served.client.head("")
+    assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "4", b"")
+    assert (await served.get()).text == "fine"
+
+
+class Echo:
+    """A server without a function behind it, for what concerns the server alone."""
+
+    def __init__(self, **bounds: Any) -> None:
+        self.server = HttpServer(self.handle, bounds=ServerLimits(**bounds))
+
+    async def handle(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=200, body=request.body)
+
+    async def __aenter__(self) -> str:
+        return f"http://127.0.0.1:{await self.server.start('127.0.0.1', 0)}/"
+
+    async def __aexit__(self, *error: object) -> None:
+        self.server.close()
+
+
+async def test_half_sent_requests_are_dropped_after_a_while(eventually: Eventually) -> None:
+    echo = Echo(request_seconds=0.2, idle_seconds=30)
+    async with echo as url:
+        half = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf"
+        answers = await asyncio.gather(*(send(url, half) for _ in range(50)), return_exceptions=True)
+        assert all(answer == b"" or isinstance(answer, ConnectionError) for answer in answers)
+        await eventually(lambda: not echo.server.service.connections)
+        assert echo.server.service.buffered == 0
+
+
+async def test_bodies_together_have_a_limit_too() -> None:
+    async with Echo(body_bytes=1_000, buffered_bytes=1_500) as url:
+        address = urlsplit(url)
+        _, holder = await asyncio.open_connection(address.hostname, address.port)
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n"
+        holder.write(head + b"x" * 999)
+        await holder.drain()
+        answer = b""
+        async with asyncio.timeout(5):
+            while not answer.startswith(b"HTTP/1.1 503"):
+                answer = await send(url, head + b"x" * 1_000)
+        holder.close()
+
+
+async def test_connections_above_the_limit_are_closed() -> None:
+    echo = Echo(connections=2)
+    async with echo as url:
+        address = urlsplit(url)
+        held = [await asyncio.open_connection(address.hostname, address.port) for _ in range(2)]
+        async with asyncio.timeout(5):
+            while len(echo.server.service.connections) < 2:
+                await asyncio.sleep(0)
+        with pytest.raises((ConnectionError, AssertionError)):
+            assert await send(url, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        for _, writer in held:
+            writer.close()
+
+
+async def test_a_caller_that_waits_for_permission_to_send_gets_it() -> None:
+    async with Echo() as url:
+        address = urlsplit(url)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 Continue")
+        writer.write(json.dumps(1234).encode())
+        assert (await reader.readuntil(b"1234")).startswith(b"HTTP/1.1 200 OK")
+        writer.close()

@@ -1,0 +1,179 @@
+"""The command as a process: how it starts, and that nothing stays behind whichever way it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[3]
+COMMAND = [sys.executable, "-m", "integrations.lambda_runtime"]
+# Starts a child of its own, and can be told to hang.
+FAMILY = """
+import os, subprocess, time
+child = subprocess.Popen(["sleep", "300"])
+
+def handler(event, context):
+    if event["rawPath"] == "/hang":
+        time.sleep(300)
+    return {"pids": [os.getpid(), child.pid]}
+"""
+Start = Callable[..., tuple[subprocess.Popen[str], str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start the command for a handler's source; returns the process and its URL."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(source: str, *options: str, command: list[str] = COMMAND) -> tuple[subprocess.Popen[str], str]:
+        file = tmp_path / "function.py"
+        file.write_text(source)
+        arguments = [*command, str(file), "--port", "0", "--json", *options]
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        return process, json.loads(process.stdout.readline())["url"]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process is gone; one that nobody waited for (in a container without an init) counts as gone."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> float:
+    """How long it took until the condition held; fails after `seconds`."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def get(url: str, path: str = "", timeout: float = 10) -> Any:
+    return httpx.get(url + path, trust_env=False, timeout=timeout).json()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_all_that_it_started_within_two_seconds(start: Start, number: signal.Signals) -> None:
+    process, url = start(FAMILY, "--timeout", "60")
+    pids = get(url)["pids"]
+    with pytest.raises(httpx.ReadTimeout):
+        get(url, "hang", timeout=0.3)  # one invocation is running
+    process.send_signal(number)
+    assert process.wait(timeout=2) == 0
+    assert wait_until(lambda: all(map(is_gone, pids)), 1) < 1
+
+
+def test_a_signal_lets_a_short_invocation_end_first(start: Start, tmp_path: Path) -> None:
+    source = """
+import pathlib, time
+def handler(event, context):
+    pathlib.Path("arrived").touch()
+    time.sleep(0.3)
+    return {"finished": True}
+"""
+    process, url = start(source)
+    with subprocess.Popen(["curl", "-s", "--noproxy", "*", url], stdout=subprocess.PIPE, text=True) as caller:
+        wait_until((tmp_path / "arrived").exists, 5)
+        process.terminate()
+        assert caller.communicate()[0] == '{"finished":true}'
+    assert process.wait(timeout=2) == 0
+
+
+def test_a_handler_that_loads_for_ever_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    (tmp_path / "function.py").write_text("import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(300)")
+    with subprocess.Popen([*COMMAND, str(tmp_path / "function.py"), "--port", "0"], cwd=ROOT) as process:
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "", 10)
+        process.terminate()
+        assert process.wait(timeout=2) == 0
+    wait_until(lambda: is_gone(int((tmp_path / "pid").read_text())), 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system must tell children that their parent died")
+def test_kill_minus_nine_leaves_no_handler_behind(start: Start) -> None:
+    process, url = start("import os\ndef handler(event, context):\n    return os.getpid()\n")
+    pid = get(url)
+    process.kill()
+    wait_until(lambda: is_gone(pid), 2)
+
+
+def test_a_timeout_kills_what_the_handler_started_too(start: Start) -> None:
+    _, url = start(FAMILY, "--timeout", "0.5", "--concurrency", "1")
+    pids = get(url)["pids"]
+    assert httpx.get(url + "hang", trust_env=False).status_code == 502
+    assert all(map(is_gone, pids))
+    assert set(get(url)["pids"]).isdisjoint(pids)
+
+
+def test_variables_are_given_or_passed_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASSED_ON", "ours")
+    monkeypatch.setenv("KEPT_BACK", "secret")
+    source = "import os\ndef handler(event, context):\n    return dict(os.environ)\n"
+    _, url = start(source, "--env", "A=1=2", "--env", "PASSED_ON", "--env", "NOT_SET")
+    seen = get(url)
+    assert (seen["A"], seen["PASSED_ON"]) == ("1=2", "ours")
+    assert not {"KEPT_BACK", "NOT_SET"} & seen.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["nothing.py"], "there is no file nothing.py"),
+        (["README.txt"], "a .py, .mjs, .cjs or .js file"),
+        (["two.dots.py"], "no dot before its ending"),
+        (["fine.py", "--timeout", "0"], "timeout: above 0"),
+        (["fine.py", "--memory", "64"], "memory: from 128"),
+        (["fine.py", "--concurrency", "0"], "--concurrency: from 1"),
+        (["fine.py", "--env", "=x"], "NAME=VALUE"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_with_a_reason(tmp_path: Path, options: list[str], message: str) -> None:
+    for name in ("README.txt", "two.dots.py", "fine.py"):
+        (tmp_path / name).write_text("def handler(event, context):\n    return 1\n")
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*COMMAND, *options], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_named(start: Start, tmp_path: Path) -> None:
+    _, url = start("def handler(event, context):\n    return 1\n")
+    port = str(httpx.URL(url).port)
+    again = [*COMMAND, str(tmp_path / "function.py"), "--port", port]
+    done = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_django_runs_it_without_a_database(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    source = "def handler(event, context):\n    return {'fine': True}\n"
+    process, url = start(source, command=[sys.executable, "manage.py", "lambda"])
+    assert get(url) == {"fine": True}
+    process.terminate()
+    assert process.wait(timeout=2) == 0
