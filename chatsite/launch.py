@@ -27,7 +27,8 @@ HANDLER = ROOT / "integrations" / "examples" / "word_filter.py"
 PREPARE_SECONDS = 120.0  # migrations of a large database are run by hand before an upgrade
 LEFTOVER_SECONDS = 10.0
 LISTEN_BACKLOG = 4096  # connections wait here while a gateway restarts
-SWEEP_SECONDS = 0.3
+SERVER_STOP_SECONDS = 1.2
+SWEEP_SECONDS = 0.2
 
 
 class PortTaken(Exception):
@@ -121,6 +122,7 @@ class Launch:
             user=self._user,
             stop_signal=signal.SIGINT,  # SIGTERM would wait for every client to leave
             orphan_signal=signal.SIGINT,
+            stop_seconds=SERVER_STOP_SECONDS,
             phase=1,
         )
 
@@ -131,6 +133,7 @@ class Launch:
             prepare=lambda: valkey.prepare(self._user),
             is_ready=valkey.is_ready,
             user=self._user,
+            stop_seconds=SERVER_STOP_SECONDS,
             phase=1,
         )
 

@@ -27,9 +27,10 @@ START_ATTEMPTS = 5  # deaths before the first readiness; then the whole start fa
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.03
 LOG_CHECK_SECONDS = 10.0
-# All of `up` stops within 5 s: two phases of these, plus a final sweep.
-STOP_SECONDS = 1.8
-KILL_SECONDS = 0.4
+# All of `up` stops within 5 s: a phase with these (a gateway takes up to 2 s to finish its requests), the phase of
+# the servers with a shorter patience (what they hold is safe, they recover), and a final sweep.
+STOP_SECONDS = 2.4
+KILL_SECONDS = 0.3
 
 
 class ServiceFailed(Exception):
@@ -48,6 +49,7 @@ class Service:
     user: str | None = None
     pass_fds: tuple[int, ...] = ()
     stop_signal: signal.Signals = signal.SIGTERM
+    stop_seconds: float = STOP_SECONDS
     orphan_signal: signal.Signals = signal.SIGTERM
     phase: int = 0  # lower phases stop first: those who use, before those who are used
 
@@ -117,7 +119,7 @@ class Keeper:
         process = self.process
         if process is None:
             return
-        for number, patience in ((self.service.stop_signal, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
+        for number, patience in ((self.service.stop_signal, self.service.stop_seconds), (signal.SIGKILL, KILL_SECONDS)):
             if process.returncode is not None:
                 break
             process.send_signal(number)
