@@ -173,7 +173,7 @@ def allowed_modes(room: str, grant: Grant) -> Flag:
 
 
 def modes_of(request: ProtocolMessage, room: str, grant: Grant) -> Flag:
-    """Return the modes that an ATTACH gets: those it asks for (all if none), as far as allowed. Raises ChatError 40160."""
+    """Return the modes that an ATTACH gets: what it asks for (else all) as far as allowed. Raises ChatError 40160."""
     allowed = allowed_modes(room, grant)
     if not allowed and not grant.capability.allows_any(room):
         raise ChatError(

@@ -63,7 +63,7 @@ class ChatConsumer(AsyncConsumer):
                 raise StopConsumer
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
-        """Accept, check the credentials, then greet or say what is wrong: browsers hide a refused handshake's reason."""
+        """Accept, check the credentials, greet or say what is wrong: browsers hide a refused handshake's reason."""
         if self.scope.get("path", "/") != "/":
             await self.send({"type": "websocket.close"})
             return
