@@ -74,7 +74,7 @@ def _follow_lambda(lambda_url: str) -> None:
     """Point the demo's rule at the local Lambda again, should that have moved to another port."""
     if IntegrationRule.objects.filter(name=RULE, url__startswith="http://127.0.0.1:").exclude(url=lambda_url).exists():
         with transaction.atomic():
-            rules.remove(RULE)
+            rules.remove(RULE, now=timezone.now())
             _add_rule(lambda_url)
 
 
