@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from django.conf import settings
@@ -44,8 +44,10 @@ class PageSession(SessionAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Any, None]:
         """Return the user of the session, who may be anonymous. Raises PermissionDenied."""
-        self.enforce_csrf(request)
-        return page_request(request).user, None
+        page = page_request(request)
+        # Django's own request: it reads forms, whatever this view's parsers are.
+        self.enforce_csrf(cast(Request, page))
+        return page.user, None
 
 
 class PageToken(APIView):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import ModuleType
 from weakref import WeakKeyDictionary
 
@@ -25,6 +25,8 @@ UNKNOWN_SECONDS = 0.2
 MAX_KEPT_KEYS = 4096
 MAX_KEYS_PER_QUERY = 500
 MAX_WAITING = 20_000
+
+Find = Callable[[Iterable[str]], dict[str, SigningKey]]
 
 
 async def authenticate(credentials: Credentials) -> Grant:
@@ -80,10 +82,16 @@ class KeyRing:
     MAX_KEPT_KEYS the one unused for longest goes; at MAX_WAITING lookups the next is refused with 50004.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, find: Find = keys.find) -> None:
+        self._find = find
         # By name: until when (monotonic) it is believed, and the key, None if there is none.
         self._kept: OrderedDict[str, tuple[float, SigningKey | None]] = OrderedDict()
         self._lookups = Batcher(self._load, max_batch=MAX_KEYS_PER_QUERY, max_waiting=MAX_WAITING)
+
+    @property
+    def kept(self) -> int:
+        """How many keys are remembered."""
+        return len(self._kept)
 
     async def find(self, name: str) -> SigningKey | None:
         """Return the key, None if there is none."""
@@ -102,7 +110,7 @@ class KeyRing:
 
     async def _load(self, names: Sequence[str]) -> list[SigningKey | None]:
         asked_at = time.monotonic()
-        found = await run(keys.find, set(names))
+        found = await run(self._find, set(names))
         known_for: float = settings.AUTHENTICATION_CACHE_SECONDS
         for name in names:
             key = found.get(name)
