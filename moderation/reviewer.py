@@ -1,0 +1,71 @@
+"""The reviewer that needs nobody else: its verdicts are immediate, inside the accepting transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from moderation import rules
+from moderation.folding import fold, is_visible, mask
+from moderation.texts import replace_texts, texts_of
+from moderation.words import Effect, Hit, Matcher
+from rooms.errors import Code
+from rooms.review import Action, Content, Deferral, Submission, Verdict
+
+NOTHING_TO_SEE = "The message has no visible character. Write something that people can read."
+FORBIDDEN = "The message holds something that is not allowed in this room. Change it and send it again."
+MANY_TEXTS = 16
+
+
+class LocalReviewer:
+    """Refuses texts without a visible character, and applies the word rules."""
+
+    name = "moderation"
+
+    def review(self, submissions: Sequence[Submission]) -> list[Verdict | Deferral | None]:
+        """Answer each submission at once; None where there is no objection."""
+        book = rules.read()
+        return [_review(submission.content, book.matcher_for(submission.room)) for submission in submissions]
+
+    def defer(self, deferred: Sequence[tuple[int, Submission, Deferral]]) -> None:
+        """Do nothing: this reviewer never defers."""
+        assert not deferred
+
+
+def _review(content: Content, matcher: Matcher | None) -> Verdict | None:
+    if _shows_nothing(content):
+        return Verdict(action=Action.REJECT, code=Code.REJECTED_BY_VALIDATION, reason=NOTHING_TO_SEE)
+    return _apply_rules(content, matcher) if matcher is not None else None
+
+
+def _shows_nothing(content: Content) -> bool:
+    """Tell whether a plain text is all there is, and nothing of it is visible.
+
+    An empty text says so openly (a signal that has only a name), as data that is absent does.
+    """
+    is_plain_text = bool(content.text) and not content.encoding and content.extras is None
+    return is_plain_text and content.text is not None and not is_visible(content.text)
+
+
+def _apply_rules(content: Content, matcher: Matcher) -> Verdict | None:
+    texts = list(dict.fromkeys(texts_of(content)))
+    # JSON of a thousand short texts: one look at all of them, and one at each only where there is something.
+    if len(texts) > MANY_TEXTS and not matcher.find(fold("\n".join(texts))):
+        return None
+    found = {text: hits for text in texts if (hits := matcher.find(fold(text)))}
+    if not found:
+        return None
+    strongest = min((hit for hits in found.values() for hit in hits), key=_weakness)
+    if strongest.rule.effect is Effect.REJECT:
+        reason = strongest.rule.reason or FORBIDDEN
+        return Verdict(action=Action.REJECT, code=Code.REJECTED_BY_MODERATION, reason=reason)
+    if strongest.rule.effect is Effect.HOLD:
+        return Verdict(action=Action.HOLD, reason=f"Held by the word rule “{strongest.rule.name}”.")
+    return Verdict(action=Action.REPLACE, content=replace_texts(content, lambda text: _mask(text, found.get(text, []))))
+
+
+def _weakness(hit: Hit) -> int:
+    return (Effect.REJECT, Effect.HOLD, Effect.MASK).index(hit.rule.effect)
+
+
+def _mask(text: str, hits: Sequence[Hit]) -> str:
+    return mask(text, [span for hit in hits for span in hit.spans])

@@ -1,0 +1,125 @@
+"""Word rules: the one place that changes them, and the one that reads them for the reviewer."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+
+import re2
+from django.db import connection
+
+from moderation.models import WordRule
+from moderation.words import Matcher, Rule, compile_regex
+
+logger = logging.getLogger(__name__)
+
+MAX_ENABLED = 500  # further rules are not matched, and the admin refuses to enable them
+MAX_MATCHERS = 32  # distinct sets of rules that rooms use at a time; each may take up to 16 MB
+MAX_ROOMS = 10_000
+
+
+# --- State changes ----------------------------------------------------------------------------------------
+
+
+def store(rule: WordRule, *, by: str, now: datetime) -> None:
+    """Write a new or edited rule, which has been cleaned. It counts for every batch that is accepted from now on."""
+    rule.changed_at, rule.changed_by = now, by[:150]
+    rule.save()
+
+
+def set_enabled(rules: Collection[int], *, enabled: bool, by: str, now: datetime) -> int:
+    """Write: turn rules (primary keys) on or off, and return how many were not so already."""
+    changing = WordRule.objects.filter(pk__in=rules, enabled=not enabled)
+    return changing.update(enabled=enabled, changed_at=now, changed_by=by[:150])
+
+
+# --- Reading ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleBook:
+    """The enabled rules at one moment. Matchers are made when a room first needs them; safe to share by threads."""
+
+    version: str
+    rules: tuple[Rule, ...]
+    _rooms: OrderedDict[str, Matcher | None] = field(default_factory=OrderedDict, repr=False)
+    _matchers: OrderedDict[tuple[int, ...], Matcher] = field(default_factory=OrderedDict, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def matcher_for(self, room: str) -> Matcher | None:
+        """Return what matches the rules of a room, None where it has no rule."""
+        with self._lock:
+            if room not in self._rooms:
+                self._rooms[room] = self._make_matcher(room)
+                if len(self._rooms) > MAX_ROOMS:
+                    self._rooms.popitem(last=False)
+            return self._rooms[room]
+
+    def _make_matcher(self, room: str) -> Matcher | None:
+        applying = [rule for rule in self.rules if _applies(rule, room)]
+        if not applying:
+            return None
+        key = tuple(rule.id for rule in applying)
+        if key not in self._matchers:
+            self._matchers[key] = Matcher(applying)
+            if len(self._matchers) > MAX_MATCHERS:
+                self._matchers.popitem(last=False)
+                self._rooms.clear()  # they would keep the matcher that was just dropped
+        return self._matchers[key]
+
+
+_current = RuleBook(version="", rules=())
+
+
+def read() -> RuleBook:
+    """Return the rules that count now: one query, and a second one only after somebody changed a rule."""
+    global _current
+    version = _read_version()
+    book = _current
+    if book.version != version:
+        book = _current = RuleBook(version=version, rules=tuple(_usable(_read_enabled())))
+    return book
+
+
+def count_enabled() -> int:
+    """Return how many rules are on."""
+    return WordRule.objects.filter(enabled=True).count()
+
+
+def _read_version() -> str:
+    """Return a text that differs whenever a rule was added, changed or removed, by whomever.
+
+    xmin is the transaction that wrote a row and ctid its place: Postgres keeps this version by itself.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(string_agg(id || ':' || xmin || ':' || ctid, ',' ORDER BY id), '') "
+            "FROM moderation_wordrule WHERE enabled"
+        )
+        return str(cursor.fetchone()[0])
+
+
+def _read_enabled() -> list[Rule]:
+    return [row.as_rule() for row in WordRule.objects.filter(enabled=True).order_by("id")[:MAX_ENABLED]]
+
+
+def _usable(rules: Sequence[Rule]) -> list[Rule]:
+    """Leave out what cannot be compiled: a rule that was written past the checks must not stop every message."""
+    usable = []
+    for rule in rules:
+        try:
+            Matcher([rule])
+            compile_regex(rule.room_filter)
+        except (re2.error, ValueError, IndexError):
+            logger.error("word rule %d cannot be compiled and is skipped; edit it in the admin", rule.id)
+        else:
+            usable.append(rule)
+    return usable
+
+
+def _applies(rule: Rule, room: str) -> bool:
+    return not rule.room_filter or compile_regex(rule.room_filter).search(room) is not None

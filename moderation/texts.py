@@ -1,0 +1,62 @@
+"""The texts in a message's content: its text, or every text inside its JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from rooms.review import Content
+
+JSON = "json"
+NO_JSON = object()
+
+
+def texts_of(content: Content) -> list[str]:
+    """Return what a reader could be shown. Binary and encrypted data, and the keys of JSON, are not."""
+    if content.text is None:
+        return []
+    if not content.encoding:
+        return [content.text]
+    if content.encoding != JSON:
+        return []
+    document = _decode(content.text)
+    return [content.text] if document is NO_JSON else list(_walk(document))
+
+
+def replace_texts(content: Content, change: Callable[[str], str]) -> Content:
+    """Return the content with each of its texts changed."""
+    if content.text is None or content.encoding not in (None, "", JSON):
+        return content
+    document = _decode(content.text) if content.encoding else NO_JSON
+    if document is NO_JSON:
+        return replace(content, text=change(content.text))
+    return replace(content, text=msgspec.json.encode(_map(document, change)).decode())
+
+
+def _decode(text: str) -> Any:
+    """Return what JSON says; NO_JSON where a client only labelled it so."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return NO_JSON
+
+
+def _map(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _map(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_map(inner, change) for inner in value]
+    return value
+
+
+def _walk(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _walk(inner)
