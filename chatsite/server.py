@@ -22,6 +22,7 @@ from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from django.conf import settings
 from twisted.internet import defer
 from twisted.internet.interfaces import IPullProducer
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rooms import gateway
@@ -58,7 +59,7 @@ class BroadcastSocket:
     def unsent(self) -> int:
         """Bytes that wait in this process for the peer to read."""
         transport = self._transport
-        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return int(len(transport.dataBuffer) - transport.offset + transport._tempDataLen)
 
     def write(self, batch: Batch) -> bool:
         """See rooms.sockets.Socket."""
@@ -172,7 +173,7 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
             verbosity=0,
             server_name="",
         )
-        self.endpoints = []  # Daphne insists on one that it can name; ours is open already
+        self.endpoints: list[str] = []  # Daphne insists on one that it can name; ours is open already
         self._listener = listener
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
@@ -199,9 +200,13 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
     def _finish(self) -> defer.Deferred[Any]:
         """Make durable what was accepted, before the connections are dropped."""
         closing = asyncio.wait_for(gateway.current().close(), FINISH_SECONDS)
-        done = defer.Deferred.fromFuture(asyncio.ensure_future(closing))
-        done.addErrback(lambda failure: logger.warning("stopped with work left over (%s)", failure.type.__name__))
+        done: defer.Deferred[Any] = defer.Deferred.fromFuture(asyncio.ensure_future(closing))
+        done.addErrback(_note_left_over)
         return done
+
+
+def _note_left_over(failure: Failure) -> None:
+    logger.warning("stopped with work left over (%s)", failure.getErrorMessage())
 
 
 def throttled(application: Any) -> Any:

@@ -14,6 +14,7 @@ from rooms.models import Status
 from rooms.outcomes import Outcome, OutcomeKind
 from rooms.queries import LockedRoom, Row
 from rooms.review import Content
+from rooms.serials import encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def outcome_of(row: Row, epoch: str) -> Outcome:
     """Return where a row stands."""
     if row.status == Status.PUBLISHED:
         assert row.created_serial is not None
-        serial = queries.encode(epoch, row.created_serial)
+        serial = encode(epoch, row.created_serial)
         return Outcome(kind=OutcomeKind.PUBLISHED, message=row.id, serial=serial)
     if row.status == Status.REJECTED:
         error = ChatError(row.error_code or Code.REJECTED_BY_MODERATION, row.reason, detail=row.detail)

@@ -211,11 +211,11 @@ class Gateway:
             return
         heads = await database.run(queries.read_heads, list(self.hubs))
         for room_id, head in heads.items():
-            hub = self.hubs.get(room_id)
-            if hub is not None:
-                hub.tail.hear_of(head)
-                if hub.tail.has_hole:
-                    await self._heal(hub)
+            known = self.hubs.get(room_id)
+            if known is not None:
+                known.tail.hear_of(head)
+                if known.tail.has_hole:
+                    await self._heal(known)
 
     def _heal_soon(self, hub: Hub) -> None:
         if hub.tail.has_hole:

@@ -251,7 +251,8 @@ class Hub:
 
 def _of_bounded_size(entries: Sequence[Entry]) -> list[Entry]:
     """Return the first entries that fit into one write; at least one."""
-    size, taken = 0, []
+    size = 0
+    taken: list[Entry] = []
     for entry in entries:
         size += entry.size
         if taken and size > BATCH_MAX_BYTES:

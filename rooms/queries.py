@@ -313,7 +313,7 @@ def _columns_of(rows: Sequence[Row], names: Sequence[str]) -> list[list[Any]]:
 def _value_of(row: Row, name: str) -> Any:
     if name in ("name", "text", "binary", "encoding"):
         return getattr(row.content, name)
-    value = row.content.extras if name == "extras" else getattr(row, name)
+    value: Any = row.content.extras if name == "extras" else getattr(row, name)
     if name in ("extras", "detail"):
         return None if value is None else json.dumps(value)
     return int(value) if name == "action" else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
 
@@ -22,7 +22,7 @@ from rooms.wire import Format, Message
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPES = {Format.JSON: "application/json", Format.MSGPACK: "application/x-msgpack"}
-View = Callable[..., Awaitable[HttpResponse]]
+View = Callable[..., Coroutine[Any, Any, HttpResponse]]
 
 
 def rest(*methods: str) -> Callable[[View], View]:

@@ -10,7 +10,7 @@ from rooms.review import Action, Deferral, Submission, Verdict
 
 
 class Obedient:
-    """"defer", "reject", "hold" or "replace" at the start of a text is done; anything else passes.
+    """ "defer", "reject", "hold" or "replace" at the start of a text is done; anything else passes.
 
     "defer twice" asks for a second step once the first has let the message pass.
     """

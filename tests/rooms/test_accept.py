@@ -24,7 +24,9 @@ pytestmark = pytest.mark.django_db
 NOW = timezone.now()
 
 
-def say(message: Message, action: Action, *, awaiting: str = "obedient:one", content: Content | None = None) -> Decision:
+def say(
+    message: Message, action: Action, *, awaiting: str = "obedient:one", content: Content | None = None
+) -> Decision:
     return Decision(
         message=message.pk, awaiting=awaiting, verdict=Said(action=action, content=content, reason="because")
     )
@@ -154,7 +156,9 @@ def test_hiding_moves_a_message_to_the_end_of_the_log_and_keeps_what_it_said(roo
 
 
 def test_a_batch_costs_the_same_number_of_queries_however_large_it_is(room: Room, obedient: Obedient) -> None:
-    with CaptureQueriesContext(connection, ) as of_one:
+    with CaptureQueriesContext(
+        connection,
+    ) as of_one:
         accept([draft(room, "a")], now=NOW)
     with CaptureQueriesContext(connection) as of_many:
         accept([draft(room, f"{number}") for number in range(200)], now=NOW)
@@ -174,7 +178,5 @@ def test_data_of_every_kind_survives(room: Room, obedient: Obedient) -> None:
     accept([replace(draft(room, ""), content=content) for content in contents], now=NOW)
     from rooms import queries
 
-    rows = queries.read_history(
-        room, start=None, end=None, after=None, before=None, forwards=True, limit=10
-    )
+    rows = queries.read_history(room, start=None, end=None, after=None, before=None, forwards=True, limit=10)
     assert [row.content for row in rows] == contents

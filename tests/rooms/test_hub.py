@@ -1,0 +1,258 @@
+"""The hub: each member gets each message once and in order, however slow it is and whatever is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rooms.directory import RoomRef
+from rooms.hub import Hub, Member
+from rooms.log import Entry
+from rooms.sockets import ENCODINGS, Batch, Framing
+from rooms.wire import Format
+from tests.rooms.test_log import entry
+
+ROOM = RoomRef(1, "lobby", "abcdefgh")
+
+
+class Peer:
+    """A socket that takes batches while it is writable."""
+
+    framing = Framing.PLAIN
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.writable = True
+        self.callbacks: list[Callable[[], None]] = []
+
+    def write(self, batch: Batch) -> bool:
+        if self.writable:
+            self.batches.append(batch)
+        return self.writable
+
+    def reply(self, piece: bytes, *, binary: bool) -> None:
+        raise AssertionError("the hub does not reply")
+
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+    def drain(self) -> None:
+        self.writable = True
+        callbacks, self.callbacks = self.callbacks, []
+        for callback in callbacks:
+            callback()
+
+    @property
+    def got(self) -> list[int]:
+        messages = [json.loads(piece) for batch in self.batches for piece in batch]
+        return [int(message["channelSerial"].rpartition("-")[2]) for message in messages]
+
+
+class Store:
+    """Stands where the reader stands, and answers at once."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def read(self, room: RoomRef, after: int, callback: Callable[[Any], None]) -> None:
+        found = [entry for entry in self.entries if entry.serial > after][:5]
+        callback((found, found[-1].serial if found else after))
+
+
+def make_hub(store: Store | None = None, *, head: int = 0, memory_bytes: int = 10**6) -> Hub:
+    return Hub(
+        ROOM,
+        head=head,
+        reader=store or Store(),
+        memory_bytes=memory_bytes,
+        pause_seconds=0.0,  # type: ignore[arg-type]
+    )
+
+
+def join(hub: Hub, *, after: int | None = None, echo: bool = True, connection_id: str = "me") -> tuple[Peer, Member]:
+    peer = Peer()
+    member = Member(
+        socket=peer,
+        encoding=ENCODINGS[Format.JSON, Framing.PLAIN],
+        connection_id=connection_id,
+        echo=echo,
+        discontinue=lambda position: peer.batches.append((json.dumps({"channelSerial": f"lost-{position}"}).encode(),)),
+    )
+    hub.join(member, after=after)
+    return peer, member
+
+
+async def settle() -> None:
+    """Let everything that is due on the loop happen."""
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+async def test_members_in_step_get_the_very_same_bytes() -> None:
+    hub = make_hub()
+    peers = [join(hub)[0] for _ in range(3)]
+    hub.receive([entry(1), entry(2)])
+    await settle()
+
+    assert [peer.got for peer in peers] == [[1, 2]] * 3
+    assert peers[0].batches[0] is peers[1].batches[0] is peers[2].batches[0]
+
+
+async def test_a_member_that_joins_gets_only_what_comes_after() -> None:
+    hub = make_hub()
+    join(hub)
+    hub.receive([entry(1)])
+    peer, _ = join(hub)  # before the pass over the first one has begun
+    hub.receive([entry(2)])
+    await settle()
+
+    assert peer.got == [2]
+
+
+async def test_echo_false_keeps_only_the_members_own_messages_from_it() -> None:
+    hub = make_hub()
+    quiet, _ = join(hub, echo=False, connection_id="me")
+    loud, _ = join(hub, connection_id="me")
+    hub.receive([entry(1, author="me"), entry(2, author="other"), entry(3, author="me")])
+    hub.receive([entry(4, author="me")])
+    await settle()
+
+    assert quiet.got == [2]
+    assert loud.got == [1, 2, 3, 4]
+
+
+async def test_a_lagging_member_keeps_a_cursor_and_catches_up_from_memory() -> None:
+    hub = make_hub()
+    slow, member = join(hub)
+    fast, _ = join(hub)
+    slow.writable = False
+    for serial in range(1, 6):
+        hub.receive([entry(serial)])
+        await settle()
+
+    assert (slow.got, member.position, len(slow.callbacks)) == ([], 0, 1)
+    slow.drain()
+    hub.receive([entry(6)])
+    await settle()
+    assert slow.got == fast.got == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_lagging_member_that_falls_off_the_memory_is_told_and_goes_on() -> None:
+    hub = make_hub(memory_bytes=300)
+    slow, _ = join(hub)
+    slow.writable = False
+    for serial in range(1, 10):
+        hub.receive([entry(serial)])
+        await settle()
+    slow.drain()
+    hub.receive([entry(10)])
+    await settle()
+
+    assert slow.got == [9, 10]  # told of the discontinuity at 9, then 10
+    assert b"lost-9" in slow.batches[0][0]  # type: ignore[operator]
+
+
+async def test_who_resumes_from_before_the_memory_reads_from_the_store() -> None:
+    store = Store()
+    store.entries = [entry(serial) for serial in range(1, 21)]
+    hub = make_hub(store, head=20)
+    peer, _ = join(hub, after=3)
+    hub.receive([entry(21)])
+    await settle()
+
+    assert peer.got == list(range(4, 22))
+
+
+async def test_a_member_that_left_gets_nothing_more() -> None:
+    hub = make_hub()
+    peer, member = join(hub)
+    hub.receive([entry(1)])
+    hub.leave(member)
+    hub.leave(member)
+    await settle()
+
+    assert (peer.got, hub.members) == ([], 0)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.integers(1, 4)),
+        st.tuples(st.just("lose"), st.integers(1, 3)),
+        st.tuples(st.just("heal"), st.just(0)),
+        st.tuples(st.just("block"), st.integers(0, 3)),
+        st.tuples(st.just("drain"), st.integers(0, 3)),
+        st.tuples(st.just("join"), st.integers(0, 30)),
+        st.tuples(st.just("turn"), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=steps, memory_bytes=st.sampled_from([500, 10**6]))
+def test_every_member_gets_an_unbroken_run_or_is_told(steps: list[tuple[str, int]], memory_bytes: int) -> None:
+    asyncio.run(run_steps(steps, memory_bytes))
+
+
+async def run_steps(steps: list[tuple[str, int]], memory_bytes: int) -> None:
+    store, head = Store(), 0
+    hub = make_hub(store, memory_bytes=memory_bytes)
+    peers: list[tuple[Peer, int]] = [(join(hub)[0], 0)]
+    for kind, number in steps:
+        if kind in ("publish", "lose"):
+            new = [entry(head + place) for place in range(1, number + 1)]
+            head += number
+            store.entries += new
+            if kind == "publish":
+                hub.receive(list(reversed(new)))
+        elif kind == "heal":
+            hub.fill([found for found in store.entries if found.serial > hub.tail.position], head)
+        elif kind == "block":
+            peers[number % len(peers)][0].writable = False
+        elif kind == "drain":
+            peers[number % len(peers)][0].drain()
+        elif kind == "join" and len(peers) < 6:
+            after = min(number, hub.tail.position)
+            peers.append((join(hub, after=after)[0], after))
+        else:
+            await settle()
+    hub.fill([found for found in store.entries if found.serial > hub.tail.position], head)
+    for _ in range(20):
+        for peer, _ in peers:
+            peer.drain()
+        await settle()
+    for peer, after in peers:
+        check(peer, after, head)
+
+
+def check(peer: Peer, after: int, head: int) -> None:
+    """Each serial follows the one before it, except where the peer was told that some are missing."""
+    position = after
+    for batch in peer.batches:
+        for piece in batch:
+            assert isinstance(piece, bytes)
+            epoch, _, serial = json.loads(piece)["channelSerial"].rpartition("-")
+            assert int(serial) == position + 1 if epoch != "lost" else int(serial) >= position
+            position = int(serial)
+    assert position == head
+
+
+@pytest.mark.parametrize("members", [1, 1000])
+async def test_a_pass_gives_the_loop_its_turn(members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rooms.hub.PASS_BUDGET_SECONDS", 0.0)
+    hub = make_hub()
+    peers = [join(hub)[0] for _ in range(members)]
+    hub.receive([entry(1)])
+    turns = 0
+    while peers[-1].got != [1]:
+        await asyncio.sleep(0)
+        turns += 1
+
+    assert turns >= members // 128
+    assert all(peer.got == [1] for peer in peers)
