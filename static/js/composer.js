@@ -71,7 +71,7 @@ export class Composer {
     counter.textContent = room < 0 ? `Too long by ${-room} bytes` : `${room} bytes left`;
     counter.classList.toggle("over", room < 0);
     button.disabled = !isVisible(text) || room < 0;
-    fit(input);
+    fit(this.parts.form, input);
     if (text) sessionStorage.setItem(this.draftKey, input.value);
     else sessionStorage.removeItem(this.draftKey);
   }
@@ -87,8 +87,15 @@ function isVisible(text) {
   return /[^\s\p{Cc}\p{Cf}\p{Mn}]/u.test(text);
 }
 
-/** As high as its text; the style sheet sets the most. @param {HTMLTextAreaElement} input */
-function fit(input) {
+/**
+ * Make the input as high as its text; the style sheet sets the most. The form stands still while it is measured, else
+ * the messages above would be scrolled.
+ * @param {HTMLFormElement} form
+ * @param {HTMLTextAreaElement} input
+ */
+function fit(form, input) {
+  form.style.setProperty("height", `${form.offsetHeight}px`);
   input.style.setProperty("height", "auto");
   input.style.setProperty("height", `${input.scrollHeight}px`);
+  form.style.removeProperty("height");
 }
