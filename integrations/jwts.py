@@ -1,16 +1,17 @@
 """JSON Web Tokens that somebody's own server signs with the secret of one of our keys. Pure.
 
 Header: alg HS256, kid = the key's name. Claims: iat, exp, x-ably-capability, x-ably-clientId, optionally nbf and jti.
-Only `kid` decides which key verifies, in our own table: jku, jwk, x5u and the like are never looked at.
+Only `kid` decides which key verifies, in our own table: jku, jwk, x5u and the like are never looked at. It is done
+here with the standard library: one algorithm needs no choice, and PyJWT 2.15 takes 0.5 ms for a token of 5 KB, most of
+it before it knows the signature to be right. The tests sign with PyJWT.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from typing import Any
-
-import jwt
 
 from integrations.tokens import (
     MAX_CHARACTERS,
@@ -23,9 +24,8 @@ from integrations.tokens import (
 )
 from rooms.errors import ChatError, Code
 
-ALGORITHMS = ["HS256"]
-# Times are ours to check, with the caller's clock; an audience is nobody's business here.
-OPTIONS: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
+ALGORITHM = "HS256"
+MAX_HEADER_CHARACTERS = 4096
 CAPABILITY = "x-ably-capability"
 CLIENT_ID = "x-ably-clientId"
 ID_BYTES = 12
@@ -38,12 +38,10 @@ def is_jwt(token: str) -> bool:
 
 def name_key(token: str) -> str:
     """Return the name of the key that a JWT claims to be signed with, not verified yet. Raises ChatError 40144."""
-    try:
-        header = jwt.get_unverified_header(token) if len(token) <= MAX_CHARACTERS else {}
-    except (jwt.InvalidTokenError, ValueError):
-        raise refused("it cannot be parsed") from None
-    if header.get("alg") not in ALGORITHMS:
-        raise refused("its algorithm must be HS256")
+    text = token.partition(".")[0]
+    header = _load(text) if len(text) <= MAX_HEADER_CHARACTERS and len(token) <= MAX_CHARACTERS else {}
+    if header.get("alg") != ALGORITHM or "crit" in header:
+        raise refused(f"it must be signed with {ALGORITHM}, without extensions")
     name = header.get("kid")
     if not isinstance(name, str) or not name:
         raise refused("its header must name the key (appId.keyId) as kid")
@@ -74,14 +72,26 @@ def refused(reason: str) -> ChatError:
 
 
 def _verify(token: str, key: Key) -> dict[str, Any]:
+    """Return the claims. The header is read before the signature is checked, the claims only after."""
     if name_key(token) != key.name:
         raise refused("it names another key")
+    signed, _, signature = token.rpartition(".")
+    # The header was ASCII, the rest is whatever somebody sent.
+    expected = hmac.digest(key.secret.encode(), signed.encode(errors="replace"), hashlib.sha256)
+    # Texts are compared, not bytes: base64 has several texts for the same bytes, a token has one form.
+    if not hmac.compare_digest(to_base64url(expected).encode(), signature.encode(errors="replace")):
+        raise refused("its signature is not one of the key that it names")
+    return _load(signed.partition(".")[2])
+
+
+def _load(text: str) -> dict[str, Any]:
     try:
-        # The library reads several texts as the same signature; here a token has one form only.
-        from_base64url(token.rpartition(".")[2])
-        return jwt.decode(token, key.secret, algorithms=ALGORITHMS, options=OPTIONS)
-    except (jwt.InvalidTokenError, ValueError, RecursionError):
-        raise refused("its signature is not one of the key that it names") from None
+        content = json.loads(from_base64url(text))
+    except (ValueError, RecursionError):
+        raise refused("it cannot be parsed") from None
+    if not isinstance(content, dict):
+        raise refused("it cannot be parsed")
+    return content
 
 
 def _identity(claims: dict[str, Any], token: str) -> str:

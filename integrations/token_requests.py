@@ -152,7 +152,9 @@ def use_nonce(key: SigningKey, request: TokenRequest, now: datetime) -> None:
     forget_nonces(now)
 
 
+@transaction.atomic
 def forget_nonces(now: datetime) -> None:
     """Delete a few nonces whose requests are too old to be repeated."""
-    old = UsedNonce.objects.filter(expires_at__lt=now).order_by("expires_at").values("id")[:CLEANED_PER_REQUEST]
-    UsedNonce.objects.filter(id__in=old).delete()
+    # Rows that another request deletes right now are left to it: waiting for each other could be a deadlock.
+    old = UsedNonce.objects.select_for_update(skip_locked=True).filter(expires_at__lt=now).order_by("expires_at")
+    UsedNonce.objects.filter(id__in=list(old.values_list("id", flat=True)[:CLEANED_PER_REQUEST])).delete()

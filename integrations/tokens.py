@@ -117,7 +117,10 @@ def require_some(capability: Capability) -> Capability:
 
 def is_storable(text: str) -> bool:
     """Tell whether Postgres and UTF-8 can hold the text: no zero byte, no half of a surrogate pair."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def to_base64url(raw: bytes) -> str:

@@ -235,6 +235,10 @@ def test_keys_that_a_jwt_brings_along_are_ignored() -> None:
     assert code_of(lambda: jwts.read(sign(Key(secret="\0" * 32), headers=brought), KEY)) == Code.TOKEN_INVALID
 
 
+def test_a_jwt_that_demands_an_extension_is_refused() -> None:
+    assert code_of(lambda: jwts.read(sign(headers={"crit": ["exp"], "exp": NOW}), KEY)) == Code.TOKEN_INVALID
+
+
 @pytest.mark.parametrize("kid", ["../../etc/passwd", "", 7, None, {"a": 1}])
 def test_a_strange_key_name_is_refused(kid: Any) -> None:
     header = base64.urlsafe_b64encode(json.dumps({"alg": "HS256", "kid": kid}).encode()).rstrip(b"=").decode()
