@@ -1,0 +1,203 @@
+"""What an answer to a before-publish call says. Pure.
+
+    {"action": "accept" | "reject" | "modify" | "hold", "message": {"data", "name", "extras"},
+     "reason": "...", "rejectionDetail": {...}}      or, for a batch, {"verdicts": [{"id": "...", "action": ...}, ...]}
+
+An empty answer, or JSON without `action`, gives no verdict yet: it comes by the callback, or the deadline decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from rooms.errors import ChatError, Code
+from rooms.payload import read_content
+from rooms.review import Action, Content, Verdict
+from rooms.wire import Message
+
+# `publish` and `replace` are this server's own words for the same.
+ACTIONS: Mapping[str, Action] = {
+    "accept": Action.PUBLISH,
+    "publish": Action.PUBLISH,
+    "modify": Action.REPLACE,
+    "replace": Action.REPLACE,
+    "reject": Action.REJECT,
+    "hold": Action.HOLD,
+}
+REASON_MAX_CHARACTERS = 500
+DETAIL_MAX_DEPTH = 16
+
+
+class BadAnswer(Exception):
+    """The answer is not of the documented shape. The text tells its author what is wrong, and quotes nothing."""
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """New content. What is left out stays as it was."""
+
+    data: Any = UNSET
+    encoding: str | UnsetType | None = UNSET
+    name: str | UnsetType | None = UNSET
+    extras: dict[str, Any] | UnsetType | None = UNSET
+
+
+class Judgement(msgspec.Struct, kw_only=True, rename="camel"):
+    """One verdict as an endpoint writes it."""
+
+    action: str
+    id: str | None = None
+    message: Change | None = None
+    reason: str | None = None
+    rejection_detail: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A message that was asked about: by what ids an answer may name it, and what it says (public JSON text)."""
+
+    key: int
+    ids: frozenset[str]
+    payload: str
+
+
+def parse(body: bytes, asked: Sequence[Asked], *, max_bytes: int) -> dict[int, Verdict]:
+    """Return the verdicts of an answer by `Asked.key`; those that it does not give are missing. Raises BadAnswer."""
+    found: dict[int, Verdict] = {}
+    for judgement in _judgements(body):
+        subject = _subject(judgement, asked)
+        if subject.key in found:
+            raise BadAnswer("The answer has two verdicts on one message.")
+        found[subject.key] = _verdict(judgement, subject.payload, max_bytes)
+    return found
+
+
+def as_text(verdict: Verdict) -> str:
+    """Return a verdict in a form in which two equal ones are equal texts."""
+    return msgspec.json.encode(verdict, order="sorted").decode()
+
+
+def read_payload(payload: str) -> Message:
+    """Return the public message of a delivery's payload."""
+    return msgspec.json.decode(payload, type=Message)
+
+
+def _judgements(body: bytes) -> list[Judgement]:
+    if not body.strip():
+        return []
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise BadAnswer("The answer is not valid JSON.") from None
+    if not isinstance(answer, dict):
+        return []
+    if "verdicts" in answer:
+        return _convert(answer["verdicts"], "verdicts")
+    return _convert([answer], "answer") if "action" in answer else []
+
+
+def _convert(value: Any, label: str) -> list[Judgement]:
+    try:
+        return msgspec.convert(value, list[Judgement])
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise BadAnswer(f"The {label} has a wrong shape: {error}"[:300]) from None
+
+
+def _subject(judgement: Judgement, asked: Sequence[Asked]) -> Asked:
+    if judgement.id is None:
+        if len(asked) != 1:
+            raise BadAnswer("The call was about several messages: each verdict needs the id of its own.")
+        return asked[0]
+    named = [subject for subject in asked if judgement.id in subject.ids]
+    if len(named) != 1:
+        raise BadAnswer(
+            "A verdict names a message that the call was not about." if not named else "An id is ambiguous."
+        )
+    return named[0]
+
+
+def _verdict(judgement: Judgement, payload: str, max_bytes: int) -> Verdict:
+    action = ACTIONS.get(judgement.action.lower())
+    if action is None:
+        raise BadAnswer(f"The action is one of {', '.join(ACTIONS)}.")
+    reason = _reason(judgement.reason)
+    if action is Action.REJECT:
+        detail = judgement.rejection_detail
+        if any("\0" in text for text in _texts(detail, DETAIL_MAX_DEPTH)):
+            raise BadAnswer("The rejectionDetail holds a NUL character.")
+        return Verdict(
+            action=action, code=Code.REJECTED_BY_RULE, reason=reason or "The message was refused.", detail=detail
+        )
+    if action is Action.HOLD:
+        return Verdict(action=action, reason=reason)
+    if judgement.message is None:
+        if action is Action.REPLACE:
+            raise BadAnswer("The action modify needs a message with the new data.")
+        return Verdict(action=Action.PUBLISH, reason=reason)
+    return _replacement(judgement.message, payload, reason, max_bytes)
+
+
+def _replacement(change: Change, payload: str, reason: str, max_bytes: int) -> Verdict:
+    original = read_payload(payload)
+    changed = Message(
+        client_id=original.client_id,
+        name=original.name if change.name is UNSET else change.name,
+        extras=original.extras if change.extras is UNSET else change.extras,
+    )
+    content = _read(changed, change, original, max_bytes)
+    if content == read_content(original, max_bytes=max_bytes * 2):
+        return Verdict(action=Action.PUBLISH, reason=reason)
+    return Verdict(action=Action.REPLACE, content=content, reason=reason)
+
+
+def _read(changed: Message, change: Change, original: Message, max_bytes: int) -> Content:
+    """Return the new content. Data without an encoding is in the one that the data came in, where it fits."""
+    if change.data is UNSET:
+        candidates = [(original.data, original.encoding)]
+    elif change.encoding is not UNSET:
+        candidates = [(change.data, change.encoding)]
+    else:
+        candidates = [(change.data, None)]
+        if isinstance(change.data, str) and original.encoding and _fits(change.data, original.encoding):
+            candidates.insert(0, (change.data, original.encoding))
+    problem = ""
+    for changed.data, changed.encoding in candidates:
+        try:
+            return read_content(changed, max_bytes=max_bytes)
+        except ChatError as error:
+            problem = problem or error.message
+    raise BadAnswer(f"The new message cannot be published: {problem}")
+
+
+def _fits(data: str, encoding: str) -> bool:
+    if encoding.split("/")[-1] != "json":
+        return True
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
+
+
+def _reason(reason: str | None) -> str:
+    if reason and "\0" in reason:
+        raise BadAnswer("The reason holds a NUL character.")
+    return (reason or "")[:REASON_MAX_CHARACTERS]
+
+
+def _texts(value: Any, depth: int) -> Iterable[str]:
+    if depth == 0:
+        raise BadAnswer(f"The rejectionDetail is nested deeper than {DETAIL_MAX_DEPTH} levels.")
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _texts(inner, depth - 1)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, depth - 1)
