@@ -41,9 +41,10 @@ function judge({ data, encoding, extras }) {
   // Whatever the sender claimed to embed is replaced: only what this filter found is shown.
   const { embeds: claimed, ...rest } = extras ?? {};
   const embeds = findImages(text).map((url) => ({ type: "image", url }));
-  const isSame = JSON.stringify(clean) === JSON.stringify(data) && claimed === undefined && !embeds.length;
-  if (isSame) return { action: "accept" };
-  return { action: "modify", message: { data: clean, extras: embeds.length ? { ...rest, embeds } : rest } };
+  const hasNewExtras = JSON.stringify(embeds) !== JSON.stringify(claimed ?? []);
+  if (JSON.stringify(clean) === JSON.stringify(data) && !hasNewExtras) return { action: "accept" };
+  const decorated = embeds.length ? { ...rest, embeds } : rest;
+  return { action: "modify", message: { data: clean, ...(hasNewExtras && { extras: decorated }) } };
 }
 
 /** The data without banned words, and its text for the search of links. Bytes and ciphers are left alone. */

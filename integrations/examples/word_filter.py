@@ -57,7 +57,7 @@ def judge(message: Json) -> Json:
     }
     if clean == data and decorated == extras:
         return {"action": "accept"}
-    return {"action": "modify", "message": {"data": clean, "extras": decorated}}
+    return {"action": "modify", "message": {"data": clean, **({"extras": decorated} if decorated != extras else {})}}
 
 
 def filter_data(data: Any, encoding: str) -> tuple[Any, str]:

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -40,7 +40,7 @@ class HandlerProcess:
             stdout=sys.__stderr__,
             stderr=sys.__stderr__,
             start_new_session=True,
-            preexec_fn=_die_with_the_parent if LIBC is not None else None,
+            preexec_fn=_dying_with(os.getpid()) if LIBC is not None else None,
         )
         return cls(process)
 
@@ -94,7 +94,13 @@ def _signal_name(number: int) -> str:
         return str(number)
 
 
-def _die_with_the_parent() -> None:
-    # In the child, before exec: even kill -9 of us ends it.
-    assert LIBC is not None
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _dying_with(parent: int) -> Callable[[], None]:
+    """What a child does before exec, so that even kill -9 of us ends it."""
+
+    def tie() -> None:
+        assert LIBC is not None
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # we died before the line above
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return tie

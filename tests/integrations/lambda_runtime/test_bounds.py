@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from integrations.lambda_runtime import limits
@@ -57,6 +58,16 @@ async def test_as_many_callers_as_the_concurrency_are_never_throttled(serve: Ser
         return {(await served.get()).status_code for _ in range(60)}
 
     assert await asyncio.gather(*(call_often() for _ in range(3))) == [{200}] * 3
+
+
+async def test_an_environment_that_nobody_calls_is_given_back(
+    serve: Serve, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ENVIRONMENT_IDLE_SECONDS", 0.2)
+    served = await serve("pid.py", "import os\ndef handler(event, context):\n    return os.getpid()\n")
+    pid = (await served.get()).json()
+    await eventually(lambda: not psutil.pid_exists(pid))
+    assert (await served.get()).json() != pid
 
 
 @pytest.mark.parametrize(
