@@ -9,8 +9,10 @@ SECRETS = re.compile(
     r"""(?P<query>\?[^\s"'<>]+)                                     # query strings carry keys and tokens
       | (?P<key>\b[\w-]{2,}\.[\w-]{2,}:[\w-]{8,})                   # appId.keyId:secret
       | (?P<jwt>\beyJ[\w-]+\.[\w-]+\.[\w-]*)                        # JSON Web Tokens
+      | (?P<token>\b[A-Za-z0-9]{6,32}\.AQ[\w-]{60,})                # this server's own tokens
       | (?P<header>\b(?:Bearer|Basic)\s+[\w.~+/=-]+)                # Authorization headers
       | (?P<url>(?<=://)[^/\s:@]+:[^/\s@]+(?=@))                    # passwords in URLs
+      | (?P<row>(?<=DETAIL:)\s.*)                                    # Postgres quotes the row that it refused
       | (?P<webhook>\bwh(?:sec|sk)_[\w+/=]+)""",
     re.VERBOSE,
 )

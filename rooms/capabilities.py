@@ -78,8 +78,10 @@ class Capability:
 
 def matches(pattern: str, room: str) -> bool:
     """Tell whether a pattern covers a room: "*", the same name, "a:*" for all under a:, "[*]*" for all spaces."""
-    if pattern in ("*", "[*]*", room):
+    if pattern in ("[*]*", room):
         return True
+    if pattern == "*":
+        return not room.startswith("[")
     if pattern.startswith("[*]"):
         return matches(pattern[3:], room.partition("]")[2] if room.startswith("[") else room)
     segments, parts = pattern.split(":"), room.split(":")
@@ -119,7 +121,7 @@ def _load(text: str) -> Any:
 
 
 def _operations(pattern: str, listed: Any) -> frozenset[str]:
-    if not isinstance(pattern, str) or not pattern or "\0" in pattern:
+    if not isinstance(pattern, str) or not pattern or "\0" in pattern or not pattern.isprintable():
         raise ChatError(Code.INVALID_PARAMETER, "A capability's room pattern is a text that is not empty.")
     if listed == "*":
         listed = ["*"]

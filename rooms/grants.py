@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -18,8 +18,8 @@ ANY_CLIENT = "*"
 class Credentials:
     """What a peer showed: a key (`app.id:secret`) or a token, and the client id that it asked for."""
 
-    key: str | None = None
-    token: str | None = None
+    key: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
     client_id: str | None = None
 
 

@@ -123,6 +123,8 @@ class Message(models.Model):
                 name="message_undecided",
             ),
             models.Index(fields=["-id"], condition=Q(status="held"), name="message_held"),
+            models.Index(fields=["-id"], condition=Q(status="rejected"), name="message_rejected"),
+            models.Index(fields=["-id"], condition=Q(action__gt=0), name="message_changed"),
             models.Index(fields=["client_id", "-id"], name="message_by_client"),
         )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from django.db import connection
 from playwright.async_api import Browser, async_playwright
+from pytest_django.plugin import DjangoDbBlocker
 
 from tests.chromium import Chromium, find_chromium
 from tests.instance import Instance
@@ -17,6 +19,17 @@ def django_db_modify_db_settings(postgres: str) -> None:
 
     It stands here and not beside `postgres`: only a conftest overrides a fixture of a plugin.
     """
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """End what the threads of rooms.database left open: a database with sessions on it cannot be dropped."""
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ names = st.lists(st.sampled_from(["a", "b", "chat", "x"]), min_size=1, max_size=
         ("a:*:c", "a:b:c", True),
         ("a:*:c", "a:b:d", False),
         ("foo*", "foobar", False),
+        ("*", "[meta]log", False),
         ("[*]*", "[meta]log", True),
         ("[*]chat", "[filtered]chat", True),
     ],
