@@ -32,6 +32,7 @@ class Acceptor:
 
     def __init__(self) -> None:
         self.verdicts = Verdicts()
+        self.accepted = 0  # for the metrics
         self._batcher: Batcher[Draft, Outcome] = Batcher(
             self._accept, max_batch=settings.ACCEPT_BATCH_MESSAGES, max_waiting=settings.ACCEPT_QUEUE_MESSAGES
         )
@@ -76,7 +77,9 @@ class Acceptor:
         give_up, pause = loop.time() + settings.ACCEPT_RETRY_SECONDS, FIRST_RETRY_SECONDS
         while True:
             try:
-                return await database.run(accept, drafts, now=timezone.now())
+                outcomes = await database.run(accept, drafts, now=timezone.now())
+                self.accepted += len(outcomes)
+                return outcomes
             except (OperationalError, InterfaceError) as error:
                 if loop.time() > give_up:
                     logger.error("%d publishes refused: Postgres is away (%s)", len(drafts), type(error).__name__)
@@ -104,6 +107,11 @@ class Verdicts:
     def __init__(self) -> None:
         self._waiting: dict[int, list[tuple[float, asyncio.Future[Outcome]]]] = {}
         self._recent: OrderedDict[int, Outcome] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages' authors wait."""
+        return len(self._waiting)
 
     def wait(self, message: int, future: asyncio.Future[Outcome]) -> None:
         """Set the future once the message is decided."""

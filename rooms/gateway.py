@@ -65,6 +65,7 @@ class Gateway:
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here)
         self.hubs: dict[int, Hub] = {}
         self.connections: dict[str, Connection] = {}
+        self.delivered = 0  # by hubs that are closed by now
         self.healed = 0  # entries that no broadcast brought, for the metrics
         self._layer: Any = get_channel_layer()
         self._connected = asyncio.Event()
@@ -157,6 +158,7 @@ class Gateway:
             if hub.members:
                 self._empty_since.pop(room_id, None)
             elif now - self._empty_since.setdefault(room_id, now) > EMPTY_HUB_SECONDS:
+                self.delivered += hub.delivered
                 del self.hubs[room_id], self._empty_since[room_id]
                 if self.channel:
                     await self._redis(self._layer.group_discard(announce.group_of(room_id), self.channel))

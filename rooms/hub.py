@@ -70,6 +70,11 @@ class Hub:
         """How many connections of this process are in the room."""
         return self._members
 
+    @property
+    def lagging(self) -> int:
+        """How many of them are not in step at the moment."""
+        return self._members - sum(map(len, self._in_step.values()))
+
     # --- Members come and go -----------------------------------------------------------------------------
 
     def join(self, member: Member, *, after: int | None) -> None:

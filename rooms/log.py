@@ -54,6 +54,11 @@ class Tail:
         self._stash: dict[int, Entry] = {}
 
     @property
+    def bytes_kept(self) -> int:
+        """How much memory the entries take, about."""
+        return self._bytes
+
+    @property
     def has_hole(self) -> bool:
         """Tell whether something is known to exist that has not arrived."""
         return self.heard > self.position
