@@ -1,0 +1,78 @@
+"""GET /metrics: this gateway's gauges and counters, in the format that Prometheus scrapes.
+
+Each gateway counts for itself; the label `gateway` tells them apart where several share one port. Only this
+machine and signed-in staff may read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable
+
+from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from rooms import gateway
+from rooms.gateway import Gateway
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer with the figures of the gateway that took the request."""
+    if not is_local(request.META.get("REMOTE_ADDR", "")) and not (await request.auser()).is_staff:
+        return HttpResponseForbidden("Metrics are for this machine and for staff.")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(GatewayCollector(gateway.current()))
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE)
+
+
+def is_local(address: str) -> bool:
+    """Tell whether a peer is on this machine."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+class GatewayCollector(Collector):
+    """Reads a gateway's figures at the moment of the scrape."""
+
+    def __init__(self, source: Gateway) -> None:
+        self._source = source
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield one family a figure."""
+        here = self._source
+        hubs = list(here.hubs.values())
+        gauges = {
+            "chat_connections": ("WebSockets held (limit: CONNECTION_MAX_PER_GATEWAY)", len(here.connections)),
+            "chat_rooms": ("Rooms with a hub in this gateway", len(hubs)),
+            "chat_members": ("Connections attached to rooms, once a room", sum(hub.members for hub in hubs)),
+            "chat_lagging_members": ("Members that catch up at the moment", sum(hub.lagging for hub in hubs)),
+            "chat_tail_bytes": (
+                "Memory of the rooms' tails (limit each: ROOM_MEMORY_BYTES)",
+                sum(h.tail.bytes_kept for h in hubs),
+            ),
+            "chat_accept_waiting": ("Publishes that wait (limit: ACCEPT_QUEUE_MESSAGES)", here.acceptor.waiting),
+            "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.verdicts.waiting),
+            "chat_tasks": ("Tasks on the event loop", len(asyncio.all_tasks())),
+        }
+        counters = {
+            "chat_delivered": ("Messages written to members", here.delivered + sum(hub.delivered for hub in hubs)),
+            "chat_accepted": ("Publishes that became durable or were refused", here.acceptor.accepted),
+            "chat_healed": ("Messages that no broadcast brought, read from Postgres", here.healed),
+            "chat_catch_up_reads": ("Reads of the log for members that were away", here.reader.reads),
+            "chat_broadcasts_dropped": ("Messages not broadcast because Redis was too slow", here.announcer.dropped),
+        }
+        for name, (text, value) in gauges.items():
+            family = GaugeMetricFamily(name, text, labels=["gateway"])
+            family.add_metric([here.server_id], value)
+            yield family
+        for name, (text, value) in counters.items():
+            counter = CounterMetricFamily(name, text, labels=["gateway"])
+            counter.add_metric([here.server_id], value)
+            yield counter
