@@ -60,6 +60,8 @@ export class Messages {
     this.#newFrom = newFrom;
     if (this.isAtEnd) this.#window.toEnd(items.length);
     else this.#window.follow(items.findIndex((item) => item.key === first), items.length);
+    // In one drawing with the rows above: at the very top there is nothing to scroll by that would keep the place.
+    if (!this.isAtEnd && this.scroller.scrollTop < EDGE_PIXELS) this.#window.up();
     this.#draw();
     this.#loadNearEdges();
   }
@@ -122,10 +124,10 @@ export class Messages {
     return { isOwn: item.clientId === this.clientId, isGrouped, startsDay, startsNew };
   }
 
-  /** The first row that one can see. */
+  /** The first message that one can see; not its row, which loses the line with the day when another comes above. */
   #anchor() {
     const top = this.scroller.getBoundingClientRect().top;
-    for (const row of this.list.children) if (row.getBoundingClientRect().bottom > top) return row;
+    for (const row of this.list.children) if (row.getBoundingClientRect().bottom > top) return row.lastElementChild;
     return null;
   }
 
