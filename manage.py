@@ -29,6 +29,11 @@ def main() -> None:
     """Run the command that the arguments name."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsite.settings")
     arguments = take_data_option(sys.argv)
+    if arguments[1:2] == ["up"]:
+        # It starts processes and needs nothing of Django: not loading it halves the time to a running server.
+        from chatsite.up import main as up
+
+        sys.exit(up(arguments[2:]))
     try:
         from django.core.management import execute_from_command_line
     except ImportError:

@@ -22,7 +22,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import psutil
-import psycopg
 
 from chatsite.processes import end_processes, find_leftovers, popen_options
 
@@ -180,6 +179,8 @@ class Postgres:
 
     def is_ready(self) -> bool:
         """True when it answers a query. Waits at most 2 s."""
+        import psycopg  # here: `up` has better things to do than to load it while Postgres starts
+
         try:
             with psycopg.connect(self.url, connect_timeout=2) as connection:
                 connection.execute("SELECT 1")

@@ -178,8 +178,13 @@ class Launch:
 
     def _lambda_service(self) -> Service:
         port = self._keep_port("lambda")
-        return self._service(
-            "lambda", ["lambda", str(HANDLER), "--port", str(port)], is_ready=lambda: is_listening(port)
+        return Service(
+            name="lambda",
+            # The same as `manage.py lambda`, without Django: it is there before the first message can be.
+            command=[sys.executable, "-m", "integrations.lambda_runtime", str(HANDLER), "--port", str(port)],
+            environment=self._environment,
+            folder=ROOT,
+            is_ready=lambda: is_listening(port),
         )
 
     def _service(
@@ -197,7 +202,7 @@ class Launch:
             pass_fds=pass_fds,
             is_ready=is_ready,
             # When `up` was killed, nobody will kill a child that does not listen; what it holds is durable.
-            orphan_signal=signal.SIGTERM if name == "lambda" else signal.SIGKILL,
+            orphan_signal=signal.SIGKILL,
         )
 
     def _keep_port(self, name: str) -> int:

@@ -47,6 +47,7 @@ class Service:
     prepare: Callable[[], None] | None = None
     is_ready: Callable[[], bool] | None = None
     user: str | None = None
+    folder: Path | None = None
     pass_fds: tuple[int, ...] = ()
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = STOP_SECONDS
@@ -101,6 +102,7 @@ class Keeper:
                 stdout=output,
                 stderr=output,
                 pass_fds=service.pass_fds,
+                cwd=service.folder,
                 env={**os.environ, **service.environment},
                 **popen_options(orphan_signal=service.orphan_signal, user=service.user),
             )
