@@ -1,0 +1,66 @@
+"""What tests of rules and deliveries build: rules, rooms, messages that somebody publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from integrations import outbox, rules
+from integrations.models import IntegrationRule
+from integrations.outbox import Capacity, Claim
+from rooms.accept import Draft, accept
+from rooms.models import Message, Room
+from rooms.outcomes import Outcome
+from rooms.review import Content
+
+_numbers = count()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def add_rule(url: str = "http://127.0.0.1:9/hook", **wanted: Any) -> IntegrationRule:
+    """Make a rule whose target need not exist."""
+    wanted = {"name": f"rule {next(_numbers)}", "when": "after"} | wanted
+    return rules.add(rules.Wanted(url=url, **wanted), now=now())[0]
+
+
+def add_room(name: str = "lobby") -> Room:
+    return Room.objects.create(name=name)
+
+
+def publish(room: Room, *texts: str, author: str = "alice") -> list[Outcome]:
+    """Accept one message for each text, in one transaction."""
+    drafts = [
+        Draft(
+            room_id=room.pk,
+            room=room.name,
+            message_id=f"id-{next(_numbers)}",
+            author=f"client:{author}",
+            client_id=author,
+            connection_id="c",
+            content=Content(name="chat", text=text),
+        )
+        for text in texts
+    ]
+    return accept(drafts, now=now())
+
+
+def claim(owner: str = "worker", *, at: datetime | None = None, lease: float = 30.0, **capacity: Any) -> list[Claim]:
+    """Take all that is due, before and after publish."""
+    limits = Capacity(**({"free": 100, "share": 100, "max_attempts": 12} | capacity))
+    moment, length = at or now(), timedelta(seconds=lease)
+    return [
+        *outbox.claim_verdicts(limits, owner=owner, now=moment, lease=length),
+        *outbox.claim_notices(limits, owner=owner, now=moment, lease=length),
+    ]
+
+
+def texts_of(claims: Sequence[Claim]) -> list[list[str]]:
+    """The texts of each claimed call."""
+    ids = [[one.message_id for one in claim.owed] for claim in claims]
+    texts = dict(Message.objects.values_list("id", "text"))
+    return [[texts[message] or "" for message in of_claim] for of_claim in ids]
