@@ -1,0 +1,248 @@
+"""The admin pages of deliveries, attempts and lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from integrations import outbox
+from integrations.models import Attempt, Delivery, DeliveryState, Lane
+from rooms import journey, message_search
+from rooms.admin.filters import RoomFilter
+from rooms.admin.inlines import ReadOnlyInline
+from rooms.admin.moments import MomentFilter
+from rooms.admin.tables import LargeTableAdmin, badge, first, log, plural
+from rooms.journey import Step, Tone
+from rooms.models import Message
+
+NEWEST = 50_000  # deliveries among which one is looked for by its webhook id
+SHOWN_CHARACTERS = 4000
+
+STATE_TONES = {
+    DeliveryState.PENDING: Tone.WAITING,
+    DeliveryState.DELIVERING: Tone.WAITING,
+    DeliveryState.DELIVERED: Tone.GOOD,
+    DeliveryState.DEAD: Tone.BAD,
+    DeliveryState.CANCELLED: Tone.PLAIN,
+}
+
+
+class StateFilter(admin.SimpleListFilter):
+    """The states that somebody looks for; each is served by a small index. The others are most of the table."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the choices."""
+        return [("unfinished", "Waiting or under way"), ("dead", "Dead letters")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the deliveries of the choice."""
+        if self.value() == "dead":
+            return queryset.filter(state=DeliveryState.DEAD)
+        if self.value() == "unfinished":
+            # Two conditions, one for each of the two indexes of unfinished deliveries.
+            is_open = {"finished_at__isnull": True}
+            return queryset.filter(Q(**is_open, serial=0) | Q(**is_open, serial__gt=0))
+        return queryset
+
+
+class AttemptInline(ReadOnlyInline):
+    """The calls that were made for a delivery."""
+
+    model = Attempt
+    fields = ("number", "started_at", "duration_ms", "status", "error", "response_start", "worker")
+    readonly_fields = ("response_start",)
+    classes = ()
+
+    @admin.display(description="answer")
+    def response_start(self, attempt: Attempt) -> SafeString:
+        """The start of the answer."""
+        return format_html('<bdi class="said">{}</bdi>', attempt.response[:300])
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(LargeTableAdmin):
+    """What is owed to rules; what was given up can be owed again."""
+
+    list_display = ("webhook_id", "rule", "room_name", "state_badge", "attempts", "last", "created_at", "due")
+    list_filter = (StateFilter, "rule", MomentFilter.of("created_at"))
+    allowed_lookups = ("rule__id__exact",)
+    list_select_related = ("rule", "room")
+    search_fields = ("webhook_id",)  # the field is shown; get_search_results does it
+    search_help_text = f"A message id, serial or primary key; or a webhook id, among the newest {NEWEST:,}."
+    actions = ("resend",)
+    inlines = (AttemptInline,)
+    fields = (
+        ("webhook_id", "rule"),
+        ("message_link", "room_name", "serial"),
+        ("state", "attempts", "forgiven", "owner"),
+        ("created_at", "due_at", "deadline", "finished_at"),
+        ("last_status", "last_error"),
+        "payload_text",
+        "answer",
+    )
+    readonly_fields = ("message_link", "room_name", "payload_text")
+
+    # --- Reading ---
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return deliveries without what they carry."""
+        return super().get_queryset(request).defer("payload", "answer")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Return the deliveries of the message that the term names, or the one with this webhook id."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        found = message_search.find_exactly(term)
+        if found:
+            return queryset.filter(message_id__in=found), False
+        newest = Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+        return queryset.filter(pk__gt=newest - NEWEST, webhook_id=term), False
+
+    @admin.display(description="room")
+    def room_name(self, delivery: Delivery) -> SafeString:
+        """The room of the event."""
+        return format_html("<bdi>{}</bdi>", delivery.room.name[:60])
+
+    @admin.display(description="message")
+    def message_link(self, delivery: Delivery) -> SafeString:
+        """The message of the event."""
+        address = reverse("admin:rooms_message_change", args=[delivery.message_id])
+        return format_html('<a href="{}">message {}</a>', address, delivery.message_id)
+
+    @admin.display(description="state")
+    def state_badge(self, delivery: Delivery) -> SafeString:
+        """Where it stands."""
+        label = "dead letter" if delivery.state == DeliveryState.DEAD else delivery.state
+        return badge(label, STATE_TONES[DeliveryState(delivery.state)])
+
+    @admin.display(description="last answer")
+    def last(self, delivery: Delivery) -> str:
+        """What the last call brought."""
+        return " ".join(str(part) for part in (delivery.last_status, delivery.last_error[:80]) if part) or "-"
+
+    @admin.display(description="due")
+    def due(self, delivery: Delivery) -> str:
+        """When it is called next, if it is."""
+        return f"{delivery.due_at:%H:%M:%S}" if delivery.finished_at is None else ""
+
+    @admin.display(description="payload")
+    def payload_text(self, delivery: Delivery) -> SafeString:
+        """The message as it is sent, as far as it can be shown."""
+        return format_html('<pre class="said">{}</pre>', delivery.payload[:SHOWN_CHARACTERS])
+
+    # --- Acting ---
+
+    def has_resend_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change deliveries may owe them again."""
+        return request.user.has_perm("integrations.change_delivery")
+
+    @admin.action(description="Resend the selected deliveries", permissions=["resend"])
+    def resend(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Owe finished deliveries once more."""
+        chosen = first(request, queryset)
+        resent = outbox.resend(chosen, now=timezone.now())
+        log(request, Delivery.objects.filter(pk__in=chosen), "Resent.")
+        if resent:
+            messages.success(request, f"{plural(resent, 'delivery')} on the way again, under the same webhook id.")
+        if resent < len(chosen):
+            left = plural(len(chosen) - resent, "delivery")
+            messages.warning(request, f"{left} left as before: not finished yet, or its message was decided long ago.")
+
+
+@admin.register(Attempt)
+class AttemptAdmin(LargeTableAdmin):
+    """Every call that was made."""
+
+    list_display = ("started_at", "rule", "status_badge", "duration", "error", "delivery_link", "number")
+    list_filter = (MomentFilter.of("started_at"),)
+    list_select_related = ("delivery__rule",)
+    search_fields = ("delivery__webhook_id",)
+    search_help_text = "A message id, serial or primary key of a message."
+    fields = ("delivery_link", "number", "started_at", "duration_ms", "status", "error", "response", "worker")
+    readonly_fields = ("delivery_link",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return attempts without what was sent and answered."""
+        return super().get_queryset(request).defer("response", "delivery__payload", "delivery__answer")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Return the attempts for the message that the term names."""
+        if not search_term.strip():
+            return queryset, False
+        found = message_search.find_exactly(search_term.strip())
+        owed = list(Delivery.objects.filter(message_id__in=found).values_list("pk", flat=True)[:1000])
+        return queryset.filter(delivery_id__in=owed), False
+
+    @admin.display(description="rule")
+    def rule(self, attempt: Attempt) -> str:
+        """The rule that was called."""
+        return attempt.delivery.rule.name
+
+    @admin.display(description="answer")
+    def status_badge(self, attempt: Attempt) -> SafeString:
+        """The HTTP status."""
+        if attempt.status is None:
+            return badge("none", Tone.BAD)
+        return badge(str(attempt.status), Tone.GOOD if 200 <= attempt.status < 300 else Tone.BAD)
+
+    @admin.display(description="took")
+    def duration(self, attempt: Attempt) -> str:
+        """How long it took."""
+        return f"{attempt.duration_ms:,.0f} ms"
+
+    @admin.display(description="delivery")
+    def delivery_link(self, attempt: Attempt) -> SafeString:
+        """The delivery that it was for."""
+        address = reverse("admin:integrations_delivery_change", args=[attempt.delivery_id])
+        return format_html('<a href="{}">{}</a>', address, attempt.delivery.webhook_id)
+
+
+@admin.register(Lane)
+class LaneAdmin(LargeTableAdmin):
+    """Which rooms owe something to which rules after publish."""
+
+    list_display = ("rule", "room_name", "due_at", "owner", "fence")
+    list_filter = ("rule", RoomFilter)
+    allowed_lookups = ("rule__id__exact",)
+    list_select_related = ("rule", "room")
+    ordering = ("-id",)
+    fields = ("rule", "room_name", "due_at", "owner", "fence", "narrow")
+    readonly_fields = ("room_name",)
+
+    @admin.display(description="room")
+    def room_name(self, lane: Lane) -> SafeString:
+        """The room."""
+        return format_html("<bdi>{}</bdi>", lane.room.name[:60])
+
+
+@journey.register
+def calls(message: Message) -> Iterable[Step]:
+    """The rules that were asked or told about a message."""
+    owed = Delivery.objects.filter(message_id=message.pk).select_related("rule").defer("payload", "answer")
+    for delivery in owed.order_by("pk")[: journey.MAX_STEPS_OF_A_KIND]:
+        verb = "Asked" if delivery.is_before else "Told"
+        outcome = f"{delivery.get_state_display()}, {plural(delivery.attempts, 'call')}"
+        if delivery.last_status or delivery.last_error:
+            outcome += f" ({delivery.last_status or delivery.last_error})"
+        yield Step(
+            at=delivery.finished_at or delivery.created_at,
+            title=f"{verb} rule {delivery.rule.name}",
+            detail=outcome,
+            tone=STATE_TONES[DeliveryState(delivery.state)],
+        )

@@ -1,0 +1,143 @@
+"""The admin pages of API keys and used nonces."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from integrations import keys
+from integrations.admin.secrets import shown_once
+from integrations.models import ApiKey, UsedNonce
+from rooms.admin.tables import LargeTableAdmin, badge, first, log, plural
+from rooms.capabilities import Capability
+from rooms.errors import ChatError
+from rooms.journey import Tone
+
+
+class KeyForm(forms.ModelForm[ApiKey]):
+    """What somebody says about a key that they want."""
+
+    capability = forms.CharField(
+        initial='{"*": ["publish", "subscribe", "history"]}',
+        help_text='Room pattern to operations, as JSON: {"lobby": ["subscribe"], "chat:*": ["*"]}.',
+        widget=forms.Textarea(attrs={"rows": 4, "class": "vLargeTextField monospace", "spellcheck": "false"}),
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("label",)
+
+    def clean_capability(self) -> Capability:
+        """Return the capability. Refuse what is none, or allows nothing."""
+        try:
+            capability = Capability.parse(self.cleaned_data["capability"])
+        except ChatError as error:
+            raise ValidationError(error.message) from None
+        if capability.is_empty:
+            raise ValidationError("A key without any operation could do nothing.")
+        return capability
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(LargeTableAdmin):
+    """Keys are made and revoked here; a whole key is shown once, when it is made."""
+
+    list_display = ("key_name", "label", "capability_text", "state", "created_at")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
+    allowed_lookups = ("revoked_at__isempty",)
+    search_fields = ("key_id__exact", "label__istartswith")
+    search_help_text = "The id of a key (the part after the dot), or the beginning of its label."
+    fields = ("key_name", "label", "capability_text", "purpose", "created_at", "revoked_at")
+    readonly_fields = ("key_name", "capability_text", "purpose", "created_at", "revoked_at")
+    actions = ("revoke",)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever has the permission may make a key."""
+        return admin.ModelAdmin.has_add_permission(self, request)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return what is asked for a new key, or all that there is to see."""
+        return ("label", "capability") if obj is None else self.fields
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return nothing for a new key."""
+        return () if obj is None else self.readonly_fields
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Return the form of a new key."""
+        if obj is None:
+            kwargs |= {"form": KeyForm, "fields": ("label",)}
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Make the key, and keep its text for the one answer."""
+        assert not change
+        new = keys.create(form.cleaned_data["capability"], label=obj.label)
+        obj.pk = new.row.pk
+        obj.refresh_from_db()
+        obj.text = new.text
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the key, once."""
+        return shown_once(
+            request,
+            self,
+            title="Your new key",
+            advice="Copy it now. Nobody, not even this server's database, can show it again as it stands here.",
+            secrets=[(obj.label or obj.name, obj.text)],
+        )
+
+    @admin.display(description="key")
+    def key_name(self, key: ApiKey) -> SafeString:
+        """The public part."""
+        return format_html("<code>{}</code>", key.name)
+
+    @admin.display(description="capability")
+    def capability_text(self, key: ApiKey) -> SafeString:
+        """What the key and its tokens may do."""
+        text = json.dumps(key.capability, ensure_ascii=False)
+        return format_html("<code><bdi>{}</bdi></code>", text[:120] + ("…" if len(text) > 120 else ""))
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> SafeString:
+        """Whether it is good."""
+        if key.revoked_at is not None:
+            return badge("revoked", Tone.BAD)
+        return badge(key.purpose or "in use", Tone.GOOD)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change keys may revoke them."""
+        return request.user.has_perm("integrations.change_apikey")
+
+    @admin.action(description="Revoke the selected keys and all their tokens", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """End keys."""
+        chosen = ApiKey.objects.filter(pk__in=first(request, queryset))
+        ending = [key for key in chosen if key.revoked_at is None]
+        now = timezone.now()
+        for key in ending:
+            keys.revoke(key.name, now)
+        log(request, ApiKey.objects.filter(pk__in=[key.pk for key in ending]), "Revoked.")
+        messages.success(
+            request, f"{plural(len(ending), 'key')} revoked; connections that use them end within a second."
+        )
+
+
+@admin.register(UsedNonce)
+class UsedNonceAdmin(LargeTableAdmin):
+    """Nonces of token requests, each good for one token."""
+
+    list_display = ("nonce", "key", "expires_at")
+    list_select_related = ("key",)
+    ordering = ("-id",)
+    fields = ("nonce", "key", "expires_at")

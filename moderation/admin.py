@@ -1,0 +1,189 @@
+"""The admin pages of word rules and of the messages that wait for a moderator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from moderation import rules
+from moderation.models import HeldMessage, WordRule
+from moderation.words import Effect
+from rooms import decide, message_search
+from rooms.admin import MessageAdmin
+from rooms.admin.filters import RoomFilter
+from rooms.admin.moments import MomentFilter
+from rooms.admin.tables import actor, badge, first, log, plural
+from rooms.errors import Code
+from rooms.journey import Tone
+from rooms.models import Message, Status
+from rooms.outcomes import OutcomeKind
+from rooms.pipeline import MODERATOR
+from rooms.review import Action, Decision, Verdict
+
+REASON_MAX_CHARACTERS = 500
+EFFECT_TONES = {Effect.MASK: Tone.PLAIN, Effect.HOLD: Tone.WAITING, Effect.REJECT: Tone.BAD}
+
+
+# --- Word rules -------------------------------------------------------------------------------------------
+
+
+class WordRuleForm(forms.ModelForm[WordRule]):
+    """A rule as a moderator writes it; its own `clean` checks that it can be matched."""
+
+    def clean_enabled(self) -> bool:
+        """Refuse one rule more than is matched."""
+        enabled = bool(self.cleaned_data["enabled"])
+        if enabled and not (self.instance.pk and self.instance.enabled) and rules.count_enabled() >= rules.MAX_ENABLED:
+            raise ValidationError(f"There are {rules.MAX_ENABLED} enabled rules, and no more are matched.")
+        return enabled
+
+
+@admin.register(WordRule)
+class WordRuleAdmin(admin.ModelAdmin[WordRule]):
+    """Word rules: a change counts from the next message on, in every process."""
+
+    form = WordRuleForm
+    list_display = ("name", "pattern_text", "action_badge", "rooms", "is_enabled", "changed_at", "changed_by")
+    list_filter = ("enabled", "action", "kind")
+    search_fields = ("name", "pattern")
+    fields = ("name", "kind", "pattern", "action", "reason", "room_filter", "enabled", "changed_at", "changed_by")
+    readonly_fields = ("changed_at", "changed_by")
+    actions = ("enable", "disable")
+    show_full_result_count = False
+
+    def save_model(self, request: HttpRequest, obj: WordRule, form: Any, change: bool) -> None:
+        """Store it, with who did."""
+        rules.store(obj, by=actor(request), now=timezone.now())
+
+    @admin.display(description="pattern", ordering="pattern")
+    def pattern_text(self, rule: WordRule) -> SafeString:
+        """The pattern, as it is written."""
+        return format_html("<code><bdi>{}</bdi></code>", rule.pattern[:80] + ("…" if len(rule.pattern) > 80 else ""))
+
+    @admin.display(description="action", ordering="action")
+    def action_badge(self, rule: WordRule) -> SafeString:
+        """What a match does."""
+        return badge(rule.action, EFFECT_TONES[Effect(rule.action)])
+
+    @admin.display(description="rooms")
+    def rooms(self, rule: WordRule) -> SafeString:
+        """Where it counts."""
+        if rule.room_filter:
+            return format_html("<code><bdi>{}</bdi></code>", rule.room_filter[:60])
+        return format_html('<span class="quiet">every room</span>')
+
+    @admin.display(description="on", boolean=True, ordering="enabled")
+    def is_enabled(self, rule: WordRule) -> bool:
+        """Whether it counts."""
+        return rule.enabled
+
+    @admin.action(description="Turn the selected rules on", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[WordRule]) -> None:
+        """Let rules count."""
+        chosen = list(queryset.values_list("pk", flat=True))
+        if rules.count_enabled() + queryset.filter(enabled=False).count() > rules.MAX_ENABLED:
+            messages.error(request, f"Not changed: at most {rules.MAX_ENABLED} rules are matched.")
+            return
+        self._switch(request, chosen, enabled=True)
+
+    @admin.action(description="Turn the selected rules off", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[WordRule]) -> None:
+        """Let rules rest."""
+        self._switch(request, list(queryset.values_list("pk", flat=True)), enabled=False)
+
+    def _switch(self, request: HttpRequest, chosen: list[int], *, enabled: bool) -> None:
+        changed = rules.set_enabled(chosen, enabled=enabled, by=actor(request), now=timezone.now())
+        word = "on" if enabled else "off"
+        log(request, WordRule.objects.filter(pk__in=chosen), f"Turned {word}.")
+        messages.success(request, f"{plural(changed, 'rule')} turned {word}. It counts from the next message on.")
+
+
+# --- Held messages ----------------------------------------------------------------------------------------
+
+
+class DecisionForm(ActionForm):
+    """An action with the reason that the author of a rejected message is told."""
+
+    reason = forms.CharField(
+        required=False,
+        max_length=REASON_MAX_CHARACTERS,
+        label="Reason",
+        widget=forms.TextInput(attrs={"placeholder": "for the author, if rejected"}),
+    )
+
+
+@admin.register(HeldMessage)
+class HeldMessageAdmin(MessageAdmin):
+    """The queue of messages that a rule, a Lambda or a deadline left to a human, the oldest first."""
+
+    list_display = ("preview", "reason_text", "room_link", "client", "accepted_at")
+    list_filter = (RoomFilter, MomentFilter.of("accepted_at"))
+    search_help_text = "A message id, client id or primary key; or words."
+    actions = ("publish", "reject")
+    action_form = DecisionForm
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return what waits for a moderator."""
+        return super().get_queryset(request).filter(status=Status.HELD)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Return the held messages that the term names; all of them are looked through for words."""
+        return message_search.search_among(queryset, search_term.strip()), False
+
+    @admin.display(description="why")
+    def reason_text(self, message: Message) -> str:
+        """Who wanted a human to look, and why."""
+        return message.reason[:160]
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Whoever may decide."""
+        return request.user.has_perm("moderation.decide_heldmessage")
+
+    def choices_for(self, request: HttpRequest, message: Message) -> list[dict[str, str]]:
+        """Return both decisions."""
+        if message.status != Status.HELD or not self.has_decide_permission(request):
+            return []
+        return [
+            {"action": "publish", "label": "Publish", "tone": Tone.GOOD, "asks": "Reason for the author, if rejected"},
+            {"action": "reject", "label": "Reject", "tone": Tone.BAD},
+        ]
+
+    @admin.action(description="Publish the selected messages", permissions=["decide"])
+    def publish(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Let members see them."""
+        self._decide(request, queryset, Verdict(action=Action.PUBLISH))
+
+    @admin.action(description="Reject the selected messages", permissions=["decide"])
+    def reject(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Refuse them, with a reason for their authors."""
+        reason = request.POST.get("reason", "").strip()[:REASON_MAX_CHARACTERS]
+        reason = reason or "A moderator refused the message."
+        self._decide(request, queryset, Verdict(action=Action.REJECT, code=Code.REJECTED_BY_MODERATION, reason=reason))
+
+    def _decide(self, request: HttpRequest, queryset: QuerySet[Any], verdict: Verdict) -> None:
+        chosen = first(request, queryset)
+        by = f"moderator {actor(request)}"
+        outcomes = decide.decide(
+            [Decision(message=key, awaiting=MODERATOR, verdict=verdict, by=by) for key in chosen], now=timezone.now()
+        )
+        counted = {OutcomeKind.PUBLISHED: "published", OutcomeKind.REJECTED: "rejected"}
+        for kind, word in counted.items():
+            number = sum(outcome.kind is kind for outcome in outcomes)
+            if number:
+                messages.success(request, f"{plural(number, 'message')} {word}.")
+        late = sum(outcome.kind not in counted for outcome in outcomes)
+        if late:
+            messages.warning(request, f"{plural(late, 'message')} left as before: somebody else decided first.")
+        done = [outcome.message for outcome in outcomes if outcome.kind in counted]
+        log(request, Message.objects.filter(pk__in=done), f"Held message: {verdict.action}.")

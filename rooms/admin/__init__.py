@@ -1,0 +1,9 @@
+"""The admin pages of rooms and messages. Every change is made by the function that owns it."""
+
+from __future__ import annotations
+
+from rooms.admin.history import MessageVersionAdmin, VerdictAdmin
+from rooms.admin.messages import MessageAdmin
+from rooms.admin.rooms import RoomAdmin
+
+__all__ = ["MessageAdmin", "MessageVersionAdmin", "RoomAdmin", "VerdictAdmin"]

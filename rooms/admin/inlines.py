@@ -1,0 +1,70 @@
+"""The tables on a message's page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import BaseInlineFormSet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from rooms.admin.contents import preview_of, with_previews
+from rooms.models import MessageVersion, Verdict
+
+MAX_INLINE_ROWS = 50
+
+
+class LatestFormSet(BaseInlineFormSet[Any, Any, Any]):
+    """The latest rows only: a message can have more versions than a page can show."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        assert self.queryset is not None
+        self.queryset = self.queryset.order_by("-pk")[:MAX_INLINE_ROWS]
+
+
+class ReadOnlyInline(admin.TabularInline[Any, Any]):
+    """Rows that are looked at."""
+
+    extra = 0
+    formset = LatestFormSet
+    can_delete = False
+    classes: Any = ("collapse",)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """They are written with the message."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """They are history."""
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever sees the message sees its history."""
+        return True
+
+
+class VersionInline(ReadOnlyInline):
+    """What the message said before."""
+
+    model = MessageVersion
+    fields = ("serial", "action", "preview", "replaced_at", "replaced_by")
+    readonly_fields = ("preview",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return rows with the start of their text."""
+        return with_previews(super().get_queryset(request))
+
+    @admin.display(description="said")
+    def preview(self, version: Any) -> SafeString:
+        """The start of what it said."""
+        return preview_of(version)
+
+
+class VerdictInline(ReadOnlyInline):
+    """What was said about the message."""
+
+    model = Verdict
+    fields = ("decided_at", "step", "action", "reason")

@@ -1,0 +1,103 @@
+"""The filter by time: what a date hierarchy is for, without reading the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from rooms import large_tables
+from rooms.admin.tables import TextFilter
+
+
+class MomentFilter(TextFilter):
+    """Rows of an hour, a day, a month or a year, by a field that grows with the primary key. Times are UTC."""
+
+    title = "time"
+    parameter_name = "at"
+    template = "admin/moment_filter.html"
+    placeholder = "2026-11-23"
+    field: ClassVar[str]
+
+    RECENT: ClassVar[dict[str, tuple[str, timedelta]]] = {
+        "hour": ("Last hour", timedelta(hours=1)),
+        "day": ("Last 24 hours", timedelta(days=1)),
+        "week": ("Last 7 days", timedelta(days=7)),
+        "month": ("Last 30 days", timedelta(days=30)),
+    }
+
+    @classmethod
+    def of(cls, field: str) -> type[MomentFilter]:
+        """Return the filter for a field."""
+        return type(f"MomentFilterOf{field}", (cls,), {"field": field})
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the recent spans; years, months and days are added where they are shown."""
+        return [(value, label) for value, (label, _) in self.RECENT.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of the chosen time. A value that is no time chooses nothing."""
+        span = self.span()
+        return queryset if span is None else large_tables.between(queryset, self.field, *span)
+
+    def span(self) -> tuple[datetime, datetime | None] | None:
+        """Return when the chosen time begins and ends."""
+        value = self.value() or ""
+        if value in self.RECENT:
+            return timezone.now() - self.RECENT[value][1], None
+        return _span_of(value)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Yield the recent spans, and a field for a day, which also takes a month or a year."""
+        for value, label in (("", "Any time"), *self.lookup_choices):
+            yield {
+                "display": label,
+                "selected": (self.value() or "") == value,
+                "query_string": changelist.get_query_string({str(self.parameter_name): value or None}),
+            }
+        value = self.value() or ""
+        day = value if _span_of(value) is not None else ""
+        for label, moment in _neighbours(day):
+            yield {
+                "display": label,
+                "selected": label == day,
+                "query_string": changelist.get_query_string({str(self.parameter_name): moment}),
+                "is_dated": True,
+            }
+        form = next(super().choices(changelist))
+        yield {**form, "value": day, "is_form": True}
+
+
+def _span_of(value: str) -> tuple[datetime, datetime] | None:
+    """Return begin and end of `2026`, `2026-11` or `2026-11-23`."""
+    parts = value.split("-")
+    if not 1 <= len(parts) <= 3 or not all(part.isascii() and part.isdigit() for part in parts) or len(parts[0]) != 4:
+        return None
+    year, month, day = [*map(int, parts), 1, 1][:3]
+    try:
+        start = datetime(year, month, day, tzinfo=UTC)
+        if len(parts) == 3:
+            return start, start + timedelta(days=1)
+        if len(parts) == 2:
+            return start, (start + timedelta(days=32)).replace(day=1)
+        return start, start.replace(year=year + 1)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _neighbours(value: str) -> list[tuple[str, str]]:
+    """Return what one may go to from a date: its year and month above, the days before and after it."""
+    span = _span_of(value)
+    if span is None:
+        return []
+    start, end = span
+    parts = value.split("-")
+    above = ["-".join(parts[:length]) for length in range(1, len(parts))]
+    pattern = ("%Y", "%Y-%m", "%Y-%m-%d")[len(parts) - 1]
+    beside = [(start - timedelta(days=1)).strftime(pattern), start.strftime(pattern), end.strftime(pattern)]
+    return [(moment, moment) for moment in [*above, *beside]]

@@ -1,0 +1,161 @@
+"""What the admin pages of large tables share: no COUNT, no scan, nothing changed but by the functions that own it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from rooms import large_tables
+
+ACTION_LIMIT = 1000  # rows that one action changes, in one transaction
+
+
+class BoundedPaginator(Paginator[Any]):
+    """Pages through the first COUNT_LIMIT rows. What lies beyond is found by search, filter and date."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows can be paged through."""
+        return self.bounded.number
+
+    @cached_property
+    def bounded(self) -> large_tables.Count:
+        """How many rows there are, if there are not too many to count."""
+        assert isinstance(self.object_list, QuerySet)
+        return large_tables.count_up_to(self.object_list)
+
+    @cached_property
+    def estimate(self) -> int:
+        """About how many rows the whole table has."""
+        assert isinstance(self.object_list, QuerySet)
+        return large_tables.estimate(self.object_list.model)
+
+
+class FixedOrder(ChangeList):
+    """A change list that is always in the order of its model admin, whatever the address asks for."""
+
+    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
+        """Return the order that an index serves."""
+        return [*(self.model_admin.get_ordering(request) or self.opts.ordering or ())]
+
+
+class LargeTableAdmin(admin.ModelAdmin[Any]):
+    """Rows are looked at and acted on, never added, edited or deleted here."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    sortable_by = ()
+    list_per_page = 50
+    list_max_show_all = 50
+    allowed_lookups: ClassVar[Sequence[str]] = ()  # in the address, beside those of list_filter
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that cannot be sorted by what has no index."""
+        return FixedOrder
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """Refuse filters that are not on the page: `?text__icontains=` would read the whole table."""
+        return lookup in self.allowed_lookups
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody makes one by hand."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody edits one by hand."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes one by hand."""
+        return False
+
+
+# --- Filters ----------------------------------------------------------------------------------------------
+
+
+class TextFilter(admin.SimpleListFilter):
+    """A filter with a text field. Subclasses say what an exact value means."""
+
+    template = "admin/text_filter.html"
+    placeholder = ""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return one choice, so that the filter is shown."""
+        return [("", "")]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """Yield the form: its value, and what else the address says, which it must keep."""
+        kept = [
+            (name, value)
+            for name, values in changelist.filter_params.items()
+            for value in (values if isinstance(values, list) else [values])
+            if name != self.parameter_name
+        ]
+        yield {
+            "name": self.parameter_name,
+            "value": self.value() or "",
+            "placeholder": self.placeholder,
+            "kept": kept,
+            "clear": changelist.get_query_string(remove=[str(self.parameter_name)]),
+        }
+
+
+# --- Cells ------------------------------------------------------------------------------------------------
+
+
+def badge(label: str, tone: str) -> SafeString:
+    """Return a word in a coloured pill."""
+    return format_html('<span class="badge {}">{}</span>', tone, label)
+
+
+def said(text: str, note: str = "") -> SafeString:
+    """Return what somebody else wrote: escaped, and unable to turn the text around it (bidi)."""
+    return format_html('<bdi class="said" dir="auto">{}</bdi>{}', text, format_html(" <small>{}</small>", note))
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def first(request: HttpRequest, rows: QuerySet[Any]) -> list[int]:
+    """Return the primary keys of the rows that an action is for, at most ACTION_LIMIT. Tell the user about more."""
+    keys = list(rows.values_list("pk", flat=True)[: ACTION_LIMIT + 1])
+    if len(keys) > ACTION_LIMIT:
+        messages.warning(request, f"Only the first {ACTION_LIMIT:,} were changed. Do it again for the next ones.")
+    return keys[:ACTION_LIMIT]
+
+
+# --- Acting -----------------------------------------------------------------------------------------------
+
+
+def actor(request: HttpRequest) -> str:
+    """Return who acts, as it is recorded."""
+    return str(request.user.get_username())
+
+
+def log(request: HttpRequest, rows: QuerySet[Any], what: str) -> None:
+    """Write what was done with rows to the admin's own log."""
+    assert request.user.pk is not None
+    LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, what)
+
+
+def plural(number: int, noun: str) -> str:
+    """Return `1 message`, `2 messages`, `2 deliveries`."""
+    if number == 1:
+        return f"1 {noun}"
+    many = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+    return f"{number:,} {many}"
