@@ -19,7 +19,7 @@ from django.db import connection
 from standardwebhooks import Webhook
 
 from integrations import rules
-from integrations.models import Attempt, Delivery, IntegrationRule
+from integrations.models import Attempt, Delivery
 from integrations.worker import Worker, make_outgoing
 from rooms.database import run
 from rooms.models import Message, Room, Status
@@ -194,15 +194,15 @@ async def test_a_hanging_endpoint_before_publish_does_not_delay_the_healthy_one(
     await run(add_rule, f"{base}/hangs", when="before", room_filter="^one")
     await run(add_rule, f"{base}/works", when="before", room_filter="^two")
     one, two = await run(add_room, "one"), await run(add_room, "two")
-    async with working() as worker:
+    async with working():
         await run(publish, one, *[str(number) for number in range(100)])
         await receiver.wait_for(40)
         began = time.monotonic()
         await run(publish, two, "x")
         await until(lambda: Message.objects.filter(room=two, serial__isnull=False).exists())
+        took = time.monotonic() - began
 
-    assert time.monotonic() - began < 1.0
-    assert worker.metrics.calls
+    assert took < 1.0
 
 
 async def test_messages_of_one_author_are_published_in_order_whatever_order_the_verdicts_come_in(
@@ -427,4 +427,3 @@ async def test_two_workers_share_the_work_and_keep_the_order(receiver: Receiver)
     for room in rooms:
         of_room = [request.texts[0] for request in receiver.requests if request.json["channel"] == room.name]
         assert of_room == [str(number) for number in range(10)]
-    assert IntegrationRule.objects is not None
