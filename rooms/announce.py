@@ -76,6 +76,7 @@ class Announcer:
 
 
 _announcer: Announcer | None = None
+_redis_is_away = False  # so that an outage is told once, not once a message
 
 
 def bind(announcer: Announcer | None) -> None:
@@ -122,10 +123,17 @@ def _announce(entries: Sequence[Entry], news: Sequence[Told]) -> None:
 
 
 async def _bounded(sending: Awaitable[Any]) -> None:
+    global _redis_is_away
     try:
         await asyncio.wait_for(sending, SEND_TIMEOUT_SECONDS)
     except Exception as error:  # whatever Redis does, the hubs heal from Postgres
-        logger.warning("a broadcast was lost (%s); hubs read it from Postgres", type(error).__name__)
+        if not _redis_is_away:
+            logger.warning("Redis is away (%s); hubs read from Postgres meanwhile", type(error).__name__)
+        _redis_is_away = True
+        return
+    if _redis_is_away:
+        logger.warning("Redis is back")
+    _redis_is_away = False
 
 
 def _parts(entries: Sequence[Entry]) -> list[list[Entry]]:
