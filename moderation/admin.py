@@ -21,7 +21,7 @@ from rooms import decide, message_search
 from rooms.admin import MessageAdmin
 from rooms.admin.filters import RoomFilter
 from rooms.admin.moments import MomentFilter
-from rooms.admin.tables import actor, badge, first, log, plural
+from rooms.admin.tables import PlainTitleAdmin, actor, badge, first, log, moment_of, plural
 from rooms.errors import Code
 from rooms.journey import Tone
 from rooms.models import Message, Status
@@ -48,17 +48,27 @@ class WordRuleForm(forms.ModelForm[WordRule]):
 
 
 @admin.register(WordRule)
-class WordRuleAdmin(admin.ModelAdmin[WordRule]):
+class WordRuleAdmin(PlainTitleAdmin):
     """Word rules: a change counts from the next message on, in every process."""
 
     form = WordRuleForm
-    list_display = ("name", "pattern_text", "action_badge", "rooms", "is_enabled", "changed_at", "changed_by")
+    list_per_page = 100
+    list_display = (
+        "name",
+        "pattern_text",
+        "action_badge",
+        "rooms",
+        "is_enabled",
+        moment_of("changed_at", "changed"),
+        "changed_by",
+    )
     list_filter = ("enabled", "action", "kind")
     search_fields = ("name", "pattern")
     fields = ("name", "kind", "pattern", "action", "reason", "room_filter", "enabled", "changed_at", "changed_by")
     readonly_fields = ("changed_at", "changed_by")
     actions = ("enable", "disable")
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
     def save_model(self, request: HttpRequest, obj: WordRule, form: Any, change: bool) -> None:
         """Store it, with who did."""
@@ -125,7 +135,7 @@ class DecisionForm(ActionForm):
 class HeldMessageAdmin(MessageAdmin):
     """The queue of messages that a rule, a Lambda or a deadline left to a human, the oldest first."""
 
-    list_display = ("preview", "reason_text", "room_link", "client", "accepted_at")
+    list_display = ("preview", "reason_text", "room_link", "client", moment_of("accepted_at", "accepted"))
     list_filter = (RoomFilter, MomentFilter.of("accepted_at"))
     search_help_text = "A message id, client id or primary key; or words."
     actions = ("publish", "reject")

@@ -19,7 +19,7 @@ from rooms import journey, message_search
 from rooms.admin.filters import RoomFilter
 from rooms.admin.inlines import ReadOnlyInline
 from rooms.admin.moments import MomentFilter
-from rooms.admin.tables import LargeTableAdmin, badge, first, log, plural
+from rooms.admin.tables import LargeTableAdmin, badge, first, log, moment, moment_of, plural
 from rooms.journey import Step, Tone
 from rooms.models import Message
 
@@ -74,7 +74,15 @@ class AttemptInline(ReadOnlyInline):
 class DeliveryAdmin(LargeTableAdmin):
     """What is owed to rules; what was given up can be owed again."""
 
-    list_display = ("webhook_id", "rule", "room_name", "state_badge", "attempts", "last", "created_at", "due")
+    list_display = (
+        "short_id",
+        "rule",
+        "room_name",
+        "state_badge",
+        "last",
+        moment_of("created_at", "made"),
+        "due",
+    )
     list_filter = (StateFilter, "rule", MomentFilter.of("created_at"))
     allowed_lookups = ("rule__id__exact",)
     list_select_related = ("rule", "room")
@@ -82,16 +90,11 @@ class DeliveryAdmin(LargeTableAdmin):
     search_help_text = f"A message id, serial or primary key; or a webhook id, among the newest {NEWEST:,}."
     actions = ("resend",)
     inlines = (AttemptInline,)
-    fields = (
-        ("webhook_id", "rule"),
-        ("message_link", "room_name", "serial"),
-        ("state", "attempts", "forgiven", "owner"),
-        ("created_at", "due_at", "deadline", "finished_at"),
-        ("last_status", "last_error"),
-        "payload_text",
-        "answer",
+    fieldsets = (
+        (None, {"fields": ("rule", "room_name", "message_link", "state_badge", "last", "payload_text", "answer")}),
+        ("Calls", {"fields": ("attempts", "forgiven", "created_at", "due_at", "deadline", "finished_at", "owner")}),
     )
-    readonly_fields = ("message_link", "room_name", "payload_text")
+    readonly_fields = ("message_link", "room_name", "state_badge", "last", "payload_text")
 
     # --- Reading ---
 
@@ -111,6 +114,11 @@ class DeliveryAdmin(LargeTableAdmin):
             return queryset.filter(message_id__in=found), False
         newest = Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
         return queryset.filter(pk__gt=newest - NEWEST, webhook_id=term), False
+
+    @admin.display(description="webhook id")
+    def short_id(self, delivery: Delivery) -> str:
+        """Enough of the id to tell deliveries of one page apart."""
+        return f"{delivery.webhook_id[:12]}…"
 
     @admin.display(description="room")
     def room_name(self, delivery: Delivery) -> SafeString:
@@ -132,12 +140,13 @@ class DeliveryAdmin(LargeTableAdmin):
     @admin.display(description="last answer")
     def last(self, delivery: Delivery) -> str:
         """What the last call brought."""
-        return " ".join(str(part) for part in (delivery.last_status, delivery.last_error[:80]) if part) or "-"
+        answer = " ".join(str(part) for part in (delivery.last_status, delivery.last_error[:80]) if part) or "none yet"
+        return f"{answer} ({plural(delivery.attempts, 'call')})" if delivery.attempts > 1 else answer
 
     @admin.display(description="due")
-    def due(self, delivery: Delivery) -> str:
+    def due(self, delivery: Delivery) -> SafeString:
         """When it is called next, if it is."""
-        return f"{delivery.due_at:%H:%M:%S}" if delivery.finished_at is None else ""
+        return moment(delivery.due_at if delivery.finished_at is None else None)
 
     @admin.display(description="payload")
     def payload_text(self, delivery: Delivery) -> SafeString:
@@ -167,7 +176,15 @@ class DeliveryAdmin(LargeTableAdmin):
 class AttemptAdmin(LargeTableAdmin):
     """Every call that was made."""
 
-    list_display = ("started_at", "rule", "status_badge", "duration", "error", "delivery_link", "number")
+    list_display = (
+        moment_of("started_at", "called"),
+        "rule",
+        "status_badge",
+        "duration",
+        "error",
+        "delivery_link",
+        "number",
+    )
     list_filter = (MomentFilter.of("started_at"),)
     list_select_related = ("delivery__rule",)
     search_fields = ("delivery__webhook_id",)
@@ -217,7 +234,7 @@ class AttemptAdmin(LargeTableAdmin):
 class LaneAdmin(LargeTableAdmin):
     """Which rooms owe something to which rules after publish."""
 
-    list_display = ("rule", "room_name", "due_at", "owner", "fence")
+    list_display = ("rule", "room_name", moment_of("due_at", "due"), "owner", "fence")
     list_filter = ("rule", RoomFilter)
     allowed_lookups = ("rule__id__exact",)
     list_select_related = ("rule", "room")

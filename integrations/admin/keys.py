@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from integrations import keys
 from integrations.admin.secrets import shown_once
 from integrations.models import ApiKey, UsedNonce
-from rooms.admin.tables import LargeTableAdmin, badge, first, log, plural
+from rooms.admin.tables import LargeTableAdmin, badge, first, log, moment_of, plural
 from rooms.capabilities import Capability
 from rooms.errors import ChatError
 from rooms.journey import Tone
@@ -52,7 +52,7 @@ class KeyForm(forms.ModelForm[ApiKey]):
 class ApiKeyAdmin(LargeTableAdmin):
     """Keys are made and revoked here; a whole key is shown once, when it is made."""
 
-    list_display = ("key_name", "label", "capability_text", "state", "created_at")
+    list_display = ("key_name", "label", "capability_text", "state", moment_of("created_at", "made"))
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     allowed_lookups = ("revoked_at__isempty",)
     search_fields = ("key_id__exact", "label__istartswith")
@@ -137,7 +137,7 @@ class ApiKeyAdmin(LargeTableAdmin):
 class UsedNonceAdmin(LargeTableAdmin):
     """Nonces of token requests, each good for one token."""
 
-    list_display = ("nonce", "key", "expires_at")
+    list_display = ("nonce", "key", moment_of("expires_at", "expires"))
     list_select_related = ("key",)
     ordering = ("-id",)
     fields = ("nonce", "key", "expires_at")

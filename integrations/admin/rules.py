@@ -37,7 +37,11 @@ class RuleForm(forms.ModelForm[IntegrationRule]):
     class Meta:
         model = IntegrationRule
         fields = WANTED
-        widgets = {"url": forms.TextInput(attrs={"class": "vLargeTextField"})}
+        widgets = {
+            "url": forms.TextInput(attrs={"class": "vLargeTextField", "placeholder": "https://"}),
+            "headers": forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField monospace"}),
+            "room_filter": forms.TextInput(attrs={"class": "vTextField monospace", "placeholder": "^lobby$"}),
+        }
 
     def clean_room_filter(self) -> str:
         """Refuse what is no regular expression."""
@@ -83,7 +87,14 @@ def _judge(check: Callable[[Any], None], value: Any) -> None:
 class IntegrationRuleAdmin(LargeTableAdmin):
     """Rules are made, switched and removed here; a signing secret is shown once, when it is made."""
 
-    list_display = ("name", "when_badge", "rooms", "target", "deliveries_link", "is_enabled", "changed_at")
+    list_display = (
+        "name",
+        "when_badge",
+        "rooms",
+        "target",
+        "deliveries_link",
+        "is_enabled",
+    )
     list_filter = ("enabled", "when", "event")
     allowed_lookups = ("enabled__exact", "when__exact", "event__exact")
     search_fields = ("name", "url")

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from rooms import message_search
 from rooms.admin.contents import preview_of, with_previews
 from rooms.admin.moments import MomentFilter
-from rooms.admin.tables import LargeTableAdmin, badge
+from rooms.admin.tables import LargeTableAdmin, badge, moment_of
 from rooms.journey import WORDS, Tone
 from rooms.models import MessageVersion, Verdict
 
@@ -51,7 +51,7 @@ class HistoryAdmin(LargeTableAdmin):
 class VerdictAdmin(HistoryAdmin):
     """Every verdict that came late: from a Lambda, a moderator, or the deadline."""
 
-    list_display = ("step", "action_badge", "message_link", "reason", "decided_at")
+    list_display = ("step", "action_badge", "message_link", "reason", moment_of("decided_at", "decided"))
     list_filter = (MomentFilter.of("decided_at"),)
     fields = ("message_link", "step", "action", "reason", "decided_at")
     readonly_fields = fields
@@ -66,7 +66,7 @@ class VerdictAdmin(HistoryAdmin):
 class MessageVersionAdmin(HistoryAdmin):
     """What messages said before they were edited or hidden."""
 
-    list_display = ("preview", "message_link", "replaced_by", "replaced_at")
+    list_display = ("preview", "message_link", "replaced_by", moment_of("replaced_at", "replaced"))
     list_filter = (MomentFilter.of("replaced_at"),)
     fields = ("message_link", "serial", "action", "preview", "replaced_at", "replaced_by")
     readonly_fields = fields

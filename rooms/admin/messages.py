@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -19,7 +19,7 @@ from rooms.admin.contents import SHOWN_CHARACTERS, content_of, preview_of, with_
 from rooms.admin.filters import RoomFilter, StatusFilter
 from rooms.admin.inlines import VerdictInline, VersionInline
 from rooms.admin.moments import MomentFilter
-from rooms.admin.tables import LargeTableAdmin, actor, badge, first, log, plural
+from rooms.admin.tables import LargeTableAdmin, actor, badge, first, log, moment_of, plural
 from rooms.journey import Tone, journey_of
 from rooms.models import Message, MessageAction, Status
 
@@ -36,9 +36,9 @@ STATUS_TONES = {
 class MessageAdmin(LargeTableAdmin):
     """Messages: found by what identifies them, shown with their journey, hidden where that is needed."""
 
-    list_display = ("preview", "room_link", "client", "status_badge", "accepted_at")
+    list_display = ("preview", "room_link", "client", "status_badge", moment_of("accepted_at", "accepted"))
     list_display_links = ("preview",)
-    list_filter: Any = (StatusFilter, MomentFilter.of("accepted_at"), RoomFilter)
+    list_filter: ClassVar[Any] = (StatusFilter, MomentFilter.of("accepted_at"), RoomFilter)
     list_select_related = ("room",)
     search_fields = ("message_id",)  # the field is shown; message_search does it
     search_help_text = (

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from rooms import directory
-from rooms.admin.tables import LargeTableAdmin
+from rooms.admin.tables import LargeTableAdmin, moment_of
 from rooms.errors import ChatError
 from rooms.models import Room
 
@@ -22,7 +22,7 @@ from rooms.models import Room
 class RoomAdmin(LargeTableAdmin):
     """Rooms can be made and described here; their logs are written by publishing."""
 
-    list_display = ("name", "title", "is_listed", "messages_link", "created_at")
+    list_display = ("name", "title", "is_listed", "messages_link", moment_of("created_at", "made"))
     list_filter = ("listed",)
     search_fields = ("name__startswith",)
     search_help_text = "The beginning of a room's name."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -11,9 +12,11 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.http.response import HttpResponse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from rooms import large_tables
 
@@ -49,7 +52,23 @@ class FixedOrder(ChangeList):
         return [*(self.model_admin.get_ordering(request) or self.opts.ordering or ())]
 
 
-class LargeTableAdmin(admin.ModelAdmin[Any]):
+class PlainTitleAdmin(admin.ModelAdmin[Any]):
+    """Pages that are called what they show."""
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list under the name of what it lists."""
+        title = capfirst(str(self.opts.verbose_name_plural))
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the form with one button: what is shown once after saving leaves no room for the others."""
+        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().add_view(request, form_url, {**buttons, **(extra_context or {})})
+
+
+class LargeTableAdmin(PlainTitleAdmin):
     """Rows are looked at and acted on, never added, edited or deleted here."""
 
     paginator = BoundedPaginator
@@ -58,7 +77,7 @@ class LargeTableAdmin(admin.ModelAdmin[Any]):
     sortable_by = ()
     list_per_page = 50
     list_max_show_all = 50
-    allowed_lookups: ClassVar[Sequence[str]] = ()  # in the address, beside those of list_filter
+    allowed_lookups: ClassVar[Sequence[str]] = ()  # in the address, beside the filter classes of list_filter
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that cannot be sorted by what has no index."""
@@ -66,7 +85,8 @@ class LargeTableAdmin(admin.ModelAdmin[Any]):
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """Refuse filters that are not on the page: `?text__icontains=` would read the whole table."""
-        return lookup in self.allowed_lookups
+        own = {getattr(item, "parameter_name", None) for item in self.get_list_filter(request)}
+        return lookup in own or lookup in self.allowed_lookups
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody makes one by hand."""
@@ -122,6 +142,25 @@ def badge(label: str, tone: str) -> SafeString:
 def said(text: str, note: str = "") -> SafeString:
     """Return what somebody else wrote: escaped, and unable to turn the text around it (bidi)."""
     return format_html('<bdi class="said" dir="auto">{}</bdi>{}', text, format_html(" <small>{}</small>", note))
+
+
+def moment(at: datetime | None) -> SafeString:
+    """Return a time of the current year without the year, in UTC, with the second."""
+    if at is None:
+        return format_html('<span class="quiet">-</span>')
+    at = at.astimezone(UTC)
+    day = f"{at.day} {at:%b}" if at.year == datetime.now(UTC).year else f"{at.day} {at:%b %Y}"
+    return format_html('<time datetime="{}">{}, {}</time>', at.isoformat(), day, f"{at:%H:%M:%S}")
+
+
+def moment_of(field: str, label: str) -> Callable[[Any], SafeString]:
+    """Return a column that shows a time."""
+
+    @admin.display(description=label)
+    def column(row: Any) -> SafeString:
+        return moment(getattr(row, field))
+
+    return column
 
 
 def size(count: int) -> str:
