@@ -46,17 +46,19 @@ class Instance:
 
     def keep(self, name: str, make: Callable[[], Any]) -> Any:
         """Return the value kept under this name, made at the first start."""
-        kept = read_json(self.data / "kept.json")
-        if name not in kept:
-            kept[name] = make()
-            write_json(self.data / "kept.json", kept)
-        return kept[name]
+        if self.recall(name) is None:
+            self.remember(name, make())
+        return self.recall(name)
 
-    def forget(self, name: str) -> None:
-        """Let keep() make this value anew."""
+    def recall(self, name: str) -> Any:
+        """Return the value kept under this name, or None."""
+        return read_json(self.data / "kept.json").get(name)
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep a value under this name from now on."""
         kept = read_json(self.data / "kept.json")
-        if kept.pop(name, None) is not None:
-            write_json(self.data / "kept.json", kept)
+        if kept.get(name) != value:
+            write_json(self.data / "kept.json", kept | {name: value})
 
     def keep_secret_key(self) -> None:
         """Make the key that signs sessions and tokens, once."""

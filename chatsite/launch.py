@@ -13,6 +13,8 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ class Launch:
         self._user: str | None = None
         self._listener: socket.socket | None = None  # kept open here: gateways that start again need it
         self._environment: dict[str, str] = {}
+        self._is_new = False
 
     async def start(self) -> str:
         """Start everything and return the address once it is healthy. Raises what a person can mend."""
@@ -71,11 +74,16 @@ class Launch:
         try:
             await self.supervisor.start(*servers, self._lambda_service())
             self._publish_addresses(port)
+            schema = self._describe_schema()
+            if self._is_new or self.instance.recall("schema") != schema:
+                await preparing
+            # Otherwise nothing but the demo is to be looked after, and the gateways can load at the same time.
+            await self._start_chat(self._listener.fileno(), port)
             await preparing
+            self.instance.remember("schema", schema)
         finally:
             preparing.cancel()
             await asyncio.gather(preparing, return_exceptions=True)
-        await self._start_chat(self._listener.fileno(), port)
         return f"http://127.0.0.1:{port}/"
 
     async def stop(self) -> None:
@@ -94,6 +102,7 @@ class Launch:
             self._user = system_user()
         if not database_url:
             postgres = Postgres(data=data)
+            self._is_new = postgres.is_new()
             database_url = postgres.url
             services.append(self._postgres_service(postgres))
         if not redis_url:
@@ -112,7 +121,7 @@ class Launch:
         self.instance.publish(pid=os.getpid(), port=port, **{name.lower(): self._environment[name] for name in names})
 
     def _postgres_service(self, postgres: Postgres) -> Service:
-        if postgres.is_new():
+        if self._is_new:
             self.report(f"First start: making a database in {postgres.folder} ...")
         return Service(
             name="postgres",
@@ -151,6 +160,12 @@ class Launch:
             "WEBHOOK_ALLOW_PRIVATE": ",".join(filter(None, private)),
             "PYTHONUNBUFFERED": "1",
         }
+
+    def _describe_schema(self) -> str:
+        """Return a digest of which migrations of which code belong to which database."""
+        migrations = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/migrations/*.py"))
+        facts = [self._environment["DATABASE_URL"], version("django"), *migrations]
+        return sha256("\n".join(facts).encode()).hexdigest()
 
     async def _prepare_database(self) -> None:
         command = [
