@@ -21,7 +21,7 @@ from rooms import decide, message_search
 from rooms.admin import MessageAdmin
 from rooms.admin.filters import RoomFilter
 from rooms.admin.moments import MomentFilter
-from rooms.admin.tables import PlainTitleAdmin, actor, badge, first, log, moment_of, plural
+from rooms.admin.tables import PlainTitleAdmin, actor, badge, first, log, moment_of, plural, quiet
 from rooms.errors import Code
 from rooms.journey import Tone
 from rooms.models import Message, Status
@@ -89,7 +89,7 @@ class WordRuleAdmin(PlainTitleAdmin):
         """Where it counts."""
         if rule.room_filter:
             return format_html("<code><bdi>{}</bdi></code>", rule.room_filter[:60])
-        return format_html('<span class="quiet">every room</span>')
+        return quiet("every room")
 
     @admin.display(description="on", boolean=True, ordering="enabled")
     def is_enabled(self, rule: WordRule) -> bool:

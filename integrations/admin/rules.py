@@ -20,7 +20,7 @@ from integrations import rules
 from integrations.admin.secrets import shown_once
 from integrations.models import Delivery, DeliveryState, IntegrationRule, When
 from rooms import large_tables
-from rooms.admin.tables import LargeTableAdmin, badge, first, log, plural
+from rooms.admin.tables import LargeTableAdmin, badge, first, log, plural, quiet
 from rooms.errors import ChatError
 from rooms.journey import Tone
 
@@ -160,7 +160,7 @@ class IntegrationRuleAdmin(LargeTableAdmin):
         """Where it counts."""
         if rule.room_filter:
             return format_html("<code><bdi>{}</bdi></code>", rule.room_filter[:60])
-        return format_html('<span class="quiet">every room</span>')
+        return quiet("every room")
 
     @admin.display(description="target")
     def target(self, rule: IntegrationRule) -> SafeString:

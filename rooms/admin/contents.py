@@ -7,10 +7,9 @@ from typing import Any
 from django.db import models
 from django.db.models import F, Func
 from django.db.models.functions import Coalesce, Left
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from rooms.admin.tables import badge, said, size
+from rooms.admin.tables import badge, quiet, said, size
 from rooms.journey import Tone
 from rooms.models import Message
 
@@ -40,7 +39,7 @@ def preview_of(row: Any) -> SafeString:
     if row.binary_bytes:
         return badge(f"binary, {size(row.binary_bytes)}", Tone.PLAIN)
     if row.start is None:
-        return format_html('<span class="quiet">{}</span>', f"no data ({row.name})" if row.name else "no data")
+        return quiet(f"no data ({row.name})" if row.name else "no data")
     text = " ".join(row.start.split()) or "(nothing visible)"
     is_cut = row.text_bytes > len(row.start.encode())
     return said(text + ("…" if is_cut else ""), size(row.text_bytes) if is_cut else "")

@@ -19,7 +19,7 @@ from rooms.admin.contents import SHOWN_CHARACTERS, content_of, preview_of, with_
 from rooms.admin.filters import RoomFilter, StatusFilter
 from rooms.admin.inlines import VerdictInline, VersionInline
 from rooms.admin.moments import MomentFilter
-from rooms.admin.tables import LargeTableAdmin, actor, badge, first, log, moment_of, plural
+from rooms.admin.tables import LargeTableAdmin, actor, badge, first, log, moment_of, plural, quiet
 from rooms.journey import Tone, journey_of
 from rooms.models import Message, MessageAction, Status
 
@@ -96,7 +96,7 @@ class MessageAdmin(LargeTableAdmin):
     def client(self, message: Message) -> SafeString:
         """Who sent it, as a search."""
         if message.client_id is None:
-            return format_html('<span class="quiet">anonymous</span>')
+            return quiet("anonymous")
         address = reverse("admin:rooms_message_changelist", query={"q": message.client_id})
         return format_html('<a href="{}"><bdi>{}</bdi></a>', address, message.client_id[:40])
 

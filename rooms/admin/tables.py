@@ -139,6 +139,11 @@ def badge(label: str, tone: str) -> SafeString:
     return format_html('<span class="badge {}">{}</span>', tone, label)
 
 
+def quiet(text: str) -> SafeString:
+    """Return what stands where nothing is."""
+    return format_html('<span class="quiet">{}</span>', text)
+
+
 def said(text: str, note: str = "") -> SafeString:
     """Return what somebody else wrote: escaped, and unable to turn the text around it (bidi)."""
     return format_html('<bdi class="said" dir="auto">{}</bdi>{}', text, format_html(" <small>{}</small>", note))
@@ -147,7 +152,7 @@ def said(text: str, note: str = "") -> SafeString:
 def moment(at: datetime | None) -> SafeString:
     """Return a time of the current year without the year, in UTC, with the second."""
     if at is None:
-        return format_html('<span class="quiet">-</span>')
+        return quiet("-")
     at = at.astimezone(UTC)
     day = f"{at.day} {at:%b}" if at.year == datetime.now(UTC).year else f"{at.day} {at:%b %Y}"
     return format_html('<time datetime="{}">{}, {}</time>', at.isoformat(), day, f"{at:%H:%M:%S}")
