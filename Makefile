@@ -22,11 +22,12 @@ run: .venv/run.stamp
 test: .venv/dev.stamp tests/node_modules/.stamp
 	@$(BIN)/python -m pytest $(TESTS)
 
-check: .venv/dev.stamp
+check: .venv/dev.stamp tests/node_modules/.stamp
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@tests/node_modules/.bin/tsc -p tests/jsconfig.json
 
 format: .venv/dev.stamp
 	@$(BIN)/ruff format .

@@ -35,10 +35,25 @@ def main() -> None:
 
         sys.exit(up(arguments[2:]))
     try:
+        from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
     except ImportError:
         sys.exit("Django is missing in this Python. `make run` installs it; then use .venv/bin/python.")
-    execute_from_command_line(arguments)
+    try:
+        execute_from_command_line(arguments)
+    except ImproperlyConfigured as error:
+        sys.exit(explain(error))
+
+
+def explain(error: Exception) -> str:
+    """Return what a person can do about settings that do not work."""
+    if "supply the ENGINE value" in str(error):
+        folder = os.environ.get("DATA", ".data")
+        return (
+            f"No instance runs on {folder}. Start one with `make run DATA={folder}`, name another with --data DIR, "
+            "or set DATABASE_URL."
+        )
+    return f"{error}"
 
 
 if __name__ == "__main__":

@@ -68,7 +68,6 @@ SECRET_KEY_FALLBACKS = environment.listing(
 # --- Parts ------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "daphne",
     "chatsite",
     "moderation",
     "integrations",
@@ -173,7 +172,8 @@ def parse_database_url(url: str) -> dict[str, Any]:
     }
 
 
-DATABASES = {"default": parse_database_url(DATABASE_URL)}
+# Without a server named, every use fails at once: manage.py says what to do.
+DATABASES = {"default": parse_database_url(DATABASE_URL) if DATABASE_URL else {"ENGINE": "django.db.backends.dummy"}}
 
 # --- Redis or Valkey --------------------------------------------------------------------------------------
 
