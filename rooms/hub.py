@@ -159,7 +159,9 @@ class Hub:
                 elif member.gone or member.position >= end:
                     continue
                 else:
-                    data = self._own_batch(member, end)
+                    # From the pass's own entries: the tail may have dropped some of them since it began.
+                    left = [entry for entry in entries if entry.serial > member.position]
+                    data = self._batch_for(member, member.position, end, left)
                 if member.gone:
                     continue
                 if not data or member.write(data):
@@ -205,6 +207,9 @@ class Hub:
         """Go on with a member whose missed messages were read from Postgres."""
         if member.gone:
             return
+        if reaches <= member.position:
+            # Postgres has no more although the log went on: the room was deleted. Asking again would never end.
+            member.replaying = False
         for part in _parts_of_bounded_size(entries):
             if not self._offer(member, part, part[-1].serial):
                 return
@@ -221,10 +226,6 @@ class Hub:
         return True
 
     # --- Encoding ----------------------------------------------------------------------------------------
-
-    def _own_batch(self, member: Member, end: int) -> Batch:
-        entries = [entry for entry in self.tail.after(member.position) or () if entry.serial <= end]
-        return self._batch_for(member, member.position, end, entries)
 
     def _batch_for(self, member: Member, start: int, end: int, entries: Sequence[Entry]) -> Batch:
         if not member.echo and any(entry.wire.connection_id == member.connection_id for entry in entries):

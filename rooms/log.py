@@ -52,6 +52,7 @@ class Tail:
         self._bytes = 0
         self._entries: deque[Entry] = deque()
         self._stash: dict[int, Entry] = {}
+        self._stash_bytes = 0
 
     @property
     def bytes_kept(self) -> int:
@@ -75,10 +76,15 @@ class Tail:
                 self._append(entry, entry.serial)
             elif entry.serial > self.position:
                 self.hear_of(entry.serial)
-                if len(self._stash) < STASH_MAX_ENTRIES:
-                    self._stash[entry.serial] = entry
+                self._stash_away(entry)
         self._unstash()
         return self.position > before
+
+    def _stash_away(self, entry: Entry) -> None:
+        """Keep what came too early; where that is too much already it is read from Postgres in its turn."""
+        if len(self._stash) < STASH_MAX_ENTRIES and self._stash_bytes + entry.size <= self._max_bytes:
+            self._stash_bytes += entry.size - (self._stash[entry.serial].size if entry.serial in self._stash else 0)
+            self._stash[entry.serial] = entry
 
     def fill(self, entries: Sequence[Entry], reaches: int) -> bool:
         """Take what Postgres has after the position, up to `reaches`. Return whether the position moved.
@@ -117,7 +123,9 @@ class Tail:
             self.floor = dropped.serial
 
     def _unstash(self) -> None:
-        while self._stash and (entry := self._stash.pop(self.position + 1, None)) is not None:
+        if not self._stash:
+            return
+        while (entry := self._stash.pop(self.position + 1, None)) is not None:
             self._append(entry, entry.serial)
-        if self._stash:
-            self._stash = {serial: entry for serial, entry in self._stash.items() if serial > self.position}
+        self._stash = {serial: entry for serial, entry in self._stash.items() if serial > self.position}
+        self._stash_bytes = sum(entry.size for entry in self._stash.values())

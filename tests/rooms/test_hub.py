@@ -256,3 +256,38 @@ async def test_a_pass_gives_the_loop_its_turn(members: int, monkeypatch: pytest.
 
     assert turns >= members // 128
     assert all(peer.got == [1] for peer in peers)
+
+
+async def test_an_author_without_echo_gets_the_others_alone_when_the_log_outruns_the_memory_during_a_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rooms.hub.PASS_BUDGET_SECONDS", -1.0)
+    monkeypatch.setattr("rooms.hub.PASS_CHUNK_MEMBERS", 2)
+    hub = make_hub(memory_bytes=250)
+    for _ in range(6):
+        join(hub)
+    quiet, _ = join(hub, echo=False, connection_id="me")
+    hub.receive([entry(1, author="other"), entry(2, author="me")])
+    await asyncio.sleep(0)  # the pass has begun, and has not come to the last member
+    hub.receive([entry(serial) for serial in range(3, 10)])
+    while hub.tail.position > hub._written or hub._next_pass is not None:
+        await asyncio.sleep(0)
+
+    assert quiet.got == [1]
+
+
+async def test_resuming_in_a_room_that_was_deleted_ends() -> None:
+    reads = 0
+
+    class Nothing(Store):
+        def read(self, room: RoomRef, after: int, callback: Callable[[Any], None]) -> None:
+            nonlocal reads
+            reads += 1
+            assert reads < 10
+            callback(([], after))
+
+    hub = make_hub(Nothing(), head=20)
+    peer, member = join(hub, after=3)
+
+    assert (reads, member.position) == (1, 20)
+    assert b"lost-20" in peer.batches[0][0]  # type: ignore[operator]
