@@ -114,7 +114,7 @@ class WordRuleAdmin(PlainTitleAdmin):
         changed = rules.set_enabled(chosen, enabled=enabled, by=actor(request), now=timezone.now())
         word = "on" if enabled else "off"
         log(request, WordRule.objects.filter(pk__in=chosen), f"Turned {word}.")
-        messages.success(request, f"{plural(changed, 'rule')} turned {word}. It counts from the next message on.")
+        messages.success(request, f"{plural(changed, 'rule')} turned {word}, from the next message on.")
 
 
 # --- Held messages ----------------------------------------------------------------------------------------

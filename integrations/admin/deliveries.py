@@ -23,7 +23,7 @@ from rooms.admin.tables import LargeTableAdmin, badge, first, log, moment, momen
 from rooms.journey import Step, Tone
 from rooms.models import Message
 
-NEWEST = 50_000  # deliveries among which one is looked for by its webhook id
+NEWEST = 10_000  # deliveries among which one is looked for by its webhook id
 SHOWN_CHARACTERS = 4000
 
 STATE_TONES = {
