@@ -11,8 +11,9 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpcore
@@ -37,7 +38,7 @@ class Outgoing:
         self._resolver = ThreadPoolExecutor(RESOLVE_THREADS, thread_name_prefix="resolve")
         guard = _Guard(allowed, resolve or self._resolve)
         self._client = httpx.AsyncClient(
-            transport=_GuardedTransport(guard, max_connections=max_connections),
+            transport=_Transport(_Connections(guard, max_idle=max_connections)),
             follow_redirects=False,
             trust_env=False,
             # What is read is counted as it comes: a compressed answer could grow without bound.
@@ -111,20 +112,111 @@ class _Guard(httpcore.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
-class _GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport over a pool whose connections the guard opens."""
+class _Transport(httpx.AsyncHTTPTransport):
+    """httpx's own transport over connections that the guard opens."""
 
-    def __init__(self, guard: _Guard, *, max_connections: int) -> None:
-        super().__init__(verify=True, trust_env=False)
+    def __init__(self, connections: _Connections) -> None:
+        super().__init__(verify=connections.tls, trust_env=False)
         # httpx passes no network backend on; the pool that it made has opened nothing yet.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(verify=True, trust_env=False),
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
+        self._pool = connections  # type: ignore[assignment]
+
+
+class _Connections:
+    """Connections kept alive by origin. The caller bounds how many calls there are at once.
+
+    httpcore's own pool looks at all of its connections for every call: with 48 of them that cost 4.6 ms of CPU a
+    call instead of 0.7 ms.
+    """
+
+    def __init__(self, guard: _Guard, *, max_idle: int) -> None:
+        self._guard = guard
+        self._max_idle = max_idle
+        self.tls = httpx.create_ssl_context(verify=True, trust_env=False)
+        self._idle: dict[str, list[httpcore.AsyncHTTPConnection]] = {}
+        self._swept_at = time.monotonic()
+
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Make one call on a connection of its own. It is kept when the answer was read to its end."""
+        connection = await self._take(request.url.origin)
+        try:
+            response = await connection.handle_async_request(request)
+        except BaseException:
+            await _close(connection)
+            raise
+        return httpcore.Response(
+            response.status,
+            headers=response.headers,
+            content=_Body(response, partial(self._give_back, request.url.origin, connection)),
+            extensions=response.extensions,
+        )
+
+    async def aclose(self) -> None:
+        """Close what is idle; what is under way closes itself."""
+        idle = [connection for of_origin in self._idle.values() for connection in of_origin]
+        self._idle.clear()
+        for connection in idle:
+            await _close(connection)
+
+    async def _take(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+        if time.monotonic() - self._swept_at > KEEP_ALIVE_SECONDS:
+            await self._sweep()
+        of_origin = self._idle.get(str(origin), [])
+        while of_origin:
+            connection = of_origin.pop()
+            if connection.is_idle() and not connection.has_expired():
+                return connection
+            await _close(connection)
+        return httpcore.AsyncHTTPConnection(
+            origin,
+            ssl_context=self.tls,
             keepalive_expiry=KEEP_ALIVE_SECONDS,
-            network_backend=guard,
+            network_backend=self._guard,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         )
+
+    async def _give_back(self, origin: httpcore.Origin, connection: httpcore.AsyncHTTPConnection) -> None:
+        if connection.is_idle() and sum(map(len, self._idle.values())) < self._max_idle:
+            self._idle.setdefault(str(origin), []).append(connection)
+        else:
+            await _close(connection)
+
+    async def _sweep(self) -> None:
+        """Close what nobody used for a while, so that origins that are not called any more hold nothing."""
+        self._swept_at = time.monotonic()
+        for origin, of_origin in list(self._idle.items()):
+            expired = [connection for connection in of_origin if connection.has_expired()]
+            self._idle[origin] = [connection for connection in of_origin if connection not in expired]
+            if not self._idle[origin]:
+                del self._idle[origin]
+            for connection in expired:
+                await _close(connection)
+
+
+class _Body:
+    """The body of an answer; closing it gives the connection back."""
+
+    def __init__(self, response: httpcore.Response, give_back: Callable[[], Awaitable[None]]) -> None:
+        self._response = response
+        self._give_back = give_back
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        assert isinstance(self._response.stream, AsyncIterable)
+        async for chunk in self._response.stream:
+            yield chunk
+
+    async def aclose(self) -> None:
+        """End the answer, read or not."""
+        try:
+            await self._response.aclose()
+        finally:
+            await self._give_back()
+
+
+async def _close(connection: httpcore.AsyncHTTPConnection) -> None:
+    try:
+        await connection.aclose()
+    except (httpcore.NetworkError, OSError):
+        pass  # it was broken already
 
 
 async def _read(response: httpx.Response) -> Answer:

@@ -118,47 +118,44 @@ class Worker:
     async def _claim(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
-            claims = await self._take_work() if self._free > 0 else []
-            for claim in claims:
-                self._begin(claim)
-            if not claims:
-                await self._rest(POLL_SECONDS)
+            if self._free > 0 and await self._take_work():
+                continue
+            await self._rest(POLL_SECONDS)
         await self._finish()
 
-    async def _take_work(self) -> list[Claim]:
-        now = datetime.now(UTC)
+    async def _take_work(self) -> bool:
+        """Claim what is due and begin its calls. Return whether there was anything."""
+        lease = self._timeout + LEASE_MARGIN_SECONDS
         try:
-            # Somebody waits for a verdict: those first.
-            claims = await self._in_database(outbox.claim_verdicts, now, self._timeout + LEASE_MARGIN_SECONDS)
-            for claim in claims:
-                self._busy[claim.rule.pk] += 1
+            # Somebody waits for a verdict: those calls begin before anything else is looked for.
+            has_begun = await self._take(outbox.claim_verdicts, lease)
             if self._free > 0:
-                lease = max(settings.DELIVERY_LEASE_SECONDS, self._timeout + LEASE_MARGIN_SECONDS)
-                notices = await self._in_database(outbox.claim_notices, now, lease)
-                for claim in notices:
-                    self._busy[claim.rule.pk] += 1
-                claims += notices
-            return claims
+                has_begun |= await self._take(outbox.claim_notices, max(lease, settings.DELIVERY_LEASE_SECONDS))
         except (OperationalError, InterfaceError, TimeoutError) as error:
             logger.warning("Nothing can be claimed (%s); trying again.", type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS)
-            return []
+            return False
+        return has_begun
 
-    async def _in_database(self, claim: Callable[..., list[Claim]], now: datetime, lease_seconds: float) -> list[Claim]:
+    async def _take(self, claim: Callable[..., list[Claim]], lease_seconds: float) -> bool:
         capacity = Capacity(
             free=self._free,
             share=self._share,
             max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
             busy={rule: calls for rule, calls in self._busy.items() if calls},
         )
-        lease = timedelta(seconds=lease_seconds)
-        return await _bounded(database.run(claim, capacity, owner=self.name, now=now, lease=lease))
+        now, lease = datetime.now(UTC), timedelta(seconds=lease_seconds)
+        claims = await _bounded(database.run(claim, capacity, owner=self.name, now=now, lease=lease))
+        for one in claims:
+            self._begin(one)
+        return bool(claims)
 
     @property
     def _free(self) -> int:
         return self._concurrency - self._busy.total()
 
     def _begin(self, claim: Claim) -> None:
+        self._busy[claim.rule.pk] += 1
         task = asyncio.create_task(self._call(claim))
         self._tasks[task] = claim
         task.add_done_callback(self._ended)

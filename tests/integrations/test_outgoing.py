@@ -144,6 +144,26 @@ async def test_a_slow_drip_ends_at_the_time_limit_of_the_whole_call() -> None:
     assert time.monotonic() - began < 1.0
 
 
+async def test_calls_that_follow_each_other_share_a_connection() -> None:
+    async with running_receiver() as receiver, door("127.0.0.0/8") as outgoing:
+        for _ in range(5):
+            await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=5)
+        assert receiver.connections == 1
+        await asyncio.gather(*[outgoing.post(receiver.url, body=b"{}", headers={}, timeout=5) for _ in range(5)])
+
+    assert len(receiver.requests) == 10
+    assert receiver.connections <= 5
+
+
+async def test_a_connection_that_the_endpoint_closed_meanwhile_is_not_used_again() -> None:
+    async with running_receiver() as receiver, door("127.0.0.0/8") as outgoing:
+        receiver.behaviour = lambda request: (200, "", {"connection": "close"})
+        for _ in range(3):
+            await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=5)
+
+    assert receiver.connections == 3
+
+
 async def test_a_name_server_that_never_answers_ends_at_the_time_limit() -> None:
     async def silent(host: str, port: int) -> list[str]:
         await asyncio.sleep(3600)
