@@ -1,6 +1,6 @@
 """The outbox: what is owed to rules. The only module that changes the state of a delivery or of a lane.
 
-    owe_*  ->  pending  --claim-->  delivering  --record-->  delivered | pending again | dead
+    owe  --->  pending  --claim-->  delivering  --record-->  delivered | pending again | dead
                   ^                      | lease over            |
                   +----------------------+      resend <---------+          cancelled: nobody needs it any more
 
@@ -32,25 +32,15 @@ BATCHES_UNDER_WAY = 4  # calls of one batched rule before publish; more would on
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwedVerdict:
-    """A message that waits for a rule's verdict."""
+class Debt:
+    """An event that a rule must be called for: `serial` after publish, `deadline` before."""
 
     rule_id: int
     room_id: int
     message_id: int
     payload: str
-    deadline: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwedNotice:
-    """A published message that a rule hears of."""
-
-    rule_id: int
-    room_id: int
-    message_id: int
-    serial: int
-    payload: str
+    serial: int = 0
+    deadline: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,33 +65,23 @@ class Capacity:
 # --- Owing: in the transaction of the event ---------------------------------------------------------------
 
 
-def owe_verdicts(owed: Sequence[OwedVerdict], *, now: datetime) -> None:
-    """Write the deliveries that ask for verdicts, and wake the workers."""
-    _add(
-        rules=[one.rule_id for one in owed],
-        rooms=[one.room_id for one in owed],
-        messages=[one.message_id for one in owed],
-        serials=[0] * len(owed),
-        payloads=[one.payload for one in owed],
-        deadlines=[one.deadline for one in owed],
-        now=now,
-    )
-
-
-def owe_notices(owed: Sequence[OwedNotice], *, now: datetime) -> None:
-    """Write the deliveries that tell of published messages, and wake their lanes and the workers."""
-    if not owed:
+def owe(debts: Sequence[Debt], *, now: datetime) -> None:
+    """Write a delivery for each debt, and wake the lanes and workers. Call under the locks of the rooms."""
+    if not debts:
         return
-    _add(
-        rules=[one.rule_id for one in owed],
-        rooms=[one.room_id for one in owed],
-        messages=[one.message_id for one in owed],
-        serials=[one.serial for one in owed],
-        payloads=[one.payload for one in owed],
-        deadlines=[None] * len(owed),
+    _execute(
+        queries.ADD_DELIVERIES,
+        rules=[debt.rule_id for debt in debts],
+        rooms=[debt.room_id for debt in debts],
+        messages=[debt.message_id for debt in debts],
+        serials=[debt.serial for debt in debts],
+        webhook_ids=[f"msg_{secrets.token_hex(12)}" for _ in debts],
+        payloads=[debt.payload for debt in debts],
+        deadlines=[debt.deadline for debt in debts],
         now=now,
     )
-    _wake_lanes({(one.rule_id, one.room_id) for one in owed}, now)
+    _wake_lanes({(debt.rule_id, debt.room_id) for debt in debts if debt.serial}, now)
+    wake()
 
 
 def wake() -> None:
@@ -109,16 +89,10 @@ def wake() -> None:
     _execute("SELECT pg_notify(%(channel)s, '')", channel=CHANNEL)
 
 
-def _add(*, payloads: Sequence[str], now: datetime, **columns: Any) -> None:
-    if payloads:
-        webhook_ids = [f"msg_{secrets.token_hex(12)}" for _ in payloads]
-        _execute(queries.ADD_DELIVERIES, payloads=list(payloads), webhook_ids=webhook_ids, now=now, **columns)
-        wake()
-
-
 def _wake_lanes(lanes: set[tuple[int, int]], now: datetime) -> None:
-    rules, rooms = zip(*sorted(lanes), strict=True)
-    _execute(queries.WAKE_LANES, rules=list(rules), rooms=list(rooms), now=now)
+    if lanes:
+        rules, rooms = zip(*sorted(lanes), strict=True)
+        _execute(queries.WAKE_LANES, rules=list(rules), rooms=list(rooms), now=now)
 
 
 # --- Claiming ---------------------------------------------------------------------------------------------

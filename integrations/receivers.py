@@ -21,13 +21,13 @@ def owe_deliveries(sender: Any, *, entries: Sequence[Entry], **kwargs: Any) -> N
     hearing = rules.list_after(EventKind.MESSAGE) if created else []
     if not hearing:
         return
-    owed: list[outbox.OwedNotice] = []
+    owed: list[outbox.Debt] = []
     for entry in created:
         concerned = [rule for rule in hearing if rules.matches(rule.room_filter, entry.room)]
         if concerned:
             payload = msgspec.json.encode(to_json_shape(entry.wire)).decode()
             owed += [
-                outbox.OwedNotice(
+                outbox.Debt(
                     rule_id=rule.pk,
                     room_id=entry.room_id,
                     message_id=entry.pk,
@@ -36,4 +36,4 @@ def owe_deliveries(sender: Any, *, entries: Sequence[Entry], **kwargs: Any) -> N
                 )
                 for rule in concerned
             ]
-    outbox.owe_notices(owed, now=timezone.now())
+    outbox.owe(owed, now=timezone.now())

@@ -41,9 +41,9 @@ class WebhookReviewer:
     def defer(self, deferred: Sequence[tuple[int, Submission, Deferral]]) -> None:
         """Write the deliveries that ask for the verdicts."""
         now = timezone.now()
-        outbox.owe_verdicts(
+        outbox.owe(
             [
-                outbox.OwedVerdict(
+                outbox.Debt(
                     rule_id=int(deferral.step.removeprefix(STEP_PREFIX)),
                     room_id=submission.room_id,
                     message_id=pk,
