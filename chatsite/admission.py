@@ -18,18 +18,19 @@ BUSY = b'{"error":{"code":50004,"statusCode":503,"message":"The server is busy; 
 class Admission:
     """ASGI middleware. Each request under way holds a thread of Django's and a database connection.
 
-    A publish waits for its review without either, so it is not counted (see rooms.rest).
+    A publish waits for its review as long as a Lambda takes: it has no slot to hold back others, only the backlog.
     """
 
     def __init__(self, application: Application) -> None:
         self._application = application
         self._slots = asyncio.Semaphore(settings.HTTP_CONCURRENCY)
         self._waiting = 0
+        self._publishing = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve a request in its turn, or refuse it where too many wait."""
         if is_publish(scope):
-            await self._application(scope, receive, send)
+            await self._publish(scope, receive, send)
             return
         if self._waiting >= settings.HTTP_BACKLOG:
             await refuse(send)
@@ -44,10 +45,21 @@ class Admission:
         finally:
             self._slots.release()
 
+    async def _publish(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if self._publishing >= settings.HTTP_BACKLOG:
+            await refuse(send)
+            return
+        self._publishing += 1
+        try:
+            await self._application(scope, receive, send)
+        finally:
+            self._publishing -= 1
+
 
 def is_publish(scope: dict[str, Any]) -> bool:
-    """Tell whether a request publishes: asynchronous all the way, and bounded by the accept queue."""
-    return bool(scope.get("method") == "POST" and scope.get("path", "").endswith("/messages"))
+    """Tell whether a request publishes. Nothing else may pass for one: a page holds a thread and a connection."""
+    path = scope.get("path", "")
+    return bool(scope.get("method") == "POST" and path.startswith("/channels/") and path.endswith("/messages"))
 
 
 async def refuse(send: Send) -> None:

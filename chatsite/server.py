@@ -3,7 +3,7 @@
 What it adds to daphne.server.Server:
 - the ASGI scope of a WebSocket offers a rooms.sockets.Socket, under extensions, as "broadcast";
 - a socket whose frames come faster than they are handled is not read for a while;
-- a cap on connections, and time limits for half-sent requests.
+- a cap on connections, time limits for half-sent requests, and a limit for their bodies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import daphne.server
-from daphne.http_protocol import HTTPFactory
+from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server, reactor
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 from django.conf import settings
@@ -37,6 +37,11 @@ PONG_SECONDS = 30
 HANDSHAKE_SECONDS = 10
 FINISH_SECONDS = 2.0
 HTTP_EXTRA_CONNECTIONS = 500  # beyond the WebSockets' cap
+_TOO_LARGE_BODY = b'{"error":{"code":40009,"statusCode":413,"message":"The request body is too large."}}'
+TOO_LARGE = (
+    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    b"X-Ably-Errorcode: 40009\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_LARGE_BODY), _TOO_LARGE_BODY)
+)
 
 
 @implementer(IPullProducer)
@@ -129,6 +134,11 @@ class GatewayWebSocket(WebSocketProtocol):  # type: ignore[misc] # Daphne ships 
             if self.broadcast.inbox == INBOX_FRAMES:
                 self.transport.pauseProducing()
 
+    def serverClose(self, code: int | None = None) -> None:
+        """Close with any code: Daphne's way refuses all but 1000 and 3000 to 4999, and leaves the socket open."""
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code=1000 if code is None else code)
+
     def handled(self) -> None:
         """Note that the application took a frame."""
         if self.broadcast is not None and self.broadcast.inbox:
@@ -143,6 +153,40 @@ class GatewayWebSocketFactory(WebSocketFactory):  # type: ignore[misc] # Daphne 
     protocol = GatewayWebSocket
 
 
+class GatewayRequest(WebRequest):  # type: ignore[misc] # Daphne ships no types
+    """An HTTP request whose body is dropped at its limit, before it takes memory or disk.
+
+    Daphne has the whole body in memory before the application hears of the request, whatever its limits.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Twisted would read forms too, for nobody, and all others wait meanwhile: a second for 2 MB.
+        self._parsePOSTFormSubmission = False
+        self._room = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        self._is_refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse a body that says that it is too large."""
+        super().gotLength(length)
+        if length is not None and length > self._room:
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a part of the body, or refuse one that turns out to be too large."""
+        if len(data) > self._room:
+            self._refuse()
+        else:
+            self._room -= len(data)
+            super().handleContentChunk(data)
+
+    def _refuse(self) -> None:
+        if not self._is_refused:
+            self._is_refused = True
+            self.channel.transport.write(TOO_LARGE)
+            self.channel.loseConnection()
+
+
 class GatewayHTTPFactory(HTTPFactory):  # type: ignore[misc] # Daphne ships no types
     """Accepts connections up to the gateway's cap, and drops those that fall silent in the middle of a request."""
 
@@ -153,7 +197,11 @@ class GatewayHTTPFactory(HTTPFactory):  # type: ignore[misc] # Daphne ships no t
 
     def buildProtocol(self, addr: Any) -> Any:
         """Make the protocol of a new connection; None closes it at once."""
-        return super().buildProtocol(addr) if len(self.server.connections) < self.cap else None
+        if len(self.server.connections) >= self.cap:
+            return None
+        protocol = super().buildProtocol(addr)
+        protocol.requestFactory = GatewayRequest
+        return protocol
 
 
 class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -17,11 +17,13 @@ from rooms.batching import Batcher, Full
 from rooms.errors import ChatError, Code
 from rooms.models import Room
 from rooms.outcomes import Outcome, OutcomeKind
+from rooms.payload import size_of
 
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 1.0
+QUEUE_MAX_BYTES = 67_108_864  # of content that waits for its transaction, or is in it
 RECENT_OUTCOMES = 10_000
 POLL_SECONDS = 1.0
 POLL_BATCH_MESSAGES = 1000
@@ -30,9 +32,11 @@ POLL_BATCH_MESSAGES = 1000
 class Acceptor:
     """Accepts drafts in batches and tells what became of each, after its review."""
 
-    def __init__(self) -> None:
+    def __init__(self, room_gone: Callable[[str], None] = lambda name: None) -> None:
         self.verdicts = Verdicts()
+        self._room_gone = room_gone
         self.accepted = 0  # for the metrics
+        self._waiting_bytes = 0
         self._batcher: Batcher[Draft, Outcome] = Batcher(
             self._accept, max_batch=settings.ACCEPT_BATCH_MESSAGES, max_waiting=settings.ACCEPT_QUEUE_MESSAGES
         )
@@ -42,17 +46,29 @@ class Acceptor:
         """How many drafts wait for their transaction."""
         return self._batcher.waiting
 
-    def submit(self, draft: Draft) -> asyncio.Future[Outcome]:
-        """Queue a draft. The future ends with its final outcome (PENDING only where patience ran out) or ChatError.
+    def submit(self, drafts: Sequence[Draft]) -> list[asyncio.Future[Outcome]]:
+        """Queue the drafts of one publish: each future ends with the final outcome of its draft, or ChatError.
 
-        Raises ChatError 42910 where too much waits already.
+        PENDING only where patience ran out. Raises ChatError 42910 and queues none where too much waits already.
         """
+        sizes = [size_of(draft.content) for draft in drafts]
         try:
-            accepted = self._batcher.submit(draft)
+            if self._waiting_bytes and self._waiting_bytes + sum(sizes) > QUEUE_MAX_BYTES:
+                raise Full
+            accepted = self._batcher.submit_all(drafts)
         except Full:
             raise ChatError(Code.TOO_MANY_PUBLISHES, "The server is busy; publish again in a moment.") from None
+        return [self._follow(one, size) for one, size in zip(accepted, sizes, strict=True)]
+
+    def _follow(self, accepted: asyncio.Future[Outcome], size: int) -> asyncio.Future[Outcome]:
         final: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        accepted.add_done_callback(lambda done: self._accepted(done, final))
+        self._waiting_bytes += size
+
+        def done(_: asyncio.Future[Outcome]) -> None:
+            self._waiting_bytes -= size
+            self._accepted(accepted, final)
+
+        accepted.add_done_callback(done)
         return final
 
     async def close(self) -> None:
@@ -79,6 +95,9 @@ class Acceptor:
             try:
                 outcomes = await database.run(accept, drafts, now=timezone.now())
                 self.accepted += len(outcomes)
+                for draft, outcome in zip(drafts, outcomes, strict=True):
+                    if outcome.error is not None and outcome.error.code == Code.NOT_FOUND:
+                        self._room_gone(draft.room)
                 return outcomes
             except (OperationalError, InterfaceError) as error:
                 if loop.time() > give_up:

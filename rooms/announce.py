@@ -24,7 +24,8 @@ from rooms.outcomes import News, Outcome
 logger = logging.getLogger(__name__)
 
 SEND_TIMEOUT_SECONDS = 2.0  # a Redis that hangs must not hold back the next broadcast for longer
-MAX_WAITING_ENTRIES = 20_000  # beyond it the oldest are dropped; hubs read them from Postgres
+MAX_WAITING_ENTRIES = 20_000  # beyond these the oldest are dropped; hubs read them from Postgres
+MAX_WAITING_BYTES = 67_108_864
 BROADCAST_MAX_BYTES = 1_048_576
 
 Told = tuple[str, Outcome]  # the gateway whose author waits, and what became of the message
@@ -39,6 +40,7 @@ class Announcer:
         self._loop = loop
         self._listener = listener
         self._entries: deque[Entry] = deque()
+        self._bytes = 0
         self._news: deque[Told] = deque(maxlen=MAX_WAITING_ENTRIES)
         self._sender: asyncio.Task[None] | None = None
 
@@ -58,9 +60,10 @@ class Announcer:
         if self._listener is not None:
             self._listener(entries, news)
         self._entries.extend(entries)
+        self._bytes += sum(entry.size for entry in entries)
         self._news.extend(news)
-        while len(self._entries) > MAX_WAITING_ENTRIES:
-            self._entries.popleft()
+        while len(self._entries) > MAX_WAITING_ENTRIES or self._bytes > MAX_WAITING_BYTES:
+            self._bytes -= self._entries.popleft().size
             self.dropped += 1
         if self._sender is None:
             self._sender = self._loop.create_task(self._send_all(), name="announcer")
@@ -68,7 +71,7 @@ class Announcer:
     async def _send_all(self) -> None:
         try:
             while self._entries or self._news:
-                entries, self._entries = self._entries, deque()
+                entries, self._entries, self._bytes = self._entries, deque(), 0
                 news, self._news = self._news, deque(maxlen=MAX_WAITING_ENTRIES)
                 await send(entries, news)
         finally:

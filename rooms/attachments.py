@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from rooms import database, queries, serials
-from rooms.directory import RoomRef
+from rooms.directory import RoomRef, require_name
 from rooms.errors import ChatError, Code
 from rooms.gateway import Gateway
 from rooms.grants import Grant
@@ -61,12 +61,13 @@ class Attachments:
 
     async def attach(self, request: ProtocolMessage, grant: Grant) -> None:
         """Answer ATTACH with ATTACHED and start reading. Raises ChatError for this room."""
-        room = await self._gateway.directory.get(request.channel)
-        modes = modes_of(request, room.name, grant)
-        if len(self._rooms) >= settings.CONNECTION_MAX_ROOMS and room.name not in self._rooms:
+        name = require_name(request.channel)
+        modes = modes_of(request, name, grant)  # before the room is made: only who may use it makes it
+        if len(self._rooms) >= settings.CONNECTION_MAX_ROOMS and name not in self._rooms:
             raise ChatError(
                 Code.TOO_MANY_ROOMS, f"One connection attaches to at most {settings.CONNECTION_MAX_ROOMS} rooms."
             )
+        room = await self._gateway.directory.get(name)
         hub = await self._gateway.hub(room)
         after, resumed, error = await self._starting_point(request, hub)
         self._leave(room.name)
@@ -148,7 +149,7 @@ class Attachments:
                 return decoded[1], True, None
             if decoded is not None and decoded[0] == hub.room.epoch:
                 # Another gateway was faster: this hub has not heard yet of what the client has already read.
-                heads = await database.run(queries.read_heads, [hub.room.id])
+                heads = await database.repeat(queries.read_heads, [hub.room.id])
                 if decoded[1] <= heads.get(hub.room.id, 0):
                     hub.tail.hear_of(heads[hub.room.id])
                     return decoded[1], True, None
@@ -159,7 +160,7 @@ class Attachments:
             return None, False, error
         rewind = (request.params or {}).get("rewind")
         if rewind:
-            return await database.run(read_rewind, hub.room, rewind), False, None
+            return await database.repeat(read_rewind, hub.room, rewind), False, None
         return None, False, None
 
 
@@ -179,7 +180,8 @@ def modes_of(request: ProtocolMessage, room: str, grant: Grant) -> Flag:
         raise ChatError(
             Code.OPERATION_NOT_PERMITTED, f"The capability of this key or token allows nothing on room {room!r}."
         )
-    wanted = Flag(request.flags or 0) & MODES
+    # Masked as a number: the enum keeps every combination that it has ever seen, and peers may send any.
+    wanted = Flag((request.flags or 0) & int(MODES))
     names = (request.params or {}).get("modes", "")
     for name in filter(None, names.split(",")):
         wanted |= Flag.__members__.get(name.strip().upper().replace("-", "_"), Flag(0)) & MODES

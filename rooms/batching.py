@@ -36,10 +36,19 @@ class Batcher(Generic[Item, Result]):
         """How many items wait for the next batches."""
         return len(self._waiting)
 
+    def submit_all(self, items: Sequence[Item]) -> list[asyncio.Future[Result]]:
+        """Queue items and return the futures of their results, in order. Raises Full and queues none."""
+        if self._waiting and len(self._waiting) + len(items) > self._max_waiting:
+            raise Full
+        return [self._submit(item) for item in items]
+
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Queue an item and return the future of its result. Raises Full."""
         if len(self._waiting) >= self._max_waiting:
             raise Full
+        return self._submit(item)
+
+    def _submit(self, item: Item) -> asyncio.Future[Result]:
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._worker is None:

@@ -25,6 +25,14 @@ async def run(function: Callable[Arguments, Result], *args: Arguments.args, **kw
     return await loop.run_in_executor(_pool(), partial(_call, function, *args, **kwargs))
 
 
+async def repeat(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    """Like `run`, once more where the connection was dead: for functions that may be called twice."""
+    try:
+        return await run(function, *args, **kwargs)
+    except (OperationalError, InterfaceError):
+        return await run(function, *args, **kwargs)
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=settings.DATABASE_THREADS, thread_name_prefix="database")

@@ -66,7 +66,7 @@ class Directory:
 
     async def _ask(self, name: str) -> RoomRef:
         try:
-            room = await database.run(find_or_make, name)
+            room = await database.repeat(find_or_make, name)
             self._known[name] = room
             while len(self._known) > CACHED_ROOMS:
                 self._known.popitem(last=False)

@@ -60,7 +60,7 @@ class Gateway:
         self.server_id = secrets.token_hex(4)
         self.channel = ""  # known once connected to Redis
         self.directory = Directory()
-        self.acceptor = Acceptor()
+        self.acceptor = Acceptor(room_gone=self.directory.forget)
         self.reader = Reader(limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here)
         self.hubs: dict[int, Hub] = {}
@@ -71,11 +71,13 @@ class Gateway:
         self._connected = asyncio.Event()
         self._opening: dict[int, asyncio.Task[Hub]] = {}
         self._empty_since: dict[int, float] = {}
+        self._healing: set[int] = set()
         self._slots: list[dict[str, Connection]] = [{} for _ in range(HEARTBEAT_SLOTS)]
         announce.bind(self.announcer)
         self._tasks = [
             asyncio.create_task(self._receive(), name="gateway channel"),
             asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._heal_all), name="heal"),
+            asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._tend_hubs), name="tend hubs"),
             asyncio.create_task(self._every(1.0, self.acceptor.verdicts.poll), name="verdicts"),
             asyncio.create_task(self._every(REVOKED_SECONDS, self._end_revoked), name="revoked"),
             asyncio.create_task(self._every(EXPIRE_SECONDS, self._expire), name="expire"),
@@ -118,6 +120,8 @@ class Gateway:
         """Return the room's hub, subscribed and at the log's head."""
         hub = self.hubs.get(room.id)
         if hub is not None:
+            # Whoever asks is about to join: the hub must not be taken for abandoned while they read from Postgres.
+            self._empty_since.pop(room.id, None)
             return hub
         task = self._opening.get(room.id)
         if task is None:
@@ -128,7 +132,7 @@ class Gateway:
         try:
             # Subscribe first and read the head then: what is published between the two arrives by broadcast.
             subscribed = await self._subscribe(room.id)
-            heads = await database.run(queries.read_heads, [room.id])
+            heads = await database.repeat(queries.read_heads, [room.id])
             if room.id not in heads:
                 self.directory.forget(room.name)
                 raise ChatError(40400, "The room was deleted a moment ago; attach again.")
@@ -160,8 +164,9 @@ class Gateway:
             elif now - self._empty_since.setdefault(room_id, now) > EMPTY_HUB_SECONDS:
                 self.delivered += hub.delivered
                 del self.hubs[room_id], self._empty_since[room_id]
-                if self.channel:
-                    await self._redis(self._layer.group_discard(announce.group_of(room_id), self.channel))
+                group = announce.group_of(room_id)
+                if self.channel and not await self._redis(self._layer.group_discard(group, self.channel)):
+                    return
 
     # --- What was committed ------------------------------------------------------------------------------
 
@@ -205,19 +210,23 @@ class Gateway:
 
     async def _heal_all(self) -> None:
         """Find by one query for all rooms what broadcasts did not bring, and read it."""
-        await self._close_empty_hubs()
-        for room_id, hub in list(self.hubs.items()):
-            if not hub.subscribed:
-                hub.subscribed = await self._subscribe(room_id)
-        if not self.hubs:
-            return
-        heads = await database.run(queries.read_heads, list(self.hubs))
+        heads = await database.run(queries.read_heads, list(self.hubs)) if self.hubs else {}
         for room_id, head in heads.items():
             known = self.hubs.get(room_id)
             if known is not None:
                 known.tail.hear_of(head)
                 if known.tail.has_hole:
                     await self._heal(known)
+
+    async def _tend_hubs(self) -> None:
+        """Subscribe hubs that could not be, and close empty ones. Apart from healing, which a Redis that hangs
+        must not hold back."""
+        for room_id, hub in list(self.hubs.items()):
+            if not hub.subscribed:
+                hub.subscribed = await self._subscribe(room_id)
+                if not hub.subscribed:
+                    return  # Redis is away; the others would wait as long
+        await self._close_empty_hubs()
 
     def _heal_soon(self, hub: Hub) -> None:
         if hub.tail.has_hole:
@@ -226,6 +235,15 @@ class Gateway:
             task.add_done_callback(self._tasks.remove)
 
     async def _heal(self, hub: Hub) -> None:
+        if hub.room.id in self._healing:
+            return  # whoever heals it goes on until there is no hole
+        self._healing.add(hub.room.id)
+        try:
+            await self._fill_holes(hub)
+        finally:
+            self._healing.discard(hub.room.id)
+
+    async def _fill_holes(self, hub: Hub) -> None:
         while hub.tail.has_hole:
             before = hub.tail.position
             try:

@@ -12,6 +12,7 @@ from rooms.wire import Message, decode_base64
 
 NAME_MAX_CHARACTERS = 255
 ID_MAX_CHARACTERS = 255
+CLIENT_ID_MAX_CHARACTERS = 255
 ENCODING_MAX_CHARACTERS = 255
 EXTRAS_MAX_DEPTH = 16
 
@@ -67,7 +68,10 @@ def _read_data(data: Any, encoding: str | None) -> tuple[str | None, bytes | Non
         return data, None, "/".join(steps) or None
     if encoding not in (None, "", "json"):
         raise ChatError(Code.INVALID_DATA, f"Data of a JSON type cannot have the encoding {encoding[:50]!r}.")
-    return msgspec.json.encode(data).decode(), None, "json"
+    try:
+        return msgspec.json.encode(data).decode(), None, "json"
+    except (TypeError, ValueError, OverflowError, RecursionError):  # MessagePack has values that JSON has not
+        raise ChatError(Code.INVALID_DATA, "The data holds a value that JSON has no form for.") from None
 
 
 def _from_bytes(data: bytes, steps: list[str]) -> tuple[str | None, bytes | None, str | None]:

@@ -15,7 +15,7 @@ from rooms.directory import RoomRef
 from rooms.errors import ChatError, Code
 from rooms.grants import Grant
 from rooms.outcomes import Outcome, OutcomeKind
-from rooms.payload import ID_MAX_CHARACTERS, read_content, require_text
+from rooms.payload import CLIENT_ID_MAX_CHARACTERS, ID_MAX_CHARACTERS, read_content, require_text
 from rooms.wire import Action, ErrorInfo, Message, ProtocolMessage, PublishResult
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,10 @@ def _draft(
     if message.action:
         raise ChatError(Code.BAD_REQUEST, "Editing and deleting messages is not offered over this interface.")
     if message.id is not None:
-        require_id(message.id)
+        require_text_of(message.id, "message id", ID_MAX_CHARACTERS, Code.INVALID_MESSAGE_ID)
     client_id = grant.author_for(message.client_id)
+    if message.client_id is not None:
+        require_text_of(message.client_id, "client id", CLIENT_ID_MAX_CHARACTERS, Code.INVALID_CLIENT_ID)
     return Draft(
         room_id=room.id,
         room=room.name,
@@ -62,12 +64,12 @@ def _draft(
     )
 
 
-def require_id(message_id: str) -> None:
-    """Raise ChatError 40031 for a message id that cannot be one."""
+def require_text_of(text: str, label: str, max_characters: int, code: Code) -> None:
+    """Raise ChatError `code` for a text that cannot be kept."""
     try:
-        require_text("message id", message_id, ID_MAX_CHARACTERS)
+        require_text(label, text, max_characters)
     except ChatError as error:
-        raise ChatError(Code.INVALID_MESSAGE_ID, error.message) from None
+        raise ChatError(code, error.message) from None
 
 
 class Publisher:
@@ -95,7 +97,7 @@ class Publisher:
         answer: list[Answer] = []
         self._unacked.append((msg_serial, answer))
         try:
-            outcomes = [self._acceptor.submit(draft) for draft in drafts]
+            outcomes = self._acceptor.submit(drafts)
         except ChatError as error:
             self._answer(answer, error)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import re
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any
@@ -22,6 +23,7 @@ from rooms.wire import Format, Message
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPES = {Format.JSON: "application/json", Format.MSGPACK: "application/x-msgpack"}
+MAX_HEADER_CHARACTERS = 500
 View = Callable[..., Coroutine[Any, Any, HttpResponse]]
 
 
@@ -32,6 +34,7 @@ def rest(*methods: str) -> Callable[[View], View]:
         @csrf_exempt
         @wraps(view)
         async def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            request.GET  # noqa: B018 - raises for a query of too many fields, which Django answers
             try:
                 if request.method not in methods:
                     raise ChatError(Code.METHOD_NOT_ALLOWED, f"This address takes {' and '.join(methods)}.")
@@ -82,7 +85,8 @@ def error_response(request: HttpRequest, error: ChatError) -> HttpResponse:
     """Return an error in the public shape, its code in the headers too."""
     response = answer(request, {"error": error.as_dict()}, status=error.status)
     response["X-Ably-Errorcode"] = str(error.code)
-    response["X-Ably-Errormessage"] = error.message.encode("ascii", "replace").decode()
+    # A reason may be a moderator's or a Lambda's text: line feeds would end the header, and the request in a 500.
+    response["X-Ably-Errormessage"] = re.sub(r"[^\x20-\x7e]+", " ", error.message)[:MAX_HEADER_CHARACTERS]
     if error.status == 401:
         response["WWW-Authenticate"] = 'Basic realm="chat"'
     return response

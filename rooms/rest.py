@@ -5,13 +5,14 @@ Views are asynchronous: a publish waits for its verdict without holding a thread
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 
 from django.http import HttpRequest, HttpResponse
 
 from rooms import database, gateway, queries
-from rooms.directory import RoomRef
+from rooms.directory import RoomRef, require_name
 from rooms.grants import Grant, authenticate
 from rooms.history import HistoryQuery
 from rooms.outcomes import OutcomeKind
@@ -30,20 +31,22 @@ async def server_time(request: HttpRequest) -> HttpResponse:
 async def messages(request: HttpRequest, name: str) -> HttpResponse:
     """GET and POST /channels/{name}/messages."""
     grant = await authenticate(credentials_of(request))
+    publishes = request.method == "POST"
+    # Before the room is made: only who may use it makes it.
+    grant.require(require_name(name), "publish" if publishes else "history")
     room = await gateway.current().directory.get(name)
-    if request.method == "POST":
-        return await publish(request, room, grant)
-    return await history(request, room, grant)
+    return await publish(request, room, grant) if publishes else await history(request, room)
 
 
 async def publish(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResponse:
     """Accept one message or a list, wait for the verdict, and answer 201 with the serials."""
-    grant.require(room.name, "publish")
     body = read_messages(request)
     here = gateway.current()
     base_id = secrets.token_urlsafe(12)
     drafts = drafts_of(body, room, grant, base_id=base_id, connection_id=None, origin=here.channel)
-    outcomes = [await future for future in [here.acceptor.submit(draft) for draft in drafts]]
+    futures = here.acceptor.submit(drafts)
+    await asyncio.wait(futures)  # all of them, whatever becomes of the first
+    outcomes = [future.result() for future in futures]
     for outcome in outcomes:
         if outcome.kind is OutcomeKind.REJECTED and outcome.error is not None:
             raise outcome.error
@@ -55,9 +58,8 @@ async def publish(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResp
     return answer(request, shape, status=201)
 
 
-async def history(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResponse:
+async def history(request: HttpRequest, room: RoomRef) -> HttpResponse:
     """Answer one page of published messages, and links to the first and the next."""
-    grant.require(room.name, "history")
     query = HistoryQuery.parse(request, room)
     rows = await database.run(
         queries.read_history,

@@ -6,6 +6,7 @@ Source: repository ably/specification, features.md (RTN, RTL, CD2). The consumer
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import secrets
 import time
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.core.signing import BadSignature, Signer
+from django.db import InterfaceError, OperationalError
 
 from rooms.attachments import Attachments
+from rooms.directory import require_name
 from rooms.errors import ChatError, Code
 from rooms.gateway import Gateway
 from rooms.grants import ANY_CLIENT, Credentials, Grant, authenticate
@@ -25,7 +28,6 @@ from rooms.wire import Action, ConnectionDetails, ErrorInfo, Flag, Format, Proto
 
 logger = logging.getLogger(__name__)
 
-CLIENT_ID_MAX_CHARACTERS = 255
 REAUTHENTICATE_BEFORE_SECONDS = 30.0  # before its token ends a client is asked for the next one
 
 
@@ -75,8 +77,8 @@ class Session:
         self._opening = opening
         self._encoding = ENCODINGS[opening.format, socket.framing]
         self._close = close
-        resumed = read_connection_key(opening.resume)
-        self.connection_id = resumed or secrets.token_urlsafe(9)
+        resumed = read_connection_key(opening.resume, grant.client_id)
+        self.connection_id, self._private = resumed or (secrets.token_urlsafe(9), secrets.token_urlsafe(6))
         self._resume_failed = opening.resume is not None and resumed is None
         self._publisher = Publisher(gateway.acceptor, self.reply)
         self._attachments = Attachments(
@@ -118,6 +120,9 @@ class Session:
                     logger.debug("ignored a protocol message with action %d", message.action)
         except ChatError as error:
             self._tell(message, error)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("a request waits for Postgres (%s)", type(error).__name__)
+            self._tell_to_try_again(message)
 
     def stop(self) -> None:
         """Leave everything; the socket is gone or about to be."""
@@ -149,7 +154,7 @@ class Session:
 
     def _greet(self, error: ErrorInfo | None = None) -> None:
         client_id = None if self.grant.client_id == ANY_CLIENT else self.grant.client_id
-        key = Signer(salt="connection", sep="!").sign(self.connection_id)
+        key = _signer(self.grant.client_id).sign(f"{self.connection_id}.{self._private}")
         self.reply(
             ProtocolMessage(
                 action=Action.CONNECTED,
@@ -173,8 +178,9 @@ class Session:
         await self._publisher.has_room()
         serial = message.msg_serial or 0
         try:
+            require_serial(serial)
+            self.grant.require(require_name(message.channel), "publish")  # before the room is made
             room = await self._gateway.directory.get(message.channel)
-            self.grant.require(room.name, "publish")
             attachment = self._attachments.find(room.name)
             if attachment is not None and Flag.PUBLISH not in attachment.modes:
                 raise ChatError(Code.MODE_NOT_ATTACHED, f"Room {room.name!r} was attached without the mode PUBLISH.")
@@ -182,22 +188,36 @@ class Session:
                 message.messages or [],
                 room,
                 self.grant,
-                base_id=f"{self.connection_id}:{serial}",
+                base_id=self._base_id(serial),
                 connection_id=self.connection_id,
                 origin=self._gateway.channel,
             )
         except ChatError as error:
             self._publisher.refuse(serial, error)
-            return
-        self._publisher.publish(serial, drafts)
+        except (OperationalError, InterfaceError):
+            self._publisher.refuse(serial, ChatError(Code.UNAVAILABLE, "The room could not be found; publish again."))
+        else:
+            self._publisher.publish(serial, drafts)
+
+    def _base_id(self, serial: int) -> str:
+        """Return the id of a publish: the same when it is repeated, and nobody else's guess.
+
+        A message whose id is taken already is a repeat. Connection ids are public and serials count up: without
+        the mark, others in the room could take the ids of what this connection is about to say.
+        """
+        mark = hashlib.blake2b(str(serial).encode(), key=self._private.encode(), digest_size=6).hexdigest()
+        return f"{self.connection_id}:{serial}-{mark}"
 
     async def _reauthenticate(self, message: ProtocolMessage) -> None:
         token = message.auth.access_token if message.auth else None
         try:
-            grant = await authenticate(Credentials(token=token))
-            if self.grant.client_id not in (None, ANY_CLIENT, grant.client_id):
-                raise ChatError(Code.INCOMPATIBLE_CREDENTIALS, "The new token is for another client id.")
+            # A token for any client goes on being the client that the connection was opened as.
+            mine = None if self.grant.client_id == ANY_CLIENT else self.grant.client_id
+            grant = await authenticate(Credentials(token=token, client_id=mine))
         except ChatError as error:
+            if error.status >= 500:  # not the token's fault: the client comes back with it
+                self.end(error)
+                return
             self.reply(ProtocolMessage(action=Action.ERROR, error=ErrorInfo.of(error)))
             self._finish(1000)
             return
@@ -230,14 +250,37 @@ class Session:
         """Answer an error where the client looks for it: at the room."""
         self.reply(ProtocolMessage(action=Action.ERROR, channel=message.channel, error=ErrorInfo.of(error)))
 
+    def _tell_to_try_again(self, message: ProtocolMessage) -> None:
+        """Answer what failed for the moment. ERROR would be final: no client tries again after it (RTL14, RTN15i)."""
+        error = ChatError(Code.UNAVAILABLE, "The server cannot do this right now; try again.")
+        if message.action == Action.ATTACH:
+            self.reply(ProtocolMessage(action=Action.DETACHED, channel=message.channel, error=ErrorInfo.of(error)))
+        else:
+            self.end(error)
+
     def _finish(self, code: int) -> None:
         self.stop()
         self._close(code)
 
 
-def read_connection_key(key: str | None) -> str | None:
-    """Return the connection id of a key that this server gave out, whichever process did; None for any other."""
+def read_connection_key(key: str | None, client_id: str | None) -> tuple[str, str] | None:
+    """Return the connection id, and its private part, of a key that this server gave to that client.
+
+    Whichever process did. None for any other key.
+    """
     try:
-        return Signer(salt="connection", sep="!").unsign(key) if key else None
+        connection_id, _, private = _signer(client_id).unsign(key).partition(".") if key else ("", "", "")
     except BadSignature:
         return None
+    return (connection_id, private) if private else None
+
+
+def _signer(client_id: str | None) -> Signer:
+    # The client id is part of what is signed: a key is of no use to anybody else who got hold of it.
+    return Signer(salt=f"connection of {client_id}" if client_id is not None else "connection", sep="!")
+
+
+def require_serial(serial: int) -> None:
+    """Raise ChatError 40000 for a msgSerial that no client counts to."""
+    if not 0 <= serial < 2**63:
+        raise ChatError(Code.BAD_REQUEST, "A msgSerial counts publishes from 0.")

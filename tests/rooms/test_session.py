@@ -1,0 +1,79 @@
+"""Connection keys and message ids: nobody takes over, or speaks before, somebody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rooms.capabilities import Capability
+from rooms.errors import ChatError, Code
+from rooms.grants import Credentials, Grant
+from rooms.session import Opening, Session, read_connection_key, require_serial
+from rooms.sockets import Framing
+from rooms.wire import Format, decode
+
+
+class Nowhere:
+    """A socket and a gateway, as far as a session asks on its way to CONNECTED."""
+
+    framing = Framing.PLAIN
+    acceptor = None
+    server_id = "s"
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def reply(self, piece: bytes, *, binary: bool) -> None:
+        self.sent.append(piece)
+
+    def register(self, connection: Any) -> None:
+        """Nothing holds it."""
+
+
+def connect(client_id: str | None, *, resume: str | None = None) -> tuple[Session, Any]:
+    here: Any = Nowhere()
+    grant = Grant(client_id=client_id, capability=Capability.parse({"*": ["*"]}), key_name="app.key")
+    opening = Opening(credentials=Credentials(), format=Format.JSON, echo=True, heartbeats=False, resume=resume)
+    session = Session(here, here, opening, grant, close=lambda code: None)
+    session.start()
+    return session, decode(here.sent[0], Format.JSON)
+
+
+def test_a_connection_key_resumes_its_connection_with_the_ids_that_a_repeated_publish_needs() -> None:
+    first, connected = connect("alice")
+    again, resumed = connect("alice", resume=connected.connection_key)
+
+    assert again.connection_id == first.connection_id
+    assert again._base_id(7) == first._base_id(7)
+    assert resumed.error is None
+
+
+@pytest.mark.parametrize("thief", ["mallory", "*", None])
+def test_a_connection_key_is_of_no_use_to_another_client(thief: str | None) -> None:
+    victim, connected = connect("alice")
+    other, refused = connect(thief, resume=connected.connection_key)
+
+    assert other.connection_id != victim.connection_id
+    assert refused.error.code == Code.INVALID_CONNECTION_KEY
+
+
+@pytest.mark.parametrize("key", ["", "x", "x!y", "x.y!z", None])
+def test_a_key_that_was_never_given_out_resumes_nothing(key: str | None) -> None:
+    assert read_connection_key(key, "alice") is None
+
+
+def test_the_id_of_a_publish_to_come_cannot_be_told_from_what_others_see() -> None:
+    session, _ = connect("alice")
+    ids = {session._base_id(serial) for serial in range(100)}
+    marks = {base_id.rpartition("-")[2] for base_id in ids}
+
+    assert len(marks) == 100
+    assert all(base_id.startswith(f"{session.connection_id}:") for base_id in ids)
+    assert connect("alice")[0]._base_id(0).rpartition("-")[2] not in marks
+
+
+@pytest.mark.parametrize("serial", [-1, 2**63, 10**400])
+def test_a_msg_serial_that_nobody_counts_to_is_refused(serial: int) -> None:
+    with pytest.raises(ChatError):
+        require_serial(serial)
