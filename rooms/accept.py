@@ -70,7 +70,7 @@ def _review_and_store(drafts: Sequence[Draft], rooms: dict[int, LockedRoom], now
         return []
     rows = [_row_of(draft, now) for draft in drafts]
     deferred = pipeline.review(rows, rooms, now)
-    busy = queries.find_busy_authors(rooms)
+    busy = queries.find_busy_authors({(row.room_id, row.author) for row in rows})
     for row in rows:
         key = (row.room_id, row.author)
         if row.status == Status.APPROVED and key not in busy:

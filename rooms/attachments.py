@@ -203,4 +203,4 @@ def read_rewind(room: RoomRef, rewind: str) -> int:
     if not unit:
         return max(oldest, queries.read_last(room, number))
     ago = min(timedelta(seconds=number) if unit == "s" else timedelta(minutes=number), REWIND_MAX)
-    return max(oldest, queries.read_before_time(room, timezone.now() - ago))
+    return queries.read_before_time(room, timezone.now() - ago, after=oldest)

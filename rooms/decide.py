@@ -80,7 +80,8 @@ def _release(changed: dict[int, Row], rooms: dict[int, LockedRoom], now: datetim
     """Publish what is ready of the authors concerned, in order of acceptance. Adds what it published to `changed`."""
     published = [row for row in changed.values() if row.status == Status.PUBLISHED]
     authors = {(row.room_id, row.author) for row in changed.values()}
-    undecided = [changed.get(row.id, row) for row in queries.find_undecided(authors)] if authors else []
+    decided = [row.id for row in changed.values() if row.status != Status.ACCEPTED]
+    undecided = [changed.get(row.id, row) for row in queries.find_undecided(authors, decided)] if authors else []
     for row in release.take_ready(undecided):
         release.publish(row, rooms[row.room_id], now)
         changed[row.id] = row

@@ -124,13 +124,14 @@ def find_by_message_id(keys: Collection[tuple[int, str]]) -> dict[tuple[int, str
     }
 
 
-def find_busy_authors(room_ids: Collection[int]) -> set[tuple[int, str]]:
-    """Return the (room, author) pairs with messages that are not decided yet: their later ones must wait."""
+def find_busy_authors(authors: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Return those of the (room, author) pairs with messages that are not decided yet: their later ones must wait."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT room_id, author FROM rooms_message "
-            "WHERE room_id = ANY(%s) AND status IN ('accepted', 'approved')",
-            [list(room_ids)],
+            "SELECT room_id, author FROM unnest(%s::bigint[], %s::text[]) AS asked (room_id, author) WHERE EXISTS ("
+            "SELECT FROM rooms_message AS message WHERE message.room_id = asked.room_id "
+            "AND message.author = asked.author AND status IN ('accepted', 'approved'))",
+            [[room for room, _ in authors], [author for _, author in authors]],
         )
         return set(cursor.fetchall())
 
@@ -167,12 +168,22 @@ def find(ids: Collection[int]) -> dict[int, Row]:
     return {row.id: row for row in rows}
 
 
-def find_undecided(authors: Collection[tuple[int, str]]) -> list[Row]:
-    """Return the messages of (room, author) pairs that are accepted or approved, in order of acceptance."""
+def find_undecided(authors: Collection[tuple[int, str]], decided: Collection[int]) -> list[Row]:
+    """Return the accepted and approved messages of (room, author) pairs up to the first that still awaits a verdict.
+
+    In order of acceptance. `decided` are the primary keys of those that await none any more, whatever Postgres says.
+    What comes after that first one cannot be published yet, however many thousands it is.
+    """
+    columns = ", ".join(f"message.{column.strip()}" for column in COLUMNS.split(","))
     return _rows(
-        f"SELECT {COLUMNS} FROM rooms_message WHERE status IN ('accepted', 'approved') AND (room_id, author) IN "
-        "(SELECT * FROM unnest(%s::bigint[], %s::text[])) ORDER BY id",
-        [[room for room, _ in authors], [author for _, author in authors]],
+        f"SELECT {columns} FROM unnest(%s::bigint[], %s::text[]) AS asked (room_id, author) "
+        "LEFT JOIN LATERAL (SELECT id FROM rooms_message WHERE room_id = asked.room_id AND author = asked.author "
+        "AND status IN ('accepted', 'approved') AND status = 'accepted' AND id <> ALL(%s::bigint[]) "
+        "ORDER BY id LIMIT 1) AS first ON true "
+        "JOIN rooms_message AS message ON message.room_id = asked.room_id AND message.author = asked.author "
+        "AND message.status IN ('accepted', 'approved') AND message.id < coalesce(first.id, 9223372036854775807) "
+        "ORDER BY message.id",
+        [[room for room, _ in authors], [author for _, author in authors], list(decided)],
     )
 
 
@@ -224,16 +235,16 @@ def read_last(room: Any, count: int) -> int:
         return found[0] if found else 0
 
 
-def read_before_time(room: Any, moment: datetime) -> int:
-    """Return the last serial that was given out before a moment, 0 if none."""
+def read_before_time(room: Any, moment: datetime, *, after: int) -> int:
+    """Return the last serial that was given out before a moment, `after` if none since then was."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT created_serial FROM rooms_message WHERE room_id = %s AND created_serial IS NOT NULL "
-            "AND published_at < %s ORDER BY created_serial DESC LIMIT 1",
-            [room.id, moment],
+            "AND created_serial > %s AND published_at < %s ORDER BY created_serial DESC LIMIT 1",
+            [room.id, after, moment],
         )
         found = cursor.fetchone()
-        return found[0] if found else 0
+        return found[0] if found else after
 
 
 def read_history(

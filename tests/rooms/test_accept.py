@@ -8,12 +8,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rooms.accept import accept
 from rooms.amend import hide
 from rooms.decide import decide, expire
 from rooms.models import Message, MessageAction, Room, Status, Verdict
 from rooms.outcomes import OutcomeKind
+from rooms.queries import find_undecided
 from rooms.review import Action, Content, Decision
 from rooms.review import Verdict as Said
 from tests.rooms.conftest import draft
@@ -180,3 +183,36 @@ def test_data_of_every_kind_survives(room: Room, obedient: Obedient) -> None:
 
     rows = queries.read_history(room, start=None, end=None, after=None, before=None, forwards=True, limit=10)
     assert [row.content for row in rows] == contents
+
+
+def test_a_verdict_reads_no_more_of_the_author_than_it_may_set_free(room: Room, obedient: Obedient) -> None:
+    accept([draft(room, f"defer {place}") for place in range(20)], now=NOW)
+    first, second, *_ = Message.objects.order_by("pk")
+    author = {(room.pk, first.author)}
+
+    assert find_undecided(author, []) == []
+    assert [row.id for row in find_undecided(author, [first.pk])] == [first.pk]
+    assert [row.id for row in find_undecided(author, [second.pk])] == []
+    assert [row.id for row in find_undecided(author, [first.pk, second.pk])] == [first.pk, second.pk]
+
+
+@given(
+    verdicts=st.permutations(range(8)),
+    sizes=st.lists(st.integers(1, 4), min_size=8, max_size=8),
+    actions=st.lists(st.sampled_from([Action.PUBLISH, Action.REJECT, Action.HOLD]), min_size=8, max_size=8),
+)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_order_of_verdicts_an_author_is_published_in_the_order_of_acceptance(
+    room: Room, obedient: Obedient, verdicts: list[int], sizes: list[int], actions: list[Action]
+) -> None:
+    Message.objects.all().delete()
+    texts = [f"defer {place}" if place % 3 else f"{place}" for place in range(8)]
+    accept([draft(room, text) for text in texts], now=NOW)
+    rows = list(Message.objects.order_by("pk"))
+    waiting = [rows[place] for place in verdicts if rows[place].text.startswith("defer")]  # type: ignore[union-attr]
+    for size in sizes:
+        taken, waiting = waiting[:size], waiting[size:]
+        decide([say(row, actions[rows.index(row)]) for row in taken], now=NOW)
+
+    refused = {row.text for place, row in enumerate(rows) if place % 3 and actions[place] is not Action.PUBLISH}
+    assert published_texts(room) == [text for text in texts if text not in refused]
