@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import psutil
 
 from chatsite.embedded import free_port
+from chatsite.processes import popen_options
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +37,16 @@ def wait_until(condition: Callable[[], T], *, seconds: float = 10.0, what: str =
             raise AssertionError(f"not within {seconds:g} s: {what or condition}")
         time.sleep(0.02)
     return value
+
+
+def launch_options() -> dict[str, Any]:
+    """Return arguments for Popen that end `up` with the test run, even after kill -9 of it.
+
+    The kernel's signal goes out when the thread that started a process ends, so only the main thread asks for it.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return popen_options(orphan_signal=signal.SIGTERM)
+    return {"start_new_session": True}
 
 
 class Instance:
@@ -84,7 +96,7 @@ class Instance:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
-                start_new_session=True,
+                **launch_options(),
             )
 
     def is_ready(self) -> bool:
