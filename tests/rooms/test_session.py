@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from rooms.capabilities import Capability
 from rooms.errors import ChatError, Code
 from rooms.grants import Credentials, Grant
 from rooms.session import Opening, Session, read_connection_key, require_serial
 from rooms.sockets import Framing
-from rooms.wire import Format, decode
+from rooms.wire import Action, AuthDetails, Format, Message, ProtocolMessage, decode
 
 
 class Nowhere:
@@ -23,6 +24,13 @@ class Nowhere:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.directory = self
+
+    async def get(self, name: str) -> Any:
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    def unregister(self, connection: Any) -> None:
+        """Nothing holds it."""
 
     def reply(self, piece: bytes, *, binary: bool) -> None:
         self.sent.append(piece)
@@ -31,8 +39,16 @@ class Nowhere:
         """Nothing holds it."""
 
 
+opened: list[Any] = []
+
+
+def last_reply() -> Any:
+    return decode(opened[-1].sent[-1], Format.JSON)
+
+
 def connect(client_id: str | None, *, resume: str | None = None) -> tuple[Session, Any]:
     here: Any = Nowhere()
+    opened.append(here)
     grant = Grant(client_id=client_id, capability=Capability.parse({"*": ["*"]}), key_name="app.key")
     opening = Opening(credentials=Credentials(), format=Format.JSON, echo=True, heartbeats=False, resume=resume)
     session = Session(here, here, opening, grant, close=lambda code: None)
@@ -77,3 +93,47 @@ def test_the_id_of_a_publish_to_come_cannot_be_told_from_what_others_see() -> No
 def test_a_msg_serial_that_nobody_counts_to_is_refused(serial: int) -> None:
     with pytest.raises(ChatError):
         require_serial(serial)
+
+
+async def test_while_postgres_is_away_an_attach_gets_an_answer_after_which_clients_try_again() -> None:
+    session, _ = connect("alice")
+    await session.handle(ProtocolMessage(action=Action.ATTACH, channel="lobby"))
+
+    reply = last_reply()
+    assert (reply.action, reply.channel, reply.error.code) == (Action.DETACHED, "lobby", Code.UNAVAILABLE)
+
+
+async def test_while_postgres_is_away_a_publish_to_an_unknown_room_is_refused_and_the_connection_goes_on() -> None:
+    session, _ = connect("alice")
+    publish = ProtocolMessage(action=Action.MESSAGE, channel="lobby", msg_serial=4, messages=[Message(data="x")])
+    await session.handle(publish)
+
+    reply = last_reply()
+    assert (reply.action, reply.msg_serial, reply.error.code) == (Action.NACK, 4, Code.UNAVAILABLE)
+
+
+def renewal() -> ProtocolMessage:
+    return ProtocolMessage(action=Action.AUTH, auth=AuthDetails(access_token="t"))
+
+
+async def test_a_token_for_any_client_renews_the_connection_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def authenticate(credentials: Credentials) -> Grant:
+        return Grant(client_id=credentials.client_id or "*", capability=Capability({}), key_name="app.key")
+
+    monkeypatch.setattr("rooms.session.authenticate", authenticate)
+    session, _ = connect("alice")
+    await session.handle(renewal())
+
+    assert last_reply().action == Action.CONNECTED
+    assert session.grant.client_id == "alice"
+
+
+async def test_a_renewal_that_cannot_be_checked_right_now_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def authenticate(credentials: Credentials) -> Grant:
+        raise ChatError(Code.UNAVAILABLE, "Keys cannot be checked right now.", status=503)
+
+    monkeypatch.setattr("rooms.session.authenticate", authenticate)
+    session, _ = connect("alice")
+    await session.handle(renewal())
+
+    assert last_reply().action == Action.DISCONNECTED

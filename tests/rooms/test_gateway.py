@@ -1,0 +1,66 @@
+"""The gateway: a room's members hear of it whatever Redis does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from rooms import database
+from rooms.directory import RoomRef
+from rooms.gateway import EMPTY_HUB_SECONDS, Gateway
+from rooms.hub import Hub
+from tests.rooms.test_log import entry
+
+ROOM = RoomRef(1, "lobby", "abcdefgh")
+
+
+class HangingLayer:
+    """A Redis that takes connections and never answers."""
+
+    async def hang(self, *_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    new_channel = receive = group_add = group_discard = group_send = send = hang
+
+
+@pytest.fixture
+async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
+    monkeypatch.setattr("rooms.gateway.get_channel_layer", HangingLayer)
+    here = Gateway()
+    here.channel = "mine"
+    here._connected.set()
+    yield here
+    await here.close()
+
+
+def hub_of(gateway: Gateway) -> Hub:
+    hub = Hub(ROOM, head=0, reader=gateway.reader, memory_bytes=10_000, pause_seconds=0.0)
+    gateway.hubs[ROOM.id] = hub
+    return hub
+
+
+async def test_an_empty_hub_that_somebody_is_about_to_join_is_not_closed(gateway: Gateway) -> None:
+    hub = hub_of(gateway)
+    gateway._empty_since[ROOM.id] = asyncio.get_running_loop().time() - 2 * EMPTY_HUB_SECONDS
+
+    assert await gateway.hub(ROOM) is hub  # an attach that now reads from Postgres where to begin
+    await gateway._close_empty_hubs()
+    assert gateway.hubs == {ROOM.id: hub}
+
+
+async def test_lost_broadcasts_are_found_while_redis_hangs(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(function: Any, *args: Any, **kwargs: Any) -> Any:
+        return {ROOM.id: 2} if function.__name__ == "read_heads" else ([entry(1), entry(2)], 2)
+
+    monkeypatch.setattr(database, "run", run)
+    hub = hub_of(gateway)
+    tending = asyncio.create_task(gateway._tend_hubs())  # waits for Redis to subscribe the hub
+    async with asyncio.timeout(0.5):
+        await gateway._heal_all()
+
+    assert hub.tail.position == 2
+    assert not tending.done()
+    tending.cancel()

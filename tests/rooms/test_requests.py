@@ -1,0 +1,17 @@
+"""Answers of the REST API, whatever texts are in them."""
+
+from __future__ import annotations
+
+from django.test import RequestFactory
+
+from rooms.errors import ChatError, Code
+from rooms.requests import error_response
+
+
+def test_a_reason_of_several_lines_is_an_answer_and_no_fault_of_the_server() -> None:
+    error = ChatError(Code.REJECTED_BY_MODERATION, "First line\r\nSet-Cookie: a=b — ünd more" + "x" * 1000)
+    response = error_response(RequestFactory().get("/"), error)
+
+    assert response["X-Ably-Errormessage"].startswith("First line Set-Cookie: a=b ")
+    assert len(response["X-Ably-Errormessage"]) <= 500
+    assert response.status_code == 422
