@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsite.settings")
 
@@ -12,7 +13,16 @@ from django.core.asgi import get_asgi_application
 django_application = get_asgi_application()
 
 # These import models, which exist only after Django is set up.
-from chatsite.admission import Admission  # noqa: E402
+from chatsite.admission import Admission, Receive, Send  # noqa: E402
+from chatsite.api import ApiHandler, is_api  # noqa: E402
 from rooms.consumer import ChatConsumer  # noqa: E402
 
-application = ProtocolTypeRouter({"http": Admission(django_application), "websocket": ChatConsumer.as_asgi()})
+api_application = ApiHandler()
+
+
+async def http_application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Serve an HTTP request: the REST API's by its own handler, pages and admin by Django's."""
+    await (api_application if is_api(scope) else django_application)(scope, receive, send)
+
+
+application = ProtocolTypeRouter({"http": Admission(http_application), "websocket": ChatConsumer.as_asgi()})

@@ -156,6 +156,7 @@ def parse_database_url(url: str) -> dict[str, Any]:
     host = unquote(query.pop("host", "")) or parts.hostname or ""
     return {
         "ENGINE": "django.db.backends.postgresql",
+        "CONN_HEALTH_CHECKS": True,  # a pool must not hand out what died with a restarted server
         "NAME": unquote(parts.path.lstrip("/")) or "postgres",
         "USER": unquote(parts.username or "postgres"),
         "PASSWORD": unquote(parts.password or ""),
@@ -231,6 +232,9 @@ CONNECTION_MAX_IDLE_SECONDS = environment.integer(
 )
 CONNECTION_MAX_PER_GATEWAY = environment.integer(
     "CONNECTION_MAX_PER_GATEWAY", 19_000, "WebSockets that one gateway holds; more are told to try again."
+)
+RESUME_SECONDS_WITHOUT_HISTORY = environment.integer(
+    "RESUME_SECONDS_WITHOUT_HISTORY", 86_400, "How far back a token without the operation history may resume a room."
 )
 ROOM_MEMORY_BYTES = environment.integer(
     "ROOM_MEMORY_BYTES", 4_194_304, "Tail of a room's log that a gateway keeps in memory.", minimum=65_536

@@ -157,8 +157,8 @@ class Verdicts:
         for message in [key for key, waiters in self._waiting.items() if all(f.done() for _, f in waiters)]:
             del self._waiting[message]
         old = [key for key, waiters in self._waiting.items() if now - waiters[0][0] > POLL_SECONDS]
-        if old:
-            self.tell(await database.run(read_outcomes, old[:POLL_BATCH_MESSAGES]))
+        for first in range(0, len(old), POLL_BATCH_MESSAGES):
+            self.tell(await database.run(read_outcomes, old[first : first + POLL_BATCH_MESSAGES]))
         for message, waiters in list(self._waiting.items()):
             if now - waiters[0][0] > settings.ACK_PATIENCE_SECONDS:
                 self.tell([Outcome(kind=OutcomeKind.PENDING, message=message)])

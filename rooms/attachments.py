@@ -70,6 +70,9 @@ class Attachments:
         room = await self._gateway.directory.get(name)
         hub = await self._gateway.hub(room)
         after, resumed, error = await self._starting_point(request, hub)
+        if resumed and after is not None and after < hub.tail.floor and not grant.capability.allows(name, "history"):
+            resumed, error = await self._is_recent(hub, after)
+            after = after if resumed else None
         self._leave(room.name)
         position = hub.tail.position if after is None else after
         backlog = after is not None and after < hub.tail.position
@@ -162,6 +165,16 @@ class Attachments:
         if rewind:
             return await database.repeat(read_rewind, hub.room, rewind), False, None
         return None, False, None
+
+    async def _is_recent(self, hub: Hub, after: int) -> tuple[bool, ChatError | None]:
+        """Tell whether somebody who may not read history was away for no longer than a resume may bridge."""
+        limit = timedelta(seconds=settings.RESUME_SECONDS_WITHOUT_HISTORY)
+        oldest = await database.repeat(queries.read_before_time, hub.room, timezone.now() - limit, after=after)
+        if oldest <= after:
+            return True, None
+        return False, ChatError(
+            Code.CONTINUITY_LOST, "This token may not read history, and what was missed is too old to be resumed."
+        )
 
 
 def allowed_modes(room: str, grant: Grant) -> Flag:

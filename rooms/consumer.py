@@ -17,8 +17,8 @@ from channels.exceptions import StopConsumer
 from django.conf import settings
 
 from rooms import gateway
+from rooms.authentication import authenticate
 from rooms.errors import ChatError, Code
-from rooms.grants import authenticate
 from rooms.session import Opening, Session
 from rooms.sockets import ENCODINGS, PlainSocket, Socket
 from rooms.wire import Action, ErrorInfo, Format, ProtocolMessage, decode, encode

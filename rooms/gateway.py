@@ -20,10 +20,10 @@ from django.utils import timezone
 from rooms import announce, database, queries
 from rooms.acceptor import Acceptor
 from rooms.announce import Announcer, Told
+from rooms.authentication import list_revoked
 from rooms.decide import expire
 from rooms.directory import Directory, RoomRef
 from rooms.errors import ChatError
-from rooms.grants import list_revoked
 from rooms.hub import Hub
 from rooms.log import Entry, unpack
 from rooms.outcomes import News, Outcome, OutcomeKind

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-
-from django.conf import settings
-from django.utils.module_loading import import_string
 
 from rooms.capabilities import Capability
 from rooms.errors import ChatError, Code
@@ -50,15 +46,3 @@ class Grant:
                 Code.INVALID_CLIENT_ID, "The message names a client id that its key or token does not cover."
             )
         return claimed
-
-
-async def authenticate(credentials: Credentials) -> Grant:
-    """Check credentials with the app that keeps keys (setting ROOMS_AUTHENTICATE). Raises ChatError 401xx."""
-    check: Callable[[Credentials], Awaitable[Grant]] = import_string(settings.ROOMS_AUTHENTICATE)
-    return await check(credentials)
-
-
-def list_revoked(key_names: Collection[str]) -> set[str]:
-    """Return which of the keys are no longer valid (setting ROOMS_LIST_REVOKED)."""
-    check: Callable[[Collection[str]], set[str]] = import_string(settings.ROOMS_LIST_REVOKED)
-    return check(key_names)

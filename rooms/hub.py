@@ -96,12 +96,17 @@ class Hub:
     def receive(self, entries: Sequence[Entry]) -> None:
         """Take entries of a broadcast, in whatever order, and start a pass if that closed the log's end."""
         if self.tail.add(entries):
-            self._schedule()
+            self._grown(entries)
 
     def fill(self, entries: Sequence[Entry], reaches: int) -> None:
         """Take what Postgres has after the tail's position."""
         if self.tail.fill(entries, reaches):
-            self._schedule()
+            self._grown(entries)
+
+    def _grown(self, entries: Sequence[Entry]) -> None:
+        if any(entry.wire.action for entry in entries):
+            self._batches.clear()  # what was changed or hidden is not sent from memory as it was
+        self._schedule()
 
     def _schedule(self, delay: float = 0.0) -> None:
         if self._next_pass is None and self._members:

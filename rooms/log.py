@@ -113,6 +113,8 @@ class Tail:
         return found if limit is None else found[:limit]
 
     def _append(self, entry: Entry, position: int) -> None:
+        if entry.wire.action:
+            self._forget(entry.pk)
         self._entries.append(entry)
         self.position = position
         self.hear_of(position)
@@ -121,6 +123,12 @@ class Tail:
             dropped = self._entries.popleft()
             self._bytes -= dropped.size
             self.floor = dropped.serial
+
+    def _forget(self, pk: int) -> None:
+        """Drop what a message was before its change: what was hidden must not be read from memory either."""
+        kept = deque(entry for entry in self._entries if entry.pk != pk)
+        self._bytes -= sum(entry.size for entry in self._entries) - sum(entry.size for entry in kept)
+        self._entries = kept
 
     def _unstash(self) -> None:
         if not self._stash:

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 
 from django.conf import settings
+from django.utils.module_loading import import_string
 
 from rooms.errors import Code
 from rooms.models import Status
 from rooms.queries import LockedRoom, Row, milliseconds
-from rooms.review import Action, Deferral, Reviewer, Submission, Verdict, awaiting, reviewers
+from rooms.review import Action, Deferral, Reviewer, Submission, Verdict, awaiting
 
 MODERATOR = "moderator"  # who a held message awaits
 
 Deferred = tuple[Reviewer, Row, Submission, Deferral]
+
+
+@cache
+def reviewers() -> tuple[Reviewer, ...]:
+    """Return the reviewers that the setting ROOMS_REVIEWERS lists, in their order."""
+    return tuple(import_string(path)() for path in settings.ROOMS_REVIEWERS)
 
 
 def review(rows: Sequence[Row], rooms: dict[int, LockedRoom], now: datetime) -> list[Deferred]:

@@ -22,6 +22,7 @@ from rooms.review import Content
 from rooms.serials import encode
 from rooms.wire import Message, Version
 
+PAGE_MAX_BYTES = 8_388_608  # of data in one page of history or one read to catch up; the last row may exceed it
 ENTRY_OVERHEAD_BYTES = 400  # ids, serials and the structs themselves, measured
 
 
@@ -203,24 +204,27 @@ def read_heads(room_ids: Collection[int]) -> dict[int, int]:
 
 
 def read_after(room: LockedRoom | Any, serial: int, limit: int) -> tuple[list[Entry], int]:
-    """Return a room's entries after a serial, in order, and how far they reach.
+    """Return a room's entries after a serial, in order, and how far they reach; at most PAGE_MAX_BYTES of data.
 
     One statement, so that head and entries are of one moment. The head comes with each row and, through the
     outer join, alone where nothing follows.
     """
     columns = ", ".join(f"message.{column.strip()}" for column in COLUMNS.split(","))
+    page = f"SELECT {COLUMNS} FROM rooms_message WHERE room_id = room.id AND serial > %s ORDER BY serial LIMIT %s"
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT room.head, {columns} FROM rooms_room AS room LEFT JOIN LATERAL "
-            f"(SELECT {COLUMNS} FROM rooms_message WHERE room_id = room.id AND serial > %s "
-            "ORDER BY serial LIMIT %s) AS message ON true WHERE room.id = %s ORDER BY message.serial",
-            [serial, limit, room.id],
+            f"SELECT room.head, message.page_rows, {columns} FROM rooms_room AS room LEFT JOIN LATERAL "
+            f"({_within_bytes(page, 'serial')}) AS message ON message.bytes_before < %s "
+            "WHERE room.id = %s ORDER BY message.serial",
+            [serial, limit, PAGE_MAX_BYTES, room.id],
         )
         found = cursor.fetchall()
     if not found:
         return [], serial
-    entries = [entry_of(_row_of(record[1:]), room.name, room.epoch) for record in found if record[1] is not None]
-    return entries, entries[-1].serial if len(entries) == limit else max(serial, found[0][0])
+    entries = [entry_of(_row_of(record[2:]), room.name, room.epoch) for record in found if record[1] is not None]
+    head, page_rows = found[0][:2]
+    is_all = not entries or len(entries) == page_rows < limit
+    return entries, max(serial, head) if is_all else entries[-1].serial
 
 
 def read_last(room: Any, count: int) -> int:
@@ -256,8 +260,11 @@ def read_history(
     before: int | None,
     forwards: bool,
     limit: int,
-) -> list[Row]:
-    """Return published messages by their place of creation; `after` and `before` are exclusive bounds."""
+) -> tuple[list[Row], bool]:
+    """Return published messages by their place of creation, and whether more follow.
+
+    `after` and `before` are exclusive bounds. A page ends at `limit` messages or PAGE_MAX_BYTES of data.
+    """
     conditions, values = ["room_id = %s", "created_serial IS NOT NULL"], [room.id]
     for condition, value in (
         ("published_at >= %s", start),
@@ -268,10 +275,29 @@ def read_history(
         if value is not None:
             conditions.append(condition)
             values.append(value)
-    return _rows(
-        f"SELECT {COLUMNS} FROM rooms_message WHERE {' AND '.join(conditions)} "
-        f"ORDER BY created_serial {'ASC' if forwards else 'DESC'} LIMIT %s",
-        [*values, limit],
+    order = f"created_serial {'ASC' if forwards else 'DESC'}"
+    page = f"SELECT {COLUMNS} FROM rooms_message WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT %s"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT page_rows, {COLUMNS} FROM ({_within_bytes(page, order)}) AS message "
+            f"WHERE bytes_before < %s ORDER BY {order}",
+            [*values, limit + 1, PAGE_MAX_BYTES],
+        )
+        found = cursor.fetchall()
+    rows = [_row_of(record[1:]) for record in found[:limit]]
+    return rows, bool(found) and found[0][0] > len(rows)
+
+
+def _within_bytes(page: str, order: str) -> str:
+    """Return a query for a page's rows, each with how many bytes of data come before it and how many rows there are.
+
+    octet_length reads the size of large data without the data.
+    """
+    size = 'coalesce(octet_length("text"), 0) + coalesce(octet_length("binary"), 0)'
+    return (
+        f"SELECT page.*, count(*) OVER () AS page_rows, "
+        f"coalesce(sum({size}) OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) "
+        f"AS bytes_before FROM ({page}) AS page"
     )
 
 

@@ -45,6 +45,7 @@ def rest(*methods: str) -> Callable[[View], View]:
                 logger.exception("a REST request failed")
                 response = error_response(request, ChatError(Code.INTERNAL, "The request could not be handled."))
             response["Cache-Control"] = "no-store"
+            response["X-Content-Type-Options"] = "nosniff"
             return response
 
         return wrapper

@@ -12,8 +12,9 @@ import time
 from django.http import HttpRequest, HttpResponse
 
 from rooms import database, gateway, queries
+from rooms.authentication import authenticate
 from rooms.directory import RoomRef, require_name
-from rooms.grants import Grant, authenticate
+from rooms.grants import Grant
 from rooms.history import HistoryQuery
 from rooms.outcomes import OutcomeKind
 from rooms.publishing import drafts_of
@@ -61,7 +62,7 @@ async def publish(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResp
 async def history(request: HttpRequest, room: RoomRef) -> HttpResponse:
     """Answer one page of published messages, and links to the first and the next."""
     query = HistoryQuery.parse(request, room)
-    rows = await database.run(
+    page, more = await database.run(
         queries.read_history,
         room,
         start=query.start,
@@ -69,9 +70,8 @@ async def history(request: HttpRequest, room: RoomRef) -> HttpResponse:
         after=query.after,
         before=query.before,
         forwards=query.forwards,
-        limit=query.limit + 1,
+        limit=query.limit,
     )
-    page, more = rows[: query.limit], len(rows) > query.limit
     wire_format = format_of(request)
     response = answer(request, [for_format(queries.wire_of(row, room.epoch), wire_format) for row in page])
     last = page[-1].created_serial if more else None

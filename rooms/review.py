@@ -11,11 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from functools import cache
 from typing import Any, Protocol
-
-from django.conf import settings
-from django.utils.module_loading import import_string
 
 
 class Action(StrEnum):
@@ -93,12 +89,6 @@ class Reviewer(Protocol):
 
     def defer(self, deferred: Sequence[tuple[int, Submission, Deferral]]) -> None:
         """Write what the deferred verdicts need (primary key, submission, deferral). Same transaction, rows exist."""
-
-
-@cache
-def reviewers() -> tuple[Reviewer, ...]:
-    """Return the reviewers that the settings list, in their order."""
-    return tuple(import_string(path)() for path in settings.ROOMS_REVIEWERS)
 
 
 def awaiting(reviewer: Reviewer, step: str) -> str:

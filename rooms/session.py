@@ -18,10 +18,11 @@ from django.core.signing import BadSignature, Signer
 from django.db import InterfaceError, OperationalError
 
 from rooms.attachments import Attachments
+from rooms.authentication import authenticate
 from rooms.directory import require_name
 from rooms.errors import ChatError, Code
 from rooms.gateway import Gateway
-from rooms.grants import ANY_CLIENT, Credentials, Grant, authenticate
+from rooms.grants import ANY_CLIENT, Credentials, Grant
 from rooms.publishing import Publisher, drafts_of
 from rooms.sockets import ENCODINGS, Socket
 from rooms.wire import Action, ConnectionDetails, ErrorInfo, Flag, Format, ProtocolMessage, encode

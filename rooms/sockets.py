@@ -99,10 +99,11 @@ class PlainSocket:
 
     def reply(self, piece: bytes, *, binary: bool) -> None:
         """See Socket."""
-        if self._unsent_bytes > self._max_unsent_bytes:
-            self.close()
-        else:
+        if self._unsent_bytes <= self._max_unsent_bytes:
             self._queue([piece])
+        elif not self._closed:
+            self.close()
+            self._task = asyncio.create_task(self._send_close(), name="plain socket closes")
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         """See Socket."""
@@ -141,6 +142,13 @@ class PlainSocket:
         finally:
             self._task = None
         self._drained()
+
+    async def _send_close(self) -> None:
+        """Ask the server to close a connection whose peer does not read. 1008: it broke a rule."""
+        try:
+            await self._send({"type": "websocket.close", "code": 1008})
+        except Exception:  # the peer is gone in whatever way the server says so
+            pass
 
     def _drained(self) -> None:
         if self._unsent or self._task is not None or self._closed:

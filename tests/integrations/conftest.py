@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rooms import review
+from rooms import pipeline
 from tests.integrations.receiver import Receiver, running_receiver
 
 
@@ -16,9 +16,9 @@ def webhooks_only(settings: Any) -> Iterator[None]:
     """Rules are the only reviewer, and targets on this machine are allowed."""
     settings.ROOMS_REVIEWERS = ["integrations.reviewer.WebhookReviewer"]
     settings.WEBHOOK_ALLOW_PRIVATE = ["127.0.0.0/8"]
-    review.reviewers.cache_clear()
+    pipeline.reviewers.cache_clear()
     yield
-    review.reviewers.cache_clear()
+    pipeline.reviewers.cache_clear()
 
 
 @pytest.fixture

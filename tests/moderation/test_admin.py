@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from moderation import rules
 from moderation.models import WordRule
-from rooms import review
+from rooms import pipeline
 from rooms.accept import accept
 from rooms.decide import decide
 from rooms.models import Message, Room, Status
@@ -30,9 +30,9 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def local_reviewer_only(settings: Any) -> Iterator[None]:
     settings.ROOMS_REVIEWERS = ["moderation.reviewer.LocalReviewer"]
-    review.reviewers.cache_clear()
+    pipeline.reviewers.cache_clear()
     yield
-    review.reviewers.cache_clear()
+    pipeline.reviewers.cache_clear()
 
 
 @pytest.fixture

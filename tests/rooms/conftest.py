@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rooms import review
+from rooms import pipeline
 from rooms.accept import Draft
 from rooms.models import Room
 from rooms.review import Content
@@ -21,11 +21,11 @@ _numbers = count()
 def obedient(settings: Any) -> Iterator[Obedient]:
     """The only reviewer is one that does what the texts ask for."""
     settings.ROOMS_REVIEWERS = ["tests.rooms.reviewers.Obedient"]
-    review.reviewers.cache_clear()
-    reviewer = review.reviewers()[0]
+    pipeline.reviewers.cache_clear()
+    reviewer = pipeline.reviewers()[0]
     assert isinstance(reviewer, Obedient)
     yield reviewer
-    review.reviewers.cache_clear()
+    pipeline.reviewers.cache_clear()
 
 
 @pytest.fixture

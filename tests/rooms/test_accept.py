@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rooms import queries
 from rooms.accept import accept
 from rooms.amend import hide
 from rooms.decide import decide, expire
@@ -176,12 +178,8 @@ def test_data_of_every_kind_survives(room: Room, obedient: Obedient) -> None:
         Content(binary=b"\x00\xff"),
         Content(),
     ]
-    from dataclasses import replace
-
     accept([replace(draft(room, ""), content=content) for content in contents], now=NOW)
-    from rooms import queries
-
-    rows = queries.read_history(room, start=None, end=None, after=None, before=None, forwards=True, limit=10)
+    rows, _ = queries.read_history(room, start=None, end=None, after=None, before=None, forwards=True, limit=10)
     assert [row.content for row in rows] == contents
 
 
@@ -216,3 +214,27 @@ def test_whatever_the_order_of_verdicts_an_author_is_published_in_the_order_of_a
 
     refused = {row.text for place, row in enumerate(rows) if place % 3 and actions[place] is not Action.PUBLISH}
     assert published_texts(room) == [text for text in texts if text not in refused]
+
+
+def test_a_page_ends_where_its_bytes_do_and_says_that_more_follows(
+    room: Room, obedient: Obedient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "PAGE_MAX_BYTES", 25)
+    accept([draft(room, "x" * 10) for _ in range(5)], now=NOW)
+
+    entries, reaches = queries.read_after(room, 0, 10)
+    assert ([found.serial for found in entries], reaches) == ([1, 2, 3], 3)
+    entries, reaches = queries.read_after(room, 3, 10)
+    assert ([found.serial for found in entries], reaches) == ([4, 5], 5)
+    assert queries.read_after(room, 5, 10) == ([], 5)
+    assert queries.read_after(room, 1, 2)[1] == 3
+
+    def page(**bounds: int) -> tuple[list[int | None], bool]:
+        everything = {"start": None, "end": None, "after": None, "before": None, "forwards": False, "limit": 10}
+        rows, more = queries.read_history(room, **(everything | bounds))  # type: ignore[arg-type]
+        return [row.created_serial for row in rows], more
+
+    assert page() == ([5, 4, 3], True)
+    assert page(before=3) == ([2, 1], False)
+    assert page(before=1) == ([], False)
+    assert page(limit=2) == ([5, 4], True)

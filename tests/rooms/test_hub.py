@@ -15,7 +15,7 @@ from rooms.directory import RoomRef
 from rooms.hub import Hub, Member
 from rooms.log import Entry
 from rooms.sockets import ENCODINGS, Batch, Framing
-from rooms.wire import Format
+from rooms.wire import Format, Message
 from tests.rooms.test_log import entry
 
 ROOM = RoomRef(1, "lobby", "abcdefgh")
@@ -291,3 +291,19 @@ async def test_resuming_in_a_room_that_was_deleted_ends() -> None:
 
     assert (reads, member.position) == (1, 20)
     assert b"lost-20" in peer.batches[0][0]  # type: ignore[operator]
+
+
+async def test_what_was_hidden_is_not_sent_from_memory() -> None:
+    hub = make_hub()
+    slow, _ = join(hub)
+    slow.writable = False
+    hub.receive([entry(1), entry(2)])
+    await settle()
+    hidden = Entry(room_id=1, room="lobby", serial=3, pk=1, wire=Message(id="m1", action=2, serial="1"), size=10)
+    hub.receive([hidden])
+    slow.drain()
+    late, _ = join(hub, after=0)
+    await settle()
+
+    assert slow.got == late.got == [2, 3]
+    assert not any(b"text 1" in piece for peer in (slow, late) for batch in peer.batches for piece in batch)  # type: ignore[operator]
