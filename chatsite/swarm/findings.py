@@ -20,22 +20,24 @@ class Findings:
     """What is wrong with a log. All zero: nothing."""
 
     missing: int = 0  # acknowledged, and nobody received it
+    leaked: int = 0  # rejected for good, and somebody received it
     twice: int = 0  # published at more than one place
     disordered: int = 0  # published before an earlier one of the same publisher
     divergent: int = 0  # places at which members saw different messages
 
     def __bool__(self) -> bool:
-        return bool(self.missing or self.twice or self.disordered or self.divergent)
+        return bool(self.missing or self.leaked or self.twice or self.disordered or self.divergent)
 
 
 Place = tuple[int, Token]  # a serial, and the message that a member received under it
 
 
-def check(places: Set[Place], acknowledged: Iterable[Token]) -> Findings:
+def check(places: Set[Place], acknowledged: Iterable[Token], rejected: Iterable[Token] = ()) -> Findings:
     """Compare what members received, all of them together, with what publishers were told."""
     messages = Counter(token for _, token in places)
     return Findings(
         missing=sum(token not in messages for token in set(acknowledged)),
+        leaked=sum(token in messages for token in set(rejected)),
         twice=sum(count - 1 for count in messages.values()),
         disordered=_disordered(places),
         divergent=len(places) - len({serial for serial, _ in places}),

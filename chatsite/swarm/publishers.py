@@ -16,6 +16,7 @@ from chatsite.swarm.plan import Plan
 from rooms.wire import Action
 
 RETURN_SECONDS = 0.1
+FOR_GOOD = range(40000, 50000)  # what is refused with 5xxxx may have happened all the same
 
 
 @dataclass(kw_only=True)
@@ -25,6 +26,7 @@ class Published:
     published: int = 0
     acknowledged: list[Token] = field(default_factory=list)
     refused: int = 0
+    rejected: list[Token] = field(default_factory=list)  # those refused for good: no other answer may follow
     reconnects: int = 0
     head: int = 0  # the highest serial that was acknowledged
     latency: Counter[int] = field(default_factory=Counter)  # from publish to ACK
@@ -118,14 +120,20 @@ class Publisher:
             # Answers come in the order of publishing (RTN7a); anything else would be counted for another message.
             assert message.msg_serial == answer.msg_serial + place
             if answer.action == Action.NACK:
-                result.refused += 1
-                result.problems[f"{answer.error.code} {answer.error.message}" if answer.error else "refused"] += 1
+                self._refused(message, answer)
                 continue
             result.acknowledged.append(message.token)
             result.latency[int((now - message.sent_at) * STEPS_PER_SECOND)] += 1
             for serial in answer.res[place].get("serials", []) if place < len(answer.res) else []:
                 if serial is not None:
                     result.head = max(result.head, position_of(serial))
+
+    def _refused(self, message: Unacknowledged, answer: Incoming) -> None:
+        result, error = self._office.result, answer.error
+        result.refused += 1
+        result.problems[f"{error.code} {error.message}" if error else "refused"] += 1
+        if error is not None and error.code in FOR_GOOD:
+            result.rejected.append(message.token)
 
 
 class Publishers:

@@ -46,7 +46,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One run. Each of the six counts from `lost` to `divergent` is 0 for a server that keeps its promises."""
+    """One run. Each of the counts from `lost` to `divergent` is 0 for a server that keeps its promises."""
 
     ok: bool
     members: int
@@ -62,6 +62,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     duplicated: int  # deliveries that a member had before, and messages published twice
     out_of_order: int  # deliveries after a later one, and messages after a later one of their publisher
     acknowledged_but_missing: int  # messages
+    rejected_but_published: int  # messages
     divergent: int  # serials under which members saw different messages
     discontinuities: int  # how often a member was told that it misses something
     reconnects: int
@@ -90,7 +91,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             f"published   {self.published}, acknowledged {self.acknowledged}, refused {self.refused}",
             f"delivered   {self.delivered} of {self.expected} ({self.deliveries_per_second:.0f}/s)",
             f"wrong       {self.lost} lost, {self.duplicated} duplicated, {self.out_of_order} out of order, "
-            f"{self.acknowledged_but_missing} acknowledged but missing, {self.divergent} divergent, "
+            f"{self.acknowledged_but_missing} acknowledged but missing, "
+            f"{self.rejected_but_published} rejected but published, {self.divergent} divergent, "
             f"{self.discontinuities} discontinuities",
             f"latency     {self.latency_ms} ms (publish to receipt)",
             f"            {self.ack_latency_ms} ms (publish to acknowledgement)",
@@ -104,7 +106,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 def compile_report(plan: Plan, published: Published, tallies: Sequence[Tally], usage: Usage) -> Report:
     """Put together what the processes of a run saw."""
-    findings = check(set[Place]().union(*(tally.places for tally in tallies)), published.acknowledged)
+    places = set[Place]().union(*(tally.places for tally in tallies))
+    findings = check(places, published.acknowledged, published.rejected)
     total = {name: sum(getattr(tally, name) for tally in tallies) for name in COUNTS}
     delivered, attached = total["delivered"], total["attached"]
     problems = sum((tally.problems for tally in tallies), published.problems)
@@ -125,6 +128,7 @@ def compile_report(plan: Plan, published: Published, tallies: Sequence[Tally], u
         duplicated=total["doubled"] + findings.twice,
         out_of_order=total["late"] + findings.disordered,
         acknowledged_but_missing=findings.missing,
+        rejected_but_published=findings.leaked,
         divergent=findings.divergent,
         discontinuities=total["discontinuities"],
         reconnects=total["reconnects"] + published.reconnects,

@@ -14,11 +14,10 @@ from rooms import serials
 
 EPOCH = "0123456z"
 FAULTY = 20  # the serial at which things go wrong
-FAULTS = ("none", "drop", "drop the last", "double", "swap", "forget", "publish twice", "overtake", "diverge", "cut")
 
 
 class FaultyServer:
-    """Keeps one room's log in memory; `fault` is one of FAULTS."""
+    """Keeps one room's log in memory; `fault` names its one mistake."""
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
@@ -68,6 +67,10 @@ class FaultyServer:
         for each in due:
             self.log.append(each)
             await self.broadcast(len(self.log))
+        if self.published == FAULTY and self.fault == "leak":
+            error = {"code": 42213, "statusCode": 422, "message": "no"}
+            await self.send(socket, action=2, msgSerial=message["msgSerial"], count=1, error=error)
+            return
         serial = serials.encode(EPOCH, max(1, len(self.log)))
         await self.send(socket, action=1, msgSerial=message["msgSerial"], count=1, res=[{"serials": [serial]}])
 

@@ -17,6 +17,10 @@ def test_what_was_received_without_an_acknowledgement_is_no_fault() -> None:
     assert not check({(1, A1), (2, A2)}, [A1])
 
 
+def test_what_was_rejected_and_received_all_the_same_is_a_leak() -> None:
+    assert check({(1, A1)}, [], rejected=[A1, A2]) == Findings(leaked=1)
+
+
 def test_a_message_at_two_places_was_published_twice() -> None:
     assert check({(1, A1), (2, A1)}, [A1]) == Findings(twice=1)
 

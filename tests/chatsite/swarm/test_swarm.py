@@ -15,7 +15,7 @@ from rooms.wire import Format
 from tests.chatsite.swarm.faulty_server import FaultyServer
 from tests.instance import Instance
 
-MISTAKES = ("lost", "duplicated", "out_of_order", "acknowledged_but_missing", "divergent")
+MISTAKES = ("lost", "duplicated", "out_of_order", "acknowledged_but_missing", "rejected_but_published", "divergent")
 
 
 def plan(url: str, **changes: Any) -> Plan:
@@ -50,6 +50,7 @@ async def run(plan: Plan, pids: list[int] | None = None) -> Report:
         ("double", {"duplicated": 1}),
         ("swap", {"out_of_order": 1}),
         ("forget", {"acknowledged_but_missing": 1}),
+        ("leak", {"rejected_but_published": 1}),
         ("publish twice", {"duplicated": 1}),
         ("diverge", {"divergent": 1, "duplicated": 1}),
     ],

@@ -1,0 +1,44 @@
+"""What the tests that hurt the server share: one instance to hurt, and clients that are quiet for a long time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.faults.quiet_clients import HalfSent, IdleMember
+from tests.instance import Instance
+
+
+@pytest.fixture(scope="session")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """An instance with two gateways whose processes may be killed."""
+    with Instance.started(tmp_path_factory.mktemp("victim"), gateways=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def victim_key(victim: Instance) -> str:
+    """A key for everything on the victim."""
+    return victim.key()
+
+
+@pytest.fixture(scope="session")
+def key(instance: Instance) -> str:
+    """A key for everything on the shared instance, which nobody kills."""
+    return instance.key()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def idle_member(instance: Instance, key: str) -> Iterator[IdleMember]:
+    """A member that is idle while all other tests run."""
+    with IdleMember(instance.url, key) as member:
+        yield member
+
+
+@pytest.fixture(scope="session", autouse=True)
+def half_sent(instance: Instance, idle_member: IdleMember) -> Iterator[list[HalfSent]]:
+    """200 requests of which the rest never comes, begun before all other tests."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(HalfSent(instance.port, number)) for number in range(200)]

@@ -1,0 +1,81 @@
+"""Clients that take their time: they are opened early, so that no test has to wait long for them."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from rooms.wire import Action
+
+ROOM = "idle"
+BEGINNINGS = [
+    b"GET / HTT",
+    b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+    b"POST /channels/a/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n{",
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
+    b"",
+]
+
+
+class IdleMember:
+    """A member that attaches and then only listens, in a thread of its own."""
+
+    def __init__(self, url: str, key: str) -> None:
+        address = url.replace("http", "ws", 1) + f"/?key={quote(key)}&v=3"
+        self.socket = connect(address, ping_interval=None)
+        self.attached_at = time.monotonic()
+        self.messages: list[dict[str, Any]] = []
+        self.is_connected = True
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.socket.send(json.dumps({"action": Action.ATTACH, "channel": ROOM}))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+        self._thread.join(timeout=10)
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                message = json.loads(self.socket.recv())
+                if message["action"] == Action.MESSAGE:
+                    self.messages.append(message)
+        except ConnectionClosed:
+            self.is_connected = False
+
+
+class HalfSent:
+    """A connection on which a request begins and never ends."""
+
+    def __init__(self, port: int, number: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.opened_at = time.monotonic()
+        self.socket.sendall(BEGINNINGS[number % len(BEGINNINGS)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def is_dropped(self) -> bool:
+        """Tell whether the server closed the connection, with or without an answer."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN | select.POLLRDHUP)
+        return any(events & (select.POLLRDHUP | select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))

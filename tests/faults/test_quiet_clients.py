@@ -1,0 +1,40 @@
+"""Clients that were opened before all other tests here and have said nothing since."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.request
+
+import psutil
+
+from tests.faults import traffic
+from tests.faults.quiet_clients import ROOM, HalfSent, IdleMember
+from tests.instance import Instance, wait_until
+
+IDLE_SECONDS = 120 if os.environ.get("SLOW") else 40
+DROPPED_SECONDS = 40  # 15 of silence, 30 for who asked to become a WebSocket, and some grace
+MEGABYTE = 1_048_576
+
+
+def test_requests_of_which_the_rest_never_comes_are_dropped(instance: Instance, half_sent: list[HalfSent]) -> None:
+    with urllib.request.urlopen(f"{instance.url}/healthz", timeout=2) as response:
+        assert response.status == 200
+    left = DROPPED_SECONDS - (time.monotonic() - half_sent[0].opened_at)
+    wait_until(lambda: all(request.is_dropped() for request in half_sent), seconds=max(left, 1), what="all are dropped")
+    (pid,) = traffic.gateways(instance).values()
+    assert psutil.Process(pid).memory_info().rss < 250 * MEGABYTE
+    assert len(psutil.Process(pid).net_connections()) < 50
+
+
+def test_an_idle_member_stays_connected_and_gets_the_next_message(
+    instance: Instance, key: str, idle_member: IdleMember
+) -> None:
+    wait_until(
+        lambda: time.monotonic() - idle_member.attached_at > IDLE_SECONDS or not idle_member.is_connected,
+        seconds=IDLE_SECONDS + 1,
+    )
+    assert idle_member.is_connected
+    assert idle_member.messages == []
+    traffic.run(instance, key, room=ROOM, members=1, publishers=1, rate=10, seconds=0.1)
+    wait_until(lambda: idle_member.messages, what="the next message")
