@@ -342,5 +342,7 @@ LOGGING = {
         "httpcore": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
+        # It writes a traceback a second while Redis is away; rooms.announce says it once.
+        "channels_redis": {"level": "CRITICAL"},
     },
 }

@@ -33,9 +33,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 
 @pytest.fixture(scope="session")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def instance() -> Iterator[Instance]:
     """A whole running server, made by `manage.py up` in a folder of its own; all tests share it."""
-    with Instance.started(tmp_path_factory.mktemp("instance")) as running:
+    with Instance.temporary() as running:
         yield running
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -70,6 +72,21 @@ class Instance:
             yield instance
         finally:
             instance.stop()
+
+    @classmethod
+    @contextmanager
+    def temporary(cls, **options: int) -> Iterator[Instance]:
+        """Start an instance in a folder of its own, and remove it at the end.
+
+        Not pytest's: a second test run beside this one takes the database's user the right to read those.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="chatsite-instance-"))
+        folder.chmod(0o755)
+        try:
+            with cls.started(folder, **options) as instance:
+                yield instance
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def url(self) -> str:

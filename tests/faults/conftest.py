@@ -12,9 +12,9 @@ from tests.instance import Instance
 
 
 @pytest.fixture(scope="session")
-def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+def victim() -> Iterator[Instance]:
     """An instance with two gateways whose processes may be killed."""
-    with Instance.started(tmp_path_factory.mktemp("victim"), gateways=2) as running:
+    with Instance.temporary(gateways=2) as running:
         yield running
 
 

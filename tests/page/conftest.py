@@ -107,9 +107,9 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """One instance for all tests of the page; each test uses texts of its own."""
-    with Instance.started(tmp_path_factory.mktemp("page")) as instance:
+    with Instance.temporary() as instance:
         subprocess.run(
             [sys.executable, "manage.py", "shell", "--no-imports", "--command", PREPARE],
             cwd=ROOT,
