@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -45,8 +46,12 @@ def cast(tmp_path: Path) -> Cast:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _without_threads() -> None:
+def _without_threads() -> Iterator[None]:
+    """As `up` does it, and undone: left behind, no later test could start a process from its loop."""
     use_pidfd()
+    yield
+    if sys.version_info < (3, 12):
+        asyncio.set_child_watcher(None)
 
 
 async def until(condition: object) -> None:
