@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from django.utils import timezone
 
-from integrations import outbox, rules
+from integrations import outbox, rule_book, rules
 from integrations.models import EventKind
 from rooms.log import Entry
 from rooms.models import MessageAction
@@ -18,7 +18,7 @@ from rooms.wire import to_json_shape
 def owe_deliveries(sender: Any, *, entries: Sequence[Entry], **kwargs: Any) -> None:
     """Write a delivery for each newly published message and each rule after publish that concerns its room."""
     created = [entry for entry in entries if entry.wire.action in (None, MessageAction.CREATE)]
-    hearing = rules.list_after(EventKind.MESSAGE) if created else []
+    hearing = rule_book.read().hearing(EventKind.MESSAGE) if created else []
     if not hearing:
         return
     owed: list[outbox.Debt] = []

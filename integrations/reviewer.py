@@ -9,7 +9,7 @@ import msgspec
 from django.conf import settings
 from django.utils import timezone
 
-from integrations import outbox, rules
+from integrations import outbox, rule_book, rules
 from integrations.models import IntegrationRule
 from rooms.review import Action, Deferral, Submission, Verdict
 from rooms.wire import Message, to_json_shape
@@ -35,7 +35,7 @@ class WebhookReviewer:
 
     def review(self, submissions: Sequence[Submission]) -> Sequence[Verdict | Deferral | None]:
         """Answer each submission with the deferral to its next rule, or None after the last."""
-        chain = rules.list_before()
+        chain = rule_book.read().before
         return [self._next(submission, chain) for submission in submissions]
 
     def defer(self, deferred: Sequence[tuple[int, Submission, Deferral]]) -> None:

@@ -124,16 +124,6 @@ def find(name: str) -> IntegrationRule:
     return rule
 
 
-def list_before() -> list[IntegrationRule]:
-    """Return all rules before publish in the order in which they are asked, disabled ones too."""
-    return list(IntegrationRule.objects.filter(when=When.BEFORE).order_by("order", "id"))
-
-
-def list_after(event: EventKind) -> list[IntegrationRule]:
-    """Return the enabled rules that hear of an event after it was published."""
-    return list(IntegrationRule.objects.filter(when=When.AFTER, event=event, enabled=True))
-
-
 def matches(room_filter: str, room: str) -> bool:
     """Tell whether a rule with this filter concerns a room: found anywhere in its name; empty: every room."""
     return not room_filter or _compiled(room_filter).search(room) is not None
