@@ -163,19 +163,19 @@ class Postgres:
         unfinished.rename(self.folder)
 
     def _clear_crash(self) -> None:
-        """End processes whose postmaster was killed, and forget a postmaster.pid that names a stranger.
+        """End processes whose postmaster was killed, and forget lock files that name a stranger.
 
         They would keep a new postmaster away for as long as they finish what they do. Postgres itself sees a
-        pid file whose process is dead, but not one whose number has been given to somebody else since.
+        lock file whose process is dead, but not one whose number has been given to somebody else since.
         """
         end_processes(list(find_leftovers(self.data, named="postgres")), patience_seconds=1.0)
-        path = self.folder / "postmaster.pid"
-        try:
-            number = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
-        except (FileNotFoundError, ValueError):
-            return
-        if psutil.pid_exists(number):
-            path.unlink()
+        for path in (self.folder / "postmaster.pid", self.socket_folder / ".s.PGSQL.5432.lock"):
+            try:
+                number = int(path.read_text(encoding="utf-8").split("\n", 1)[0])
+            except (FileNotFoundError, ValueError):
+                continue
+            if psutil.pid_exists(number):
+                path.unlink()
 
     def is_ready(self) -> bool:
         """True when it answers a query. Waits at most 2 s."""

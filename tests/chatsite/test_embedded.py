@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import time
@@ -61,14 +60,21 @@ def test_a_failing_statement_keeps_the_texts_of_messages_out_of_the_log(folder: 
         assert connection.execute("SHOW log_error_verbosity").fetchone() == ("terse",)
 
 
-def test_a_pid_file_whose_number_now_belongs_to_a_stranger_does_not_block_the_start(folder: Path) -> None:
+@pytest.mark.parametrize("lock", ["postgres/postmaster.pid", "socket/.s.PGSQL.5432.lock"])
+def test_a_lock_file_whose_number_now_belongs_to_a_stranger_does_not_block_the_start(folder: Path, lock: str) -> None:
     postgres = Postgres(data=folder)
     postgres.prepare(system_user())
+    # Of the same user as the server: another user's process Postgres itself takes for none.
+    stranger = subprocess.Popen(["sleep", "60"], cwd="/", user=system_user())
     started, port, addresses = str(int(time.time())), "5432", [str(postgres.socket_folder), "", ""]
-    lines = [str(os.getpid()), str(postgres.folder), started, port, *addresses]
-    (postgres.folder / "postmaster.pid").write_text("\n".join(lines))
-    with serving(postgres):
-        assert postgres.is_ready()
+    lines = [str(stranger.pid), str(postgres.folder), started, port, *addresses]
+    (folder / lock).write_text("\n".join(lines))
+    try:
+        with serving(postgres):
+            assert postgres.is_ready()
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_a_folder_too_deep_for_a_unix_socket_works_all_the_same(folder: Path) -> None:
