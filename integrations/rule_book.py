@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db import connection
-
 from integrations.models import EventKind, IntegrationRule, When
+from rooms.table_version import read_version
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ _current = RuleBook(version="", before=(), after=())
 def read() -> RuleBook:
     """Return the rules as they are committed at this moment."""
     global _current
-    version = _read_version()
+    version = read_version("integrations_integrationrule")
     book = _current
     if book.version != version:
         # Rows that are newer than the version are read again by the next batch; older ones cannot be.
@@ -39,16 +38,3 @@ def read() -> RuleBook:
             after=tuple(rule for rule in rows if rule.when == When.AFTER and rule.enabled),
         )
     return book
-
-
-def _read_version() -> str:
-    """Return a text that differs whenever a rule was added, changed or removed, by whomever.
-
-    xmin is the transaction that wrote a row and ctid its place: Postgres keeps this version by itself.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce(string_agg(id || ':' || xmin || ':' || ctid, ',' ORDER BY id), '') "
-            "FROM integrations_integrationrule"
-        )
-        return str(cursor.fetchone()[0])

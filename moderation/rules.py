@@ -10,10 +10,10 @@ from datetime import datetime
 from threading import Lock
 
 import re2
-from django.db import connection
 
 from moderation.models import WordRule
 from moderation.words import Matcher, Rule, compile_regex
+from rooms.table_version import read_version
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ _current = RuleBook(version="", rules=())
 def read() -> RuleBook:
     """Return the rules that count now: one query, and a second one only after somebody changed a rule."""
     global _current
-    version = _read_version()
+    version = read_version("moderation_wordrule", "enabled")
     book = _current
     if book.version != version:
         book = _current = RuleBook(version=version, rules=tuple(_usable(_read_enabled())))
@@ -88,19 +88,6 @@ def read() -> RuleBook:
 def count_enabled() -> int:
     """Return how many rules are on."""
     return WordRule.objects.filter(enabled=True).count()
-
-
-def _read_version() -> str:
-    """Return a text that differs whenever a rule was added, changed or removed, by whomever.
-
-    xmin is the transaction that wrote a row and ctid its place: Postgres keeps this version by itself.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce(string_agg(id || ':' || xmin || ':' || ctid, ',' ORDER BY id), '') "
-            "FROM moderation_wordrule WHERE enabled"
-        )
-        return str(cursor.fetchone()[0])
 
 
 def _read_enabled() -> list[Rule]:

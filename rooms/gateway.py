@@ -23,7 +23,7 @@ from rooms.announce import Announcer, Told
 from rooms.authentication import list_revoked
 from rooms.decide import expire
 from rooms.directory import Directory, RoomRef
-from rooms.errors import ChatError
+from rooms.errors import ChatError, Code
 from rooms.hub import Hub
 from rooms.log import Entry, unpack
 from rooms.outcomes import News, Outcome, OutcomeKind
@@ -103,7 +103,7 @@ class Gateway:
         if connection.wants_heartbeats:
             self._slot(connection)[connection.connection_id] = connection
         if former is not None and former is not connection:
-            former.end(ChatError(80003, "The connection was resumed on another socket."))
+            former.end(ChatError(Code.DISCONNECTED, "The connection was resumed on another socket."))
 
     def unregister(self, connection: Connection) -> None:
         """Let a connection go."""
@@ -135,7 +135,7 @@ class Gateway:
             heads = await database.repeat(queries.read_heads, [room.id])
             if room.id not in heads:
                 self.directory.forget(room.name)
-                raise ChatError(40400, "The room was deleted a moment ago; attach again.")
+                raise ChatError(Code.NOT_FOUND, "The room was deleted a moment ago; attach again.")
             hub = Hub(
                 room,
                 head=heads[room.id],
@@ -274,7 +274,7 @@ class Gateway:
             return
         revoked = await database.run(list_revoked, names)
         if revoked:
-            error = ChatError(40131, "The key behind this connection was revoked.")
+            error = ChatError(Code.KEY_REVOKED, "The key behind this connection was revoked.")
             for connection in [c for c in self.connections.values() if c.key_name in revoked]:
                 connection.end(error)
 

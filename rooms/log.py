@@ -100,7 +100,7 @@ class Tail:
         self._unstash()
         return self.position > before
 
-    def after(self, serial: int, *, limit: int | None = None) -> list[Entry] | None:
+    def after(self, serial: int) -> list[Entry] | None:
         """Return the entries after a serial, in order; None if they are no longer in memory."""
         if serial < self.floor:
             return None
@@ -110,7 +110,7 @@ class Tail:
                 break
             found.append(entry)
         found.reverse()
-        return found if limit is None else found[:limit]
+        return found
 
     def _append(self, entry: Entry, position: int) -> None:
         if entry.wire.action:
