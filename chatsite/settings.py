@@ -179,22 +179,31 @@ DATABASES = {"default": parse_database_url(DATABASE_URL) if DATABASE_URL else {"
 # --- Redis or Valkey --------------------------------------------------------------------------------------
 
 REDIS_URL = environment.text(
-    "REDIS_URL", "", "redis://host:port (several, comma-separated: sharded); empty: an embedded Valkey."
+    "REDIS_URL",
+    "",
+    "redis://host:port (several, comma-separated: sharded), redis+cluster://host:port,... or rediss:// for TLS; "
+    "empty: an embedded Valkey.",
 ) or str(_instance.get("redis_url", "redis://127.0.0.1:6379"))
+REDIS_TIMEOUT_SECONDS = environment.seconds(
+    "REDIS_TIMEOUT_SECONDS",
+    2.0,
+    "Longest wait for Redis; what was not broadcast by then is read from Postgres.",
+    minimum=0.1,
+    maximum=60,
+)
+BROADCAST_INBOX_BYTES = environment.integer(
+    "BROADCAST_INBOX_BYTES",
+    16_777_216,
+    "Broadcasts that may wait in a gateway to be handled; above it the oldest go and are read from Postgres.",
+    minimum=2_097_152,
+)
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "BACKEND": "chatsite.channel_layer.layer.BroadcastLayer",
         "CONFIG": {
-            "hosts": [
-                # An idle subscription must outlive any read timeout; connecting must not hang a broadcast.
-                {
-                    "address": url,
-                    "socket_timeout": None,
-                    "socket_connect_timeout": 2,
-                    "socket_keepalive": True,
-                }
-                for url in REDIS_URL.split(",")
-            ],
+            "url": REDIS_URL,
+            "timeout": REDIS_TIMEOUT_SECONDS,
+            "inbox_bytes": BROADCAST_INBOX_BYTES,
             "prefix": "chat",
         },
     }
@@ -240,8 +249,21 @@ ROOM_MEMORY_BYTES = environment.integer(
     "ROOM_MEMORY_BYTES", 4_194_304, "Tail of a room's log that a gateway keeps in memory.", minimum=65_536
 )
 ROOM_NAME_MAX_CHARACTERS = 255
-HUB_PAUSE_SECONDS = environment.seconds(
-    "HUB_PAUSE_SECONDS", 0.01, "Longest pause between two passes over a busy room; what comes is gathered."
+ROOMS_MEMORY_BYTES = environment.integer(
+    "ROOMS_MEMORY_BYTES", 268_435_456, "The same for all rooms of a gateway together; quiet rooms give first."
+)
+BATCHES_MEMORY_BYTES = environment.integer(
+    "BATCHES_MEMORY_BYTES", 16_777_216, "Encoded frames that a gateway keeps for members that catch up."
+)
+HUB_PRELOAD_MESSAGES = environment.integer(
+    "HUB_PRELOAD_MESSAGES", 100, "Last messages of a room that a gateway reads when its first member comes."
+)
+HUB_PAUSE_SHARE = environment.seconds(
+    "HUB_PAUSE_SHARE", 2.0, "Pause between two passes over a busy room, in lengths of a pass; what comes is gathered."
+)
+HUB_PAUSE_SECONDS = environment.seconds("HUB_PAUSE_SECONDS", 0.02, "Longest such pause.")
+HUB_SLICE_SECONDS = environment.seconds(
+    "HUB_SLICE_SECONDS", 0.002, "Longest time that passes take in one turn of the event loop.", minimum=0.0001
 )
 HUB_HEAL_SECONDS = environment.seconds(
     "HUB_HEAL_SECONDS",
@@ -254,6 +276,21 @@ CATCH_UP_MESSAGES = environment.integer(
 )
 CATCH_UP_CONCURRENCY = environment.integer(
     "CATCH_UP_CONCURRENCY", 4, "Catch-up reads that one gateway has under way at once.", minimum=1
+)
+OCCUPANCY_ROOMS_PER_SECOND = environment.integer(
+    "OCCUPANCY_ROOMS_PER_SECOND",
+    1000,
+    "Rooms whose counts a gateway writes, and reads for members who asked, in one second; more take turns.",
+    minimum=1,
+)
+OCCUPANCY_FRAMES_PER_SECOND = environment.integer(
+    "OCCUPANCY_FRAMES_PER_SECOND",
+    4000,
+    "Occupancy events that a gateway sends in one second; in larger rooms each asker hears less often.",
+    minimum=1,
+)
+OCCUPANCY_MAX_ASKERS = environment.integer(
+    "OCCUPANCY_MAX_ASKERS", 100_000, "Attachments with the parameter occupancy in one gateway.", minimum=0
 )
 ACCEPT_QUEUE_MESSAGES = environment.integer(
     "ACCEPT_QUEUE_MESSAGES",
@@ -342,7 +379,5 @@ LOGGING = {
         "httpcore": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
-        # It writes a traceback a second while Redis is away; rooms.announce says it once.
-        "channels_redis": {"level": "CRITICAL"},
     },
 }

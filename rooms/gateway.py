@@ -24,10 +24,14 @@ from rooms.authentication import list_revoked
 from rooms.decide import expire
 from rooms.directory import Directory, RoomRef
 from rooms.errors import ChatError, Code
-from rooms.hub import Hub
+from rooms.hub import Hub, Resources
 from rooms.log import Entry, unpack
+from rooms.memory import BatchCache, Memory
+from rooms.occupancy_desk import BEAT_SECONDS, OccupancyDesk
 from rooms.outcomes import News, Outcome, OutcomeKind
+from rooms.passes import Passes
 from rooms.reader import Reader
+from rooms.starting_points import StartingPoints
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +65,12 @@ class Gateway:
         self.channel = ""  # known once connected to Redis
         self.directory = Directory()
         self.acceptor = Acceptor(room_gone=self.directory.forget)
-        self.reader = Reader(limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
+        self.passes = Passes(slice_seconds=settings.HUB_SLICE_SECONDS)
+        self.reader = Reader(self.passes, limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
+        self.memory = Memory(max_bytes=settings.ROOMS_MEMORY_BYTES)
+        self.batches = BatchCache(max_bytes=settings.BATCHES_MEMORY_BYTES)
+        self.starting_points = StartingPoints(heard=self._hear)
+        self.occupancy = OccupancyDesk(self.server_id)
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here)
         self.hubs: dict[int, Hub] = {}
         self.connections: dict[str, Connection] = {}
@@ -82,6 +91,7 @@ class Gateway:
             asyncio.create_task(self._every(REVOKED_SECONDS, self._end_revoked), name="revoked"),
             asyncio.create_task(self._every(EXPIRE_SECONDS, self._expire), name="expire"),
             asyncio.create_task(self._beat(), name="heartbeats"),
+            asyncio.create_task(self._every(BEAT_SECONDS, self._report), name="occupancy"),
         ]
 
     async def close(self) -> None:
@@ -89,9 +99,11 @@ class Gateway:
         await self.acceptor.close()
         await self.announcer.close()
         self.reader.close()
+        self.passes.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.occupancy.close()
         announce.bind(None)
 
     # --- Connections -------------------------------------------------------------------------------------
@@ -132,22 +144,30 @@ class Gateway:
         try:
             # Subscribe first and read the head then: what is published between the two arrives by broadcast.
             subscribed = await self._subscribe(room.id)
-            heads = await database.repeat(queries.read_heads, [room.id])
-            if room.id not in heads:
+            # With the last entries: whoever comes back to a gateway that has just started missed little more.
+            end = await database.repeat(queries.read_end, room, settings.HUB_PRELOAD_MESSAGES)
+            if end is None:
                 self.directory.forget(room.name)
                 raise ChatError(Code.NOT_FOUND, "The room was deleted a moment ago; attach again.")
-            hub = Hub(
-                room,
-                head=heads[room.id],
-                reader=self.reader,
-                memory_bytes=settings.ROOM_MEMORY_BYTES,
-                pause_seconds=settings.HUB_PAUSE_SECONDS,
-            )
+            entries, after, head = end
+            hub = Hub(room, self._resources(), position=after)
+            hub.fill(entries, head)
             hub.subscribed = subscribed
             self.hubs[room.id] = hub
             return hub
         finally:
             del self._opening[room.id]
+
+    def _resources(self) -> Resources:
+        return Resources(
+            passes=self.passes,
+            reader=self.reader,
+            memory=self.memory,
+            batches=self.batches,
+            room_memory_bytes=settings.ROOM_MEMORY_BYTES,
+            pause_share=settings.HUB_PAUSE_SHARE,
+            pause_seconds=settings.HUB_PAUSE_SECONDS,
+        )
 
     async def _subscribe(self, room_id: int) -> bool:
         try:
@@ -163,6 +183,7 @@ class Gateway:
                 self._empty_since.pop(room_id, None)
             elif now - self._empty_since.setdefault(room_id, now) > EMPTY_HUB_SECONDS:
                 self.delivered += hub.delivered
+                hub.close()
                 del self.hubs[room_id], self._empty_since[room_id]
                 group = announce.group_of(room_id)
                 if self.channel and not await self._redis(self._layer.group_discard(group, self.channel)):
@@ -182,8 +203,13 @@ class Gateway:
             hub = self.hubs.get(room_id)
             if hub is not None:
                 hub.receive(of_room)
-                if hub.tail.has_hole:
-                    asyncio.get_running_loop().call_later(HOLE_GRACE_SECONDS, self._heal_soon, hub)
+                self._hear(hub, hub.tail.heard)
+
+    def _hear(self, hub: Hub, head: int) -> None:
+        """Note how far a room reaches. What no broadcast brings in a moment is read from Postgres."""
+        hub.tail.hear_of(head)
+        if hub.tail.has_hole:
+            asyncio.get_running_loop().call_later(HOLE_GRACE_SECONDS, self._heal_soon, hub)
 
     async def _receive(self) -> None:
         """Take what other processes broadcast. Redis may come and go; what is lost meanwhile is healed."""
@@ -277,6 +303,9 @@ class Gateway:
             error = ChatError(Code.KEY_REVOKED, "The key behind this connection was revoked.")
             for connection in [c for c in self.connections.values() if c.key_name in revoked]:
                 connection.end(error)
+
+    async def _report(self) -> None:
+        await self.occupancy.beat(len(self.connections))
 
     async def _expire(self) -> None:
         await database.run(expire, now=timezone.now())

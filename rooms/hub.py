@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from rooms.directory import RoomRef
 from rooms.log import Entry, Tail
+from rooms.memory import BatchCache, Memory
+from rooms.passes import Passes
 from rooms.reader import Reader
 from rooms.serials import encode as encode_serial
 from rooms.sockets import Batch, Encoding, Socket
 from rooms.wire import Action, ProtocolMessage, encode, for_format
 
-PASS_BUDGET_SECONDS = 0.005  # then the loop has its turn, so that accepts and heartbeats stay prompt
-PASS_CHUNK_MEMBERS = 128
-BATCH_MAX_BYTES = 262_144  # what one write carries at most, and so what a lagging member keeps at most
-CACHED_BATCHES = 16
+STEP_MEMBERS = 128  # written to in one step of a pass, below a millisecond
+PASS_MAX_BYTES = 65_536  # what one write to a member in step carries, and so what a full socket leaves behind
+LAGGING_MAX_BYTES = 16_384  # the same for one that catches up; a single message may be larger than both
+SHARED_RUN = 32  # serials; those that catch up stop at multiples of it, and so meet in the same batches
+SHORTEST_PAUSE_SECONDS = 0.001
 
 
 class Member:
@@ -48,22 +52,37 @@ class Member:
         self.gone = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the hubs of one gateway share: the loop's time, memory, and the way to Postgres."""
+
+    passes: Passes
+    reader: Reader
+    memory: Memory
+    batches: BatchCache
+    room_memory_bytes: int
+    pause_share: float  # of the time that a pass took, until the next one may begin ...
+    pause_seconds: float  # ... but no longer than this
+
+
 class Hub:
     """One room's members in this process."""
 
-    def __init__(self, room: RoomRef, *, head: int, reader: Reader, memory_bytes: int, pause_seconds: float) -> None:
+    def __init__(self, room: RoomRef, resources: Resources, *, position: int) -> None:
         self.room = room
-        self.tail = Tail(head, max_bytes=memory_bytes)
+        self.tail = Tail(position, max_bytes=resources.room_memory_bytes, memory=resources.memory)
         self.subscribed = False  # to the Channels group; the gateway retries until it is
         self.delivered = 0  # frames written, for the metrics
+        self._resources = resources
         self._loop = asyncio.get_running_loop()
-        self._reader = reader
-        self._pause_seconds = pause_seconds
         self._in_step: dict[Encoding, dict[Member, None]] = {}
+        self._by_connection: dict[str, Member] = {}
         self._members = 0
-        self._written = head  # all members in step have been offered what lies up to here
-        self._next_pass: asyncio.Handle | None = None
-        self._batches: dict[tuple[Encoding, int, int], Batch] = {}
+        self._written = position  # all members in step have been offered what lies up to here
+        self._is_passing = False
+        self._pause: asyncio.TimerHandle | None = None
+        self._mark = object()  # of this hub's batches: another one of the same room knows of other edits
+        self._changes = 0  # edits so far: what was encoded before one is not sent after it
 
     @property
     def members(self) -> int:
@@ -80,6 +99,7 @@ class Hub:
     def join(self, member: Member, *, after: int | None) -> None:
         """Let a member receive what comes after a serial; None: what comes from now on. The log is never skipped."""
         self._members += 1
+        self._by_connection[member.connection_id] = member
         member.position = self.tail.position if after is None else after
         member.replaying = after is not None
         self.catch_up(member)
@@ -90,6 +110,12 @@ class Hub:
             member.gone = True
             self._members -= 1
             self._in_step.get(member.encoding, {}).pop(member, None)
+            if self._by_connection.get(member.connection_id) is member:
+                del self._by_connection[member.connection_id]
+
+    def close(self) -> None:
+        """Give back the memory. Nobody is a member any more."""
+        self._resources.memory.release(self.tail)
 
     # --- The log grows -----------------------------------------------------------------------------------
 
@@ -105,83 +131,87 @@ class Hub:
 
     def _grown(self, entries: Sequence[Entry]) -> None:
         if any(entry.wire.action for entry in entries):
-            self._batches.clear()  # what was changed or hidden is not sent from memory as it was
-        self._schedule()
-
-    def _schedule(self, delay: float = 0.0) -> None:
-        if self._next_pass is None and self._members:
-            start = self._start_pass
-            self._next_pass = self._loop.call_later(delay, start) if delay else self._loop.call_soon(start)
-        elif not self._members:
+            self._changes += 1  # what was changed or hidden is not sent from memory as it was
+        if not self._members:
             self._written = self.tail.position
+        self._start_pass()
 
     # --- A pass: one write to each member in step --------------------------------------------------------
 
     def _start_pass(self) -> None:
-        start = self._written
-        entries = _of_bounded_size(self.tail.after(start) or [])
-        if not entries and self.tail.after(start) is None:
-            self._abandon_step(start)
-            return
-        end = entries[-1].serial if entries else self.tail.position
-        self._run_pass(self._steps(start, end, entries), end, self._loop.time(), 0.0)
+        if self._written < self.tail.position and self._members and not self._is_passing and self._pause is None:
+            self._is_passing = True
+            self._resources.passes.start(self._pass())
 
-    def _run_pass(self, steps: Iterator[None], end: int, started: float, spent: float) -> None:
-        """Advance a pass for as long as its budget lasts, then let the loop do other things."""
-        until = self._loop.time() + PASS_BUDGET_SECONDS
-        for _ in steps:
-            if self._loop.time() > until:
-                self._next_pass = self._loop.call_soon(self._run_pass, steps, end, started, spent)
-                return
-        took = self._loop.time() - started
-        self._written = end
-        self._next_pass = None
-        if self._written < self.tail.position:
-            # What arrives during a pass and as long a pause after it is gathered into the next write.
-            self._schedule(min(took, self._pause_seconds))
+    def _pass(self) -> Iterator[None]:
+        """Write what is new to all members in step. What arrives meanwhile, and in the pause after, is gathered."""
+        started, start = self._loop.time(), self._written
+        entries = self.tail.after(start, max_bytes=PASS_MAX_BYTES)
+        try:
+            if entries is None:
+                yield from self._abandon_step()
+            else:
+                end = entries[-1].serial if entries else self.tail.position
+                yield from self._write_to_all(start, end, entries)
+                self._written = end
+        except Exception:
+            yield from self._abandon_step()
+            raise
+        finally:
+            self._is_passing = False
+            self._rest(self._loop.time() - started)
+
+    def _rest(self, took: float) -> None:
+        """Hold the next pass back for a moment, even if nothing waits yet: busy rooms gather, idle ones do not."""
+        pause = min(took * self._resources.pause_share, self._resources.pause_seconds)
+        if pause >= SHORTEST_PAUSE_SECONDS:
+            self._pause = self._loop.call_later(pause, self._end_rest)
         else:
-            self._rest(min(took, self._pause_seconds))
-
-    def _rest(self, seconds: float) -> None:
-        """Hold the next pass back for a moment even if nothing waits yet: busy rooms gather, idle ones do not."""
-        if seconds >= 0.001:
-            self._next_pass = self._loop.call_later(seconds, self._end_rest)
+            self._start_pass()
 
     def _end_rest(self) -> None:
-        self._next_pass = None
-        if self._written < self.tail.position:
-            self._schedule()
+        self._pause = None
+        self._start_pass()
 
-    def _steps(self, start: int, end: int, entries: Sequence[Entry]) -> Iterator[None]:
+    def _write_to_all(self, start: int, end: int, entries: Sequence[Entry]) -> Iterator[None]:
         authors = {entry.wire.connection_id for entry in entries}
+        for connection_id in authors:  # who wrote it waits for it
+            author = self._by_connection.get(connection_id or "")
+            if author is not None and author in self._in_step.get(author.encoding, ()):
+                self._write_rest(author, end, entries)
         for encoding, members in list(self._in_step.items()):
             batch = self._batch(encoding, start, end, entries)
-            for place, member in enumerate(list(members)):
-                if place % PASS_CHUNK_MEMBERS == PASS_CHUNK_MEMBERS - 1:
+            everyone = list(members)
+            for place in range(0, len(everyone), STEP_MEMBERS):
+                if place:
                     yield
-                if member.position == start and (member.echo or member.connection_id not in authors):
-                    data = batch
-                elif member.gone or member.position >= end:
-                    continue
-                else:
-                    # From the pass's own entries: the tail may have dropped some of them since it began.
-                    left = [entry for entry in entries if entry.serial > member.position]
-                    data = self._batch_for(member, member.position, end, left)
-                if member.gone:
-                    continue
-                if not data or member.write(data):
-                    member.position = end
-                    self.delivered += len(entries)
-                else:
-                    self._lag(member)
+                for member in everyone[place : place + STEP_MEMBERS]:
+                    if member.position != start or (not member.echo and member.connection_id in authors):
+                        self._write_rest(member, end, entries)
+                    elif member.gone:
+                        continue
+                    elif not batch or member.write(batch):
+                        member.position = end
+                        self.delivered += len(entries)
+                    else:
+                        self._lag(member)
 
-    def _abandon_step(self, start: int) -> None:
+    def _write_rest(self, member: Member, end: int, entries: Sequence[Entry]) -> None:
+        """Write what of a pass a member has not had. From the pass's own entries: the tail may have dropped some."""
+        if not member.gone and member.position < end:
+            left = [entry for entry in entries if entry.serial > member.position]
+            if not self._offer(member, left, end):
+                self._in_step[member.encoding].pop(member, None)
+
+    def _abandon_step(self) -> Iterator[None]:
         """The log outran the tail's memory between two passes: each member goes on by its own cursor."""
-        self._next_pass = None
         self._written = self.tail.position
         for members in list(self._in_step.values()):
-            for member in list(members):
-                self._lag(member)
+            for place, member in enumerate(list(members)):
+                if place % STEP_MEMBERS == STEP_MEMBERS - 1:
+                    yield
+                if not member.gone:
+                    self._lag(member)
 
     # --- Lagging members ---------------------------------------------------------------------------------
 
@@ -196,16 +226,16 @@ class Hub:
                 member.replaying = False
                 self._in_step.setdefault(member.encoding, {})[member] = None
                 return
-            entries = self.tail.after(member.position)
+            entries = self.tail.after(member.position, max_bytes=LAGGING_MAX_BYTES)
             if entries is None and member.replaying:
-                self._reader.read(self.room, member.position, lambda found: self._replay(member, *found))
+                self._resources.reader.read(self.room, member.position, lambda found: self._replay(member, *found))
                 return
             if entries is None:
                 member.position = self.tail.position
                 member.discontinue(member.position)
                 continue
-            entries = _of_bounded_size(entries)
-            if not self._offer(member, entries, entries[-1].serial if entries else self.tail.position):
+            part = _up_to_shared_end(entries)
+            if not self._offer(member, part, part[-1].serial if part else self.tail.position):
                 return
 
     def _replay(self, member: Member, entries: Sequence[Entry], reaches: int) -> None:
@@ -215,7 +245,7 @@ class Hub:
         if reaches <= member.position:
             # Postgres has no more although the log went on: the room was deleted. Asking again would never end.
             member.replaying = False
-        for part in _parts_of_bounded_size(entries):
+        for part in _parts(entries):
             if not self._offer(member, part, part[-1].serial):
                 return
         member.position = max(member.position, reaches)
@@ -239,13 +269,11 @@ class Hub:
         return self._batch(member.encoding, start, end, entries)
 
     def _batch(self, encoding: Encoding, start: int, end: int, entries: Sequence[Entry]) -> Batch:
-        key = (encoding, start, end)
-        batch = self._batches.get(key)
+        key = (self._mark, self._changes, encoding, start, end)
+        batch = self._resources.batches.get(key)
         if batch is None:
             batch = encoding.join([self._piece(encoding, entry) for entry in entries])
-            self._batches[key] = batch
-            while len(self._batches) > CACHED_BATCHES:
-                del self._batches[next(iter(self._batches))]
+            self._resources.batches.put(key, batch)
         return batch
 
     def _piece(self, encoding: Encoding, entry: Entry) -> bytes:
@@ -260,21 +288,21 @@ class Hub:
         return encoding.piece(encode(message, encoding.format))
 
 
-def _of_bounded_size(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the first entries that fit into one write; at least one."""
-    size = 0
-    taken: list[Entry] = []
-    for entry in entries:
-        size += entry.size
-        if taken and size > BATCH_MAX_BYTES:
-            break
-        taken.append(entry)
-    return taken
+def _up_to_shared_end(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return the entries up to the last multiple of SHARED_RUN among them, all of them if there is none."""
+    for place in range(len(entries) - 1, -1, -1):
+        if entries[place].serial % SHARED_RUN == 0:
+            return entries[: place + 1]
+    return entries
 
 
-def _parts_of_bounded_size(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    rest = list(entries)
-    while rest:
-        part = _of_bounded_size(rest)
+def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cut what was read from Postgres into writes as one who catches up gets them."""
+    while entries:
+        count, size = 0, 0
+        while count < len(entries) and (not count or size + entries[count].size <= LAGGING_MAX_BYTES):
+            size += entries[count].size
+            count += 1
+        part = _up_to_shared_end(entries[:count])
         yield part
-        rest = rest[len(part) :]
+        entries = entries[len(part) :]

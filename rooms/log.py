@@ -6,11 +6,13 @@ the hole before it is filled; what arrives twice is dropped.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from rooms.memory import Memory
 from rooms.wire import Message
 
 STASH_MAX_ENTRIES = 10_000
@@ -42,13 +44,14 @@ def unpack(data: bytes) -> list[Entry]:
 
 
 class Tail:
-    """The last entries of one room, up to `max_bytes`."""
+    """The last entries of one room, up to `max_bytes` and as far as the `memory` of all rooms together allows."""
 
-    def __init__(self, position: int, *, max_bytes: int) -> None:
+    def __init__(self, position: int, *, max_bytes: int, memory: Memory | None = None) -> None:
         self.position = position  # the last serial that is known, with everything before it
         self.floor = position  # entries after this serial are in memory
         self.heard = position  # the highest serial that anybody spoke of
         self._max_bytes = max_bytes
+        self._memory = Memory(max_bytes=max_bytes) if memory is None else memory
         self._bytes = 0
         self._entries: deque[Entry] = deque()
         self._stash: dict[int, Entry] = {}
@@ -100,19 +103,38 @@ class Tail:
         self._unstash()
         return self.position > before
 
-    def after(self, serial: int) -> list[Entry] | None:
-        """Return the entries after a serial, in order; None if they are no longer in memory."""
+    def after(self, serial: int, *, max_bytes: int | None = None) -> list[Entry] | None:
+        """Return the entries after a serial, in order: all, or the first (at least one) that fit into `max_bytes`.
+
+        None if they are no longer in memory.
+        """
         if serial < self.floor:
             return None
         found: list[Entry] = []
-        for entry in reversed(self._entries):
-            if entry.serial <= serial:
+        size = 0
+        for place in range(bisect_right(self._entries, serial, key=_serial_of), len(self._entries)):
+            entry = self._entries[place]
+            size += entry.size
+            if max_bytes is not None and found and size > max_bytes:
                 break
             found.append(entry)
-        found.reverse()
         return found
 
+    def start_of_last(self, count: int) -> int | None:
+        """Return the serial after which the last `count` entries come; None if they are not all in memory."""
+        if len(self._entries) > count:
+            return self._entries[-count - 1].serial
+        return self.floor if self.floor == 0 or len(self._entries) == count else None
+
+    def shrink(self) -> int:
+        """Drop the older half. Return how many bytes that frees; see rooms.memory.Shrinkable."""
+        before = self._bytes
+        for _ in range((len(self._entries) + 1) // 2):
+            self._drop_oldest()
+        return before - self._bytes
+
     def _append(self, entry: Entry, position: int) -> None:
+        before = self._bytes
         if entry.wire.action:
             self._forget(entry.pk)
         self._entries.append(entry)
@@ -120,9 +142,13 @@ class Tail:
         self.hear_of(position)
         self._bytes += entry.size
         while self._bytes > self._max_bytes and len(self._entries) > 1:
-            dropped = self._entries.popleft()
-            self._bytes -= dropped.size
-            self.floor = dropped.serial
+            self._drop_oldest()
+        self._memory.grew(self, self._bytes - before)
+
+    def _drop_oldest(self) -> None:
+        dropped = self._entries.popleft()
+        self._bytes -= dropped.size
+        self.floor = dropped.serial
 
     def _forget(self, pk: int) -> None:
         """Drop what a message was before its change: what was hidden must not be read from memory either."""
@@ -137,3 +163,7 @@ class Tail:
             self._append(entry, entry.serial)
         self._stash = {serial: entry for serial, entry in self._stash.items() if serial > self.position}
         self._stash_bytes = sum(entry.size for entry in self._stash.values())
+
+
+def _serial_of(entry: Entry) -> int:
+    return entry.serial

@@ -227,6 +227,33 @@ def read_after(room: LockedRoom | Any, serial: int, limit: int) -> tuple[list[En
     return entries, max(serial, head) if is_all else entries[-1].serial
 
 
+def read_end(room: LockedRoom | Any, count: int) -> tuple[list[Entry], int, int] | None:
+    """Return a room's last `count` entries at most, the serial after which they come, and the room's head.
+
+    None if there is no such room. At most PAGE_MAX_BYTES of data, the newest.
+    """
+    columns = ", ".join(f"message.{column.strip()}" for column in COLUMNS.split(","))
+    page = (
+        f"SELECT {COLUMNS} FROM rooms_message WHERE room_id = room.id AND serial IS NOT NULL "
+        "ORDER BY serial DESC LIMIT %s"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT room.head, message.page_rows, {columns} FROM rooms_room AS room LEFT JOIN LATERAL "
+            f"({_within_bytes(page, 'serial DESC')}) AS message ON message.bytes_before < %s "
+            "WHERE room.id = %s ORDER BY message.serial",
+            [count + 1, PAGE_MAX_BYTES, room.id],
+        )
+        found = cursor.fetchall()
+    if not found:
+        return None
+    entries = [entry_of(_row_of(record[2:]), room.name, room.epoch) for record in found if record[1] is not None]
+    head, page_rows = found[0][0], found[0][1] or 0
+    if len(entries) == page_rows <= count:
+        return entries, 0, head
+    return entries[1:], entries[0].serial, head
+
+
 def read_last(room: Any, count: int) -> int:
     """Return the serial after which the last `count` entries of a room come."""
     with connection.cursor() as cursor:

@@ -37,7 +37,7 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
 
 
 def hub_of(gateway: Gateway) -> Hub:
-    hub = Hub(ROOM, head=0, reader=gateway.reader, memory_bytes=10_000, pause_seconds=0.0)
+    hub = Hub(ROOM, gateway._resources(), position=0)
     gateway.hubs[ROOM.id] = hub
     return hub
 

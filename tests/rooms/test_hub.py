@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooms.directory import RoomRef
-from rooms.hub import Hub, Member
+from rooms.hub import LAGGING_MAX_BYTES, STEP_MEMBERS, Hub, Member, Resources
 from rooms.log import Entry
+from rooms.memory import BatchCache, Memory
+from rooms.passes import Passes
 from rooms.sockets import ENCODINGS, Batch, Framing
 from rooms.wire import Format, Message
 from tests.rooms.test_log import entry
@@ -65,14 +67,20 @@ class Store:
         callback((found, found[-1].serial if found else after))
 
 
-def make_hub(store: Store | None = None, *, head: int = 0, memory_bytes: int = 10**6) -> Hub:
-    return Hub(
-        ROOM,
-        head=head,
+def resources(store: Any = None, *, memory_bytes: int = 10**6, slice_seconds: float = 0.005) -> Resources:
+    return Resources(
+        passes=Passes(slice_seconds=slice_seconds),
         reader=store or Store(),
-        memory_bytes=memory_bytes,
-        pause_seconds=0.0,  # type: ignore[arg-type]
+        memory=Memory(max_bytes=10**9),
+        batches=BatchCache(max_bytes=10**6),
+        room_memory_bytes=memory_bytes,
+        pause_share=0.0,
+        pause_seconds=0.0,
     )
+
+
+def make_hub(store: Store | None = None, *, head: int = 0, memory_bytes: int = 10**6) -> Hub:
+    return Hub(ROOM, resources(store, memory_bytes=memory_bytes), position=head)
 
 
 def join(hub: Hub, *, after: int | None = None, echo: bool = True, connection_id: str = "me") -> tuple[Peer, Member]:
@@ -244,9 +252,8 @@ def check(peer: Peer, after: int, head: int) -> None:
 
 
 @pytest.mark.parametrize("members", [1, 1000])
-async def test_a_pass_gives_the_loop_its_turn(members: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rooms.hub.PASS_BUDGET_SECONDS", 0.0)
-    hub = make_hub()
+async def test_a_pass_gives_the_loop_its_turn(members: int) -> None:
+    hub = Hub(ROOM, resources(slice_seconds=0.0), position=0)
     peers = [join(hub)[0] for _ in range(members)]
     hub.receive([entry(1)])
     turns = 0
@@ -254,26 +261,95 @@ async def test_a_pass_gives_the_loop_its_turn(members: int, monkeypatch: pytest.
         await asyncio.sleep(0)
         turns += 1
 
-    assert turns >= members // 128
+    assert turns >= members // STEP_MEMBERS
     assert all(peer.got == [1] for peer in peers)
+
+
+async def test_a_small_room_does_not_wait_for_a_large_one() -> None:
+    shared = resources(slice_seconds=0.0)
+    large, small = Hub(ROOM, shared, position=0), Hub(RoomRef(2, "small", "abcdefgh"), shared, position=0)
+    many = [join(large)[0] for _ in range(STEP_MEMBERS * 20)]
+    few = [join(small)[0] for _ in range(10)]
+    large.receive([entry(1)])
+    await asyncio.sleep(0)
+    small.receive([entry(1)])
+    while not few[-1].got:
+        await asyncio.sleep(0)
+
+    assert all(peer.got == [1] for peer in few)
+    assert sum(bool(peer.got) for peer in many) <= 4 * STEP_MEMBERS
+
+
+async def test_the_author_gets_its_message_before_all_others() -> None:
+    hub = Hub(ROOM, resources(slice_seconds=0.0), position=0)
+    others = [join(hub, connection_id=f"c{number}")[0] for number in range(STEP_MEMBERS * 3)]
+    author, _ = join(hub, connection_id="author")
+    hub.receive([entry(1, author="author")])
+    await asyncio.sleep(0)
+
+    assert author.got == [1]
+    assert not others[-1].got
 
 
 async def test_an_author_without_echo_gets_the_others_alone_when_the_log_outruns_the_memory_during_a_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rooms.hub.PASS_BUDGET_SECONDS", -1.0)
-    monkeypatch.setattr("rooms.hub.PASS_CHUNK_MEMBERS", 2)
-    hub = make_hub(memory_bytes=250)
-    for _ in range(6):
-        join(hub)
-    quiet, _ = join(hub, echo=False, connection_id="me")
+    monkeypatch.setattr("rooms.hub.STEP_MEMBERS", 2)
+    shared = resources(memory_bytes=250, slice_seconds=0.0)
+    hub = Hub(ROOM, shared, position=0)
+    for number in range(6):
+        join(hub, connection_id=f"c{number}")
+    quiet, member = join(hub, echo=False, connection_id="me")
+    del hub._by_connection["me"]  # so that it is not the first one to be written to
     hub.receive([entry(1, author="other"), entry(2, author="me")])
     await asyncio.sleep(0)  # the pass has begun, and has not come to the last member
+    assert not quiet.got
     hub.receive([entry(serial) for serial in range(3, 10)])
-    while hub.tail.position > hub._written or hub._next_pass is not None:
+    while shared.passes.waiting:
         await asyncio.sleep(0)
 
-    assert quiet.got == [1]
+    assert (quiet.got, member.position) == ([1], 2)
+
+
+async def test_a_lagging_member_is_offered_little_at_once_and_the_same_bytes_as_others_that_lag() -> None:
+    hub = make_hub(memory_bytes=10**9)
+    slow = [join(hub)[0] for _ in range(3)]
+    for place, peer in enumerate(slow):
+        peer.writable = False
+        hub.receive([entry(serial, size=300) for serial in range(hub.tail.position + 1, hub.tail.position + 6 + place)])
+        await settle()
+    hub.receive([entry(serial, size=300) for serial in range(hub.tail.position + 1, 1000)])
+    await settle()
+    for peer in slow:
+        peer.drain()
+
+    assert all(peer.got == list(range(1, 1000)) for peer in slow)
+    late = [batch for batch in slow[0].batches if len(batch) > 1]
+    assert max(map(len, late)) <= LAGGING_MAX_BYTES // 300
+    assert len({id(batch) for peer in slow for batch in peer.batches[-10:]}) <= 12
+
+
+async def test_a_pass_that_breaks_off_loses_nobody() -> None:
+    hub = make_hub()
+
+    class Broken(Peer):
+        def write(self, batch: Batch) -> bool:
+            raise RuntimeError("a fault in a server's socket")
+
+    broken = Broken()
+    encoding = ENCODINGS[Format.JSON, Framing.PLAIN]
+    hub.join(
+        Member(socket=broken, encoding=encoding, connection_id="b", echo=True, discontinue=lambda _: None), after=None
+    )
+    fine, _ = join(hub)
+    hub.receive([entry(1)])
+    await settle()
+    fine.drain()
+    hub.receive([entry(2)])
+    await settle()
+    fine.drain()
+
+    assert fine.got == [1, 2]
 
 
 async def test_resuming_in_a_room_that_was_deleted_ends() -> None:
