@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from rooms.serials import draw_epoch, encode
@@ -173,3 +174,46 @@ class Verdict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.step}: {self.action}"
+
+
+class GatewayProcess(models.Model):
+    """A gateway that reports to the others, each second, that it is alive. Soft state: an unlogged table.
+
+    Only rooms.occupancy_store writes it. Times are the database's own.
+    """
+
+    server_id = models.CharField(max_length=16, help_text="As clients hear it when they connect.")
+    host = models.CharField(max_length=253)
+    pid = models.IntegerField("process id")
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+    connections = models.IntegerField(default=0)
+    connections_max = models.IntegerField("most connections")
+
+    class Meta:
+        ordering = ("host", "pid")
+        verbose_name = "gateway"
+
+    def __str__(self) -> str:
+        return f"{self.host} · {self.pid}"
+
+
+class RoomOccupancy(models.Model):
+    """How many connections a gateway has in a room, and how many of them may do what. Soft state likewise.
+
+    No foreign keys in the database: they would lock and touch the rows of rooms for counts that last seconds.
+    """
+
+    pk = models.CompositePrimaryKey("room_id", "gateway_id")
+    room = models.ForeignKey(Room, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    gateway = models.ForeignKey(
+        GatewayProcess, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    connections = models.IntegerField()
+    publishers = models.IntegerField()
+    subscribers = models.IntegerField()
+    presence_connections = models.IntegerField()
+    presence_subscribers = models.IntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.connections} in room {self.room_id}"

@@ -59,6 +59,12 @@ class Flag(IntFlag):
     ANNOTATION_SUBSCRIBE = 1 << 22
 
 
+class MessageAction(IntEnum):
+    """What a message is, where it is none that somebody published (TM5); those have rooms.models.MessageAction."""
+
+    META = 3
+
+
 MODES = Flag.PRESENCE | Flag.PUBLISH | Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE
 
 
