@@ -54,9 +54,11 @@ class GatewayCollector(Collector):
             "chat_members": ("Connections attached to rooms, once a room", sum(hub.members for hub in hubs)),
             "chat_lagging_members": ("Members that catch up at the moment", sum(hub.lagging for hub in hubs)),
             "chat_tail_bytes": (
-                "Memory of the rooms' tails (limit each: ROOM_MEMORY_BYTES)",
-                sum(h.tail.bytes_kept for h in hubs),
+                "Memory of the rooms' tails (limits: ROOM_MEMORY_BYTES each, ROOMS_MEMORY_BYTES together)",
+                here.memory.used,
             ),
+            "chat_batch_bytes": ("Encoded frames kept (limit: BATCHES_MEMORY_BYTES)", here.batches.bytes_kept),
+            "chat_passes_waiting": ("Rooms that are being written to, or wait for it", here.passes.waiting),
             "chat_accept_waiting": ("Publishes that wait (limit: ACCEPT_QUEUE_MESSAGES)", here.acceptor.waiting),
             "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.verdicts.waiting),
             "chat_tasks": ("Tasks on the event loop", len(asyncio.all_tasks())),
@@ -65,6 +67,11 @@ class GatewayCollector(Collector):
             "chat_delivered": ("Messages written to members", here.delivered + sum(hub.delivered for hub in hubs)),
             "chat_accepted": ("Publishes that became durable or were refused", here.acceptor.accepted),
             "chat_healed": ("Messages that no broadcast brought, read from Postgres", here.healed),
+            "chat_pass_slices": ("Turns of the loop spent on passes (each: HUB_SLICE_SECONDS)", here.passes.slices),
+            "chat_starting_point_reads": (
+                "Questions to Postgres about where members start to read",
+                here.starting_points.questions,
+            ),
             "chat_catch_up_reads": ("Reads of the log for members that were away", here.reader.reads),
             "chat_broadcasts_dropped": ("Messages not broadcast because Redis was too slow", here.announcer.dropped),
         }
