@@ -17,7 +17,7 @@ from django.urls import set_script_prefix
 from integrations.cors import public_api
 from rooms.content_security import content_security
 
-PATHS = ("/channels/", "/time")
+PATHS = ("/channels", "/time")
 
 
 def is_api(scope: dict[str, Any]) -> bool:

@@ -48,6 +48,13 @@ class Capability:
             for pattern, operations in self.patterns.items()
         )
 
+    def allows_everywhere(self, operation: str) -> bool:
+        """Tell whether the operation is allowed on all rooms."""
+        return any(
+            (operation in operations or "*" in operations) and pattern in ("*", "[*]*")
+            for pattern, operations in self.patterns.items()
+        )
+
     def allows_any(self, room: str) -> bool:
         """Tell whether anything at all is allowed on the room."""
         return any(matches(pattern, room) for pattern in self.patterns)

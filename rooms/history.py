@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from rooms import serials
 from rooms.directory import RoomRef
 from rooms.errors import ChatError, Code
+from rooms.requests import whole_number
 
 HISTORY_DEFAULT = 100
 HISTORY_MAX = 1000
@@ -32,7 +33,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
         direction = request.GET.get("direction", "backwards")
         if direction not in ("backwards", "forwards"):
             raise ChatError(Code.INVALID_PARAMETER, "The parameter direction is 'backwards' or 'forwards'.")
-        limit = _whole_number(request, "limit", HISTORY_DEFAULT)
+        limit = whole_number(request, "limit", HISTORY_DEFAULT)
         if not 1 <= limit <= HISTORY_MAX:
             raise ChatError(Code.INVALID_PARAMETER, f"The parameter limit is 1 to {HISTORY_MAX}.")
         forwards = direction == "forwards"
@@ -69,17 +70,8 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
 HIDDEN_PARAMETERS = frozenset({"key", "access_token", "accessToken"})
 
 
-def _whole_number(request: HttpRequest, name: str, default: int) -> int:
-    value = request.GET.get(name)
-    if value is None:
-        return default
-    if not value.isascii() or not value.isdigit() or len(value) > 15:
-        raise ChatError(Code.INVALID_PARAMETER, f"The parameter {name} is a whole number.")
-    return int(value)
-
-
 def _moment(request: HttpRequest, name: str) -> datetime | None:
-    milliseconds = _whole_number(request, name, 0)
+    milliseconds = whole_number(request, name, 0)
     try:
         return datetime.fromtimestamp(milliseconds / 1000, tz=UTC) if milliseconds else None
     except (ValueError, OverflowError, OSError):

@@ -93,6 +93,16 @@ def error_response(request: HttpRequest, error: ChatError) -> HttpResponse:
     return response
 
 
+def whole_number(request: HttpRequest, name: str, default: int) -> int:
+    """Return a whole number of the query, not negative. Raises ChatError 40003 naming the parameter."""
+    value = request.GET.get(name)
+    if value is None:
+        return default
+    if not value.isascii() or not value.isdigit() or len(value) > 15:
+        raise ChatError(Code.INVALID_PARAMETER, f"The parameter {name} is a whole number.")
+    return int(value)
+
+
 def read_messages(request: HttpRequest) -> list[Message]:
     """Return the messages of a body, one or a list. Raises ChatError 40001."""
     try:
