@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 from asgiref.sync import async_to_sync
@@ -24,25 +24,81 @@ from rooms.outcomes import News, Outcome
 logger = logging.getLogger(__name__)
 
 SEND_TIMEOUT_SECONDS = 2.0  # a Redis that hangs must not hold back the next broadcast for longer
-MAX_WAITING_ENTRIES = 20_000  # beyond these the oldest are dropped; hubs read them from Postgres
+MAX_WAITING_ENTRIES = 20_000  # in a lane; beyond these the oldest are dropped; hubs read them from Postgres
 MAX_WAITING_BYTES = 67_108_864
 BROADCAST_MAX_BYTES = 1_048_576
+MAX_LANES = 64
 
 Told = tuple[str, Outcome]  # the gateway whose author waits, and what became of the message
 Listener = Callable[[Sequence[Entry], Sequence[Told]], None]
+Addressed = tuple[str, Mapping[str, Any]]  # a group's or a channel's name, and the message
 
 
-class Announcer:
-    """Sends what was committed from the loop of this process, batching while a send is under way."""
+@runtime_checkable
+class ManyLayer(Protocol):
+    """A Channels layer that sends many messages in one round trip. Others are sent one message at a time.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener | None = None) -> None:
+    A lane is what hangs together, a server for instance: who sends to several lanes need not wait for one of them.
+    """
+
+    def group_lane(self, group: str) -> Hashable:
+        """Return the lane of a group."""
+
+    def channel_lane(self, channel: str) -> Hashable:
+        """Return the lane of a channel."""
+
+    async def send_many(self, *, groups: Sequence[Addressed], channels: Sequence[Addressed]) -> None:
+        """Send all of them, in order, within a bounded time. Raises when any may not have gone out."""
+
+
+class Lane:
+    """What waits for one server, and the task that sends it. What comes meanwhile is the next batch."""
+
+    def __init__(self, name: Hashable) -> None:
+        self.name = name
         self.dropped = 0
-        self._loop = loop
-        self._listener = listener
+        self.sender: asyncio.Task[None] | None = None
+        self.away = Away(name)
         self._entries: deque[Entry] = deque()
         self._bytes = 0
         self._news: deque[Told] = deque(maxlen=MAX_WAITING_ENTRIES)
-        self._sender: asyncio.Task[None] | None = None
+
+    def add_entry(self, entry: Entry) -> None:
+        """Take an entry; the oldest make room for it."""
+        self._entries.append(entry)
+        self._bytes += entry.size
+        while len(self._entries) > MAX_WAITING_ENTRIES or (self._bytes > MAX_WAITING_BYTES and len(self._entries) > 1):
+            self._bytes -= self._entries.popleft().size
+            self.dropped += 1
+
+    def add_news(self, told: Told) -> None:
+        """Take news; who hears nothing asks Postgres."""
+        self._news.append(told)
+
+    async def send_all(self) -> None:
+        """Send until nothing waits."""
+        try:
+            while self._entries or self._news:
+                entries, self._entries, self._bytes = self._entries, deque(), 0
+                news, self._news = self._news, deque(maxlen=MAX_WAITING_ENTRIES)
+                await send(entries, news, self.away)
+        finally:
+            self.sender = None
+
+
+class Announcer:
+    """Sends what was committed from the loop of this process, in lanes, batching while a send is under way."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener | None = None) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._lanes: dict[Hashable, Lane] = {}
+        self._dropped = 0  # by lanes that are gone
+
+    @property
+    def dropped(self) -> int:
+        """Entries that were not broadcast because their lane was too slow."""
+        return self._dropped + sum(lane.dropped for lane in self._lanes.values())
 
     def announce(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
         """Take what was committed, from any thread."""
@@ -53,33 +109,65 @@ class Announcer:
 
     async def close(self) -> None:
         """Wait until everything taken is sent. The caller bounds the wait."""
-        if self._sender is not None:
-            await asyncio.wait([self._sender])
+        senders = [lane.sender for lane in self._lanes.values() if lane.sender is not None]
+        if senders:
+            await asyncio.wait(senders)
 
     def _take(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
         if self._listener is not None:
             self._listener(entries, news)
-        self._entries.extend(entries)
-        self._bytes += sum(entry.size for entry in entries)
-        self._news.extend(news)
-        while len(self._entries) > MAX_WAITING_ENTRIES or self._bytes > MAX_WAITING_BYTES:
-            self._bytes -= self._entries.popleft().size
-            self.dropped += 1
-        if self._sender is None:
-            self._sender = self._loop.create_task(self._send_all(), name="announcer")
+        layer = get_channel_layer()
+        many = layer if isinstance(layer, ManyLayer) else None
+        touched: dict[Hashable, Lane] = {}
+        lane_of_room: dict[int, Lane] = {}
+        for entry in entries:
+            lane = lane_of_room.get(entry.room_id)
+            if lane is None:
+                name = many.group_lane(group_of(entry.room_id)) if many else None
+                lane = touched[name] = lane_of_room[entry.room_id] = self._lane(name)
+            lane.add_entry(entry)
+        for told in news:
+            name = many.channel_lane(told[0]) if many else None
+            lane = touched[name] = self._lane(name)
+            lane.add_news(told)
+        for lane in touched.values():
+            if lane.sender is None:
+                lane.sender = self._loop.create_task(lane.send_all(), name="announcer")
 
-    async def _send_all(self) -> None:
-        try:
-            while self._entries or self._news:
-                entries, self._entries, self._bytes = self._entries, deque(), 0
-                news, self._news = self._news, deque(maxlen=MAX_WAITING_ENTRIES)
-                await send(entries, news)
-        finally:
-            self._sender = None
+    def _lane(self, name: Hashable) -> Lane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            if len(self._lanes) >= MAX_LANES:
+                self._drop_idle_lanes()
+            lane = self._lanes[name] = Lane(name)
+        return lane
+
+    def _drop_idle_lanes(self) -> None:
+        """Forget the lanes of servers that are gone: in a cluster they come and go."""
+        for name, lane in list(self._lanes.items()):
+            if lane.sender is None:
+                self._dropped += lane.dropped
+                del self._lanes[name]
+
+
+class Away:
+    """Says once, not at every message, that a server is away and that it is back."""
+
+    def __init__(self, lane: Hashable = None) -> None:
+        self._name = "Redis" if lane is None else f"Redis ({lane})"
+        self._error: Exception | None = None
+
+    def note(self, error: Exception | None) -> None:
+        """Take how a send ended."""
+        if error is not None and self._error is None:
+            logger.warning("%s is away (%s); hubs read from Postgres meanwhile", self._name, type(error).__name__)
+        elif error is None and self._error is not None:
+            logger.warning("%s is back", self._name)
+        self._error = error
 
 
 _announcer: Announcer | None = None
-_redis_is_away = False  # so that an outage is told once, not once a message
+_away = Away()  # of processes without an announcer
 
 
 def bind(announcer: Announcer | None) -> None:
@@ -99,23 +187,45 @@ def group_of(room_id: int) -> str:
     return f"room.{room_id}"
 
 
-async def send(entries: Sequence[Entry] | deque[Entry], news: Sequence[Told] | deque[Told]) -> None:
+async def send(entries: Iterable[Entry], news: Iterable[Told], away: Away | None = None) -> None:
     """Send entries to the gateways of their rooms, and news to the gateways that wait. Never raises."""
-    layer = get_channel_layer()
-    assert layer is not None
+    try:
+        await _send(get_channel_layer(), groups=_broadcasts(entries), channels=_letters(news))
+    except Exception as error:  # whatever Redis does, the hubs heal from Postgres
+        (away or _away).note(error)
+    else:
+        (away or _away).note(None)
+
+
+async def _send(layer: Any, *, groups: Sequence[Addressed], channels: Sequence[Addressed]) -> None:
+    if isinstance(layer, ManyLayer):
+        await layer.send_many(groups=groups, channels=channels)
+        return
+    for group, message in groups:
+        await asyncio.wait_for(layer.group_send(group, message), SEND_TIMEOUT_SECONDS)
+    for channel, message in channels:
+        await asyncio.wait_for(layer.send(channel, message), SEND_TIMEOUT_SECONDS)
+
+
+def _broadcasts(entries: Iterable[Entry]) -> list[Addressed]:
     rooms: dict[int, list[Entry]] = defaultdict(list)
     for entry in entries:
         rooms[entry.room_id].append(entry)
-    for room_id, of_room in rooms.items():
-        for part in _parts(of_room):
-            message = {"type": "room.published", "entries": pack(part)}
-            await _bounded(layer.group_send(group_of(room_id), message))
+    return [
+        (group_of(room_id), {"type": "room.published", "entries": pack(part)})
+        for room_id, of_room in rooms.items()
+        for part in _parts(of_room)
+    ]
+
+
+def _letters(news: Iterable[Told]) -> list[Addressed]:
     gateways: dict[str, list[News]] = defaultdict(list)
     for gateway, outcome in news:
         gateways[gateway].append(_news_of(outcome))
-    for gateway, told in gateways.items():
-        message = {"type": "message.decided", "news": msgspec.msgpack.encode(told)}
-        await _bounded(layer.send(gateway, message))
+    return [
+        (gateway, {"type": "message.decided", "news": msgspec.msgpack.encode(told)})
+        for gateway, told in gateways.items()
+    ]
 
 
 def _announce(entries: Sequence[Entry], news: Sequence[Told]) -> None:
@@ -123,20 +233,6 @@ def _announce(entries: Sequence[Entry], news: Sequence[Told]) -> None:
         _announcer.announce(entries, news)
     else:
         async_to_sync(send)(entries, news)
-
-
-async def _bounded(sending: Awaitable[Any]) -> None:
-    global _redis_is_away
-    try:
-        await asyncio.wait_for(sending, SEND_TIMEOUT_SECONDS)
-    except Exception as error:  # whatever Redis does, the hubs heal from Postgres
-        if not _redis_is_away:
-            logger.warning("Redis is away (%s); hubs read from Postgres meanwhile", type(error).__name__)
-        _redis_is_away = True
-        return
-    if _redis_is_away:
-        logger.warning("Redis is back")
-    _redis_is_away = False
 
 
 def _parts(entries: Sequence[Entry]) -> list[list[Entry]]:

@@ -1,0 +1,198 @@
+"""A Redis Cluster with sharded pub/sub: each channel lives on the node that has its slot, and moves with it.
+
+redis-py's asynchronous cluster client (up to 7) has no pub/sub; its connections, TLS and slot arithmetic are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from chatsite.channel_layer.addresses import Address
+from chatsite.channel_layer.node import Links, Node
+from chatsite.channel_layer.publisher import Message
+from chatsite.channel_layer.slots import Place, Slots, ask
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 10.0  # the slots are asked for this often anyway: a node cut off from the others says nothing
+REFRESH_MIN_SECONDS = 0.25
+
+
+class Cluster:
+    """A shards.Broker on a cluster. The slots are read when they are first needed and after any trouble."""
+
+    def __init__(self, seeds: Sequence[Address], links: Links) -> None:
+        self._seeds = seeds
+        self._links = replace(links, sharded=True, on_trouble=self._suspect)
+        self._slots = Slots()
+        self._nodes: dict[Place, Node] = {}
+        self._placed: dict[str, Node | None] = {}  # every channel that is wanted, and where it was asked for
+        self._reading = asyncio.Lock()
+        self._read_at = float("-inf")
+        self._suspicion = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closed_reconnects = 0
+
+    @property
+    def reconnects(self) -> int:
+        return self._closed_reconnects + sum(node.subscriber.reconnects for node in self._nodes.values())
+
+    def lane(self, channel: str) -> Hashable:
+        """See Broker. All in one lane until the slots are known."""
+        place = self._slots.place_of(channel)
+        return place and f"{place[0]}:{place[1]}"
+
+    # --- Publishing --------------------------------------------------------------------------------------
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """See Broker. What a node says has moved is sent again, once, to where it is now."""
+        if not self._slots.places():
+            await self._read_slots()
+        moved = await self._publish(messages)
+        if moved:
+            await self._read_slots()
+            if await self._publish(moved):
+                raise RedisConnectionError("the slots are on the move")
+
+    async def _publish(self, messages: Sequence[Message]) -> list[Message]:
+        """Publish and return what was refused. Raises when a node cannot be reached."""
+        by_node: dict[Node, list[Message]] = defaultdict(list)
+        refused: list[Message] = []
+        for message in messages:
+            node = self._node_of(message[0])
+            (refused if node is None else by_node[node]).append(message)
+        batches = list(by_node.items())
+        sending = [node.publisher.publish(batch) for node, batch in batches]
+        failure: BaseException | None = None
+        for (_, batch), answer in zip(batches, await asyncio.gather(*sending, return_exceptions=True), strict=True):
+            if isinstance(answer, BaseException):
+                failure = answer
+                self._suspect()
+            else:
+                refused += _refused(batch, answer)
+        if failure is not None:
+            raise failure
+        return refused
+
+    # --- Subscribing -------------------------------------------------------------------------------------
+
+    async def subscribe(self, channel: str) -> None:
+        """See Broker. It follows the slot: when that moves while we wait, the wait goes on at the new place."""
+        self._placed.setdefault(channel, None)
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow_slots(), name="redis cluster slots")
+        while channel in self._placed:
+            if not self._slots.places():
+                await self._read_slots()
+            node = self._placed.get(channel) or self._node_of(channel)
+            if node is None:
+                raise RedisConnectionError("no node has the slot")
+            self._placed[channel] = node
+            try:
+                await node.subscriber.subscribe(channel)
+                return
+            except RedisConnectionError:
+                if self._placed.get(channel) is node:
+                    raise
+
+    async def leave(self, channel: str) -> None:
+        """See Broker."""
+        node = self._placed.pop(channel, None)
+        if node is not None:
+            await node.subscriber.leave([channel])
+
+    async def close(self) -> None:
+        """See Broker."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._placed.clear()
+        self._slots = Slots()
+        await self._close_nodes(list(self._nodes))
+
+    # --- Slots -------------------------------------------------------------------------------------------
+
+    def _suspect(self) -> None:
+        """Note that the slots may have moved."""
+        self._suspicion.set()
+
+    def _node_of(self, channel: str) -> Node | None:
+        place = self._slots.place_of(channel)
+        if place is None:
+            return None
+        if place not in self._nodes:
+            self._nodes[place] = Node(self._seeds[0].at(*place), self._links)
+        return self._nodes[place]
+
+    async def _follow_slots(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(REFRESH_SECONDS):
+                    await self._suspicion.wait()
+            except TimeoutError:
+                pass
+            self._suspicion.clear()
+            try:
+                await self._read_slots()
+                await self._move_subscriptions()
+            except Exception as error:  # no node answers; the hubs heal from Postgres, and we try again
+                logger.info("the cluster's slots are unknown (%s)", type(error).__name__)
+                self._suspicion.set()
+            await asyncio.sleep(REFRESH_MIN_SECONDS * random.uniform(1.0, 2.0))
+
+    async def _read_slots(self) -> None:
+        """Ask nodes in random order until one answers. Raises redis.ConnectionError when none does."""
+        loop = asyncio.get_running_loop()
+        called_at = loop.time()
+        async with self._reading:
+            if self._read_at > called_at:
+                return  # somebody else has read them while we waited
+            known = [node.address for node in self._nodes.values()]
+            for address in (*random.sample(known, len(known)), *self._seeds):
+                began = loop.time()
+                try:
+                    self._slots = await ask(address, timeout=self._links.timeout)
+                except Exception as error:
+                    logger.info("Redis at %s does not tell the slots (%s)", address, type(error).__name__)
+                    continue
+                self._read_at = began
+                return
+            raise RedisConnectionError("no node of the cluster answers")
+
+    async def _move_subscriptions(self) -> None:
+        """Listen to each channel where its slot is now, and drop nodes that have none."""
+        leaving: dict[Node, list[str]] = defaultdict(list)
+        joining: dict[Node, list[str]] = defaultdict(list)
+        for channel, former in self._placed.items():
+            node = self._node_of(channel) or former
+            if node is not None:
+                joining[node].append(channel)
+                if former is not None and former is not node:
+                    leaving[former].append(channel)
+                self._placed[channel] = node
+        # Join first: what both say is dropped as a double, what neither says is a hole.
+        for node, channels in joining.items():
+            await node.subscriber.want([channel for channel in channels if self._placed.get(channel) is node])
+        for node, channels in leaving.items():
+            await node.subscriber.leave(channels)
+        places = self._slots.places()
+        await self._close_nodes([place for place in self._nodes if place not in places])
+
+    async def _close_nodes(self, places: Sequence[Place]) -> None:
+        for place in places:
+            node = self._nodes.pop(place)
+            self._closed_reconnects += node.subscriber.reconnects
+            await node.close()
+
+
+def _refused(batch: Sequence[Message], answers: Sequence[ResponseError | None]) -> list[Message]:
+    return [message for message, answer in zip(batch, answers, strict=True) if answer is not None]

@@ -1,0 +1,43 @@
+"""What arrived for one channel and was not taken yet, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+OVERHEAD_BYTES = 100  # of the objects around one message, about
+
+
+class Inbox:
+    """A queue up to `max_bytes`. Above it the oldest goes: a hub sees the hole at the next one and heals."""
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self.dropped = 0
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._messages: deque[bytes] = deque()
+        self._arrived = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put_nowait(self, message: bytes) -> None:
+        """Append a message."""
+        self._messages.append(message)
+        self._bytes += len(message) + OVERHEAD_BYTES
+        while self._bytes > self._max_bytes and len(self._messages) > 1:
+            self._pop()
+            self.dropped += 1
+        self._arrived.set()
+
+    async def get(self) -> bytes:
+        """Return the oldest message; waits for one."""
+        while not self._messages:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._pop()
+
+    def _pop(self) -> bytes:
+        message = self._messages.popleft()
+        self._bytes -= len(message) + OVERHEAD_BYTES
+        return message

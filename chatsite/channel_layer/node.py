@@ -1,0 +1,40 @@
+"""One Redis server as this process sees it: a connection to publish and one to listen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chatsite.channel_layer.addresses import Address
+from chatsite.channel_layer.publisher import Publisher
+from chatsite.channel_layer.subscriber import Deliver, Subscriber
+
+
+@dataclass(frozen=True, kw_only=True)
+class Links:
+    """What the connections of all nodes have in common."""
+
+    sharded: bool
+    timeout: float
+    deliver: Deliver
+    on_trouble: Callable[[], None]
+
+
+class Node:
+    """A server; nothing is opened before it is used."""
+
+    def __init__(self, address: Address, links: Links) -> None:
+        self.address = address
+        self.publisher = Publisher(address, command="SPUBLISH" if links.sharded else "PUBLISH", timeout=links.timeout)
+        self.subscriber = Subscriber(
+            address,
+            sharded=links.sharded,
+            timeout=links.timeout,
+            deliver=links.deliver,
+            on_trouble=links.on_trouble,
+        )
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await self.subscriber.close()
+        await self.publisher.close()

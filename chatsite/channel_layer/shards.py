@@ -1,0 +1,82 @@
+"""Servers that know nothing of each other and share the rooms by a hash of their names; usually there is only one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from channels_redis.utils import _consistent_hash
+
+from chatsite.channel_layer.addresses import Address
+from chatsite.channel_layer.node import Links, Node
+from chatsite.channel_layer.publisher import Message
+
+
+class Broker(Protocol):
+    """Where messages are published and subscribed to by the name of a Redis channel."""
+
+    @property
+    def reconnects(self) -> int:
+        """How often a connection that listens had to be opened again."""
+
+    def lane(self, channel: str) -> Hashable:
+        """Return what fails and hangs together with this channel."""
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish in order, one round trip a server. Raises when anything did not get through."""
+
+    async def subscribe(self, channel: str) -> None:
+        """Listen from now until `leave`; returns when the server has confirmed it. The caller bounds the wait."""
+
+    async def leave(self, channel: str) -> None:
+        """Stop listening."""
+
+    async def close(self) -> None:
+        """Close everything and forget all subscriptions."""
+
+
+class Shards:
+    """A fixed list of servers. Where the list differs between processes, their rooms do not meet: they heal."""
+
+    def __init__(self, addresses: Sequence[Address], links: Links) -> None:
+        self._nodes = [Node(address, replace(links, sharded=False)) for address in addresses]
+
+    @property
+    def reconnects(self) -> int:
+        return sum(node.subscriber.reconnects for node in self._nodes)
+
+    def lane(self, channel: str) -> Hashable:
+        """See Broker."""
+        return str(self._node(channel).address)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """See Broker."""
+        by_node: dict[Node, list[Message]] = {}
+        for message in messages:
+            by_node.setdefault(self._node(message[0]), []).append(message)
+        sending = [node.publisher.publish(of_node) for node, of_node in by_node.items()]
+        answers = await asyncio.gather(*sending, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            for refusal in answer:
+                if refusal is not None:
+                    raise refusal
+
+    async def subscribe(self, channel: str) -> None:
+        """See Broker."""
+        await self._node(channel).subscriber.subscribe(channel)
+
+    async def leave(self, channel: str) -> None:
+        """See Broker."""
+        await self._node(channel).subscriber.leave([channel])
+
+    async def close(self) -> None:
+        """See Broker."""
+        for node in self._nodes:
+            await node.close()
+
+    def _node(self, channel: str) -> Node:
+        return self._nodes[int(_consistent_hash(channel, len(self._nodes)))]
