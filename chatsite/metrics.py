@@ -1,7 +1,7 @@
 """GET /metrics: this gateway's gauges and counters, in the format that Prometheus scrapes.
 
-Each gateway counts for itself; the label `gateway` tells them apart where several share one port. Only this
-machine and signed-in staff may read it.
+Each gateway counts for itself; the label `gateway` tells them apart where several share one port. Only METRICS_ALLOW
+(this machine) and signed-in staff may read it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import asyncio
 import ipaddress
 from collections.abc import Iterable
 
+from channels.layers import get_channel_layer
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from chatsite.serving import status
 from rooms import gateway
 from rooms.gateway import Gateway
 
@@ -23,19 +26,34 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 async def metrics(request: HttpRequest) -> HttpResponse:
     """Answer with the figures of the gateway that took the request."""
-    if not is_local(request.META.get("REMOTE_ADDR", "")) and not (await request.auser()).is_staff:
-        return HttpResponseForbidden("Metrics are for this machine and for staff.")
+    if not is_allowed(request) and not (await request.auser()).is_staff:
+        return HttpResponseForbidden("Metrics are for METRICS_ALLOW and for staff.")
     registry = CollectorRegistry(auto_describe=False)
     registry.register(GatewayCollector(gateway.current()))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE)
 
 
-def is_local(address: str) -> bool:
-    """Tell whether a peer is on this machine."""
+def is_allowed(request: HttpRequest) -> bool:
+    """Tell whether the peer may read them unasked. Who comes through a proxy is not the proxy, wherever that is."""
+    if "HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META:
+        return False
     try:
-        return ipaddress.ip_address(address).is_loopback
+        address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", ""))
     except ValueError:
         return False
+    return any(address in ipaddress.ip_network(network, strict=False) for network in settings.METRICS_ALLOW)
+
+
+def broadcast_counters() -> dict[str, tuple[str, int]]:
+    """Return what the channel layer of this loop counts; zeros where it is another kind of layer."""
+    layer = get_channel_layer()
+    texts = {
+        "received": "Broadcasts that arrived; only rooms with members here are subscribed to",
+        "received_bytes": "Bytes of the broadcasts that arrived",
+        "overflowed": "Broadcasts that came faster than they were handled (limit: BROADCAST_INBOX_BYTES)",
+        "reconnects": "Connections for broadcasts that were lost and opened again",
+    }
+    return {f"chat_broadcasts_{name}": (text, int(getattr(layer, name, 0))) for name, text in texts.items()}
 
 
 class GatewayCollector(Collector):
@@ -74,7 +92,12 @@ class GatewayCollector(Collector):
             ),
             "chat_catch_up_reads": ("Reads of the log for members that were away", here.reader.reads),
             "chat_broadcasts_dropped": ("Messages not broadcast because Redis was too slow", here.announcer.dropped),
+            **broadcast_counters(),
         }
+        counters["chat_kept_alive"] = ("Heartbeats and pings sent", here.connections.kept_alive)
+        counters["chat_sent_away"] = ("Connections sent elsewhere before a stop", here.connections.sent_away)
+        for name, (kind, text, value) in status.figures().items():
+            (gauges if kind == "gauge" else counters)[name] = (text, value)
         for name, (text, value) in gauges.items():
             family = GaugeMetricFamily(name, text, labels=["gateway"])
             family.add_metric([here.server_id], value)

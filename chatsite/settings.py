@@ -144,6 +144,11 @@ HTTP_CONCURRENCY = environment.integer(
 HTTP_BACKLOG = environment.integer(
     "HTTP_BACKLOG", 1000, "HTTP requests that may wait in one gateway; above it the answer is 503.", minimum=1
 )
+DATABASE_PREPARE = environment.flag(
+    "DATABASE_PREPARE",
+    "Prepare the statements that accept messages; turn it off behind a pooler that shares connections.",
+    default=True,
+)
 DATABASE_URL = environment.text(
     "DATABASE_URL", "", "postgresql://user:password@host/name; empty: an embedded server under DATA."
 ) or str(_instance.get("database_url", ""))
@@ -164,6 +169,7 @@ def parse_database_url(url: str) -> dict[str, Any]:
         "PORT": str(parts.port or query.pop("port", "") or ""),
         "OPTIONS": {
             **{name: unquote(value) for name, value in query.items()},
+            "prepare_threshold": 5 if DATABASE_PREPARE else None,  # for rooms.database.together alone
             "pool": {
                 "min_size": 1,
                 "max_size": DATABASE_THREADS + HTTP_CONCURRENCY + 2,
@@ -240,7 +246,33 @@ CONNECTION_MAX_IDLE_SECONDS = environment.integer(
     "CONNECTION_MAX_IDLE_SECONDS", 15, "A client hears from the server at least this often.", minimum=5
 )
 CONNECTION_MAX_PER_GATEWAY = environment.integer(
-    "CONNECTION_MAX_PER_GATEWAY", 19_000, "WebSockets that one gateway holds; more are told to try again."
+    "CONNECTION_MAX_PER_GATEWAY",
+    19_000,
+    "WebSockets that one gateway holds; more go to others, or are told to try again (503).",
+)
+CONNECTION_DEAD_SECONDS = environment.seconds(
+    "CONNECTION_DEAD_SECONDS",
+    40.0,
+    "A peer that acknowledges nothing of what it was sent for so long is dropped, by the kernel.",
+    minimum=1,
+)
+CONNECTION_SLOW_SECONDS = environment.seconds(
+    "CONNECTION_SLOW_SECONDS", 120.0, "The same for a peer that reads more slowly than it is sent to.", minimum=1
+)
+CONNECTION_KERNEL_UNSENT_BYTES = environment.integer(
+    "CONNECTION_KERNEL_UNSENT_BYTES",
+    32_768,
+    "What the kernel takes for a connection beyond what the peer has room for (TCP_NOTSENT_LOWAT).",
+    minimum=4096,
+)
+HANDSHAKES_MAX_PER_GATEWAY = environment.integer(
+    "HANDSHAKES_MAX_PER_GATEWAY",
+    500,
+    "Connections without a whole request yet; further ones wait, and late ones are dropped for them.",
+    minimum=1,
+)
+GATEWAY_DRAIN_SECONDS = environment.seconds(
+    "GATEWAY_DRAIN_SECONDS", 10.0, "After SIGTERM a gateway sends its members elsewhere, spread over this time."
 )
 RESUME_SECONDS_WITHOUT_HISTORY = environment.integer(
     "RESUME_SECONDS_WITHOUT_HISTORY", 86_400, "How far back a token without the operation history may resume a room."
@@ -274,6 +306,12 @@ HUB_HEAL_SECONDS = environment.seconds(
 CATCH_UP_MESSAGES = environment.integer(
     "CATCH_UP_MESSAGES", 500, "Messages read from Postgres at once for members that catch up.", minimum=1
 )
+LOG_PAGE_BYTES = environment.integer(
+    "LOG_PAGE_BYTES",
+    8_388_608,
+    "Data of one page of history, or of one read to catch up; its last message may exceed it.",
+    minimum=65_536,
+)
 CATCH_UP_CONCURRENCY = environment.integer(
     "CATCH_UP_CONCURRENCY", 4, "Catch-up reads that one gateway has under way at once.", minimum=1
 )
@@ -298,6 +336,12 @@ ACCEPT_QUEUE_MESSAGES = environment.integer(
     "Publishes waiting in one process; above it they are refused (42910).",
     minimum=1,
 )
+ACCEPT_QUEUE_BYTES = environment.integer(
+    "ACCEPT_QUEUE_BYTES",
+    67_108_864,
+    "Content of publishes waiting in one process, or in its transaction; above it they are refused (42910).",
+    minimum=65_536,
+)
 ACCEPT_BATCH_MESSAGES = environment.integer(
     "ACCEPT_BATCH_MESSAGES", 500, "Most publishes accepted in one transaction.", minimum=1
 )
@@ -308,6 +352,9 @@ ACK_PATIENCE_SECONDS = environment.seconds(
     "ACK_PATIENCE_SECONDS",
     20.0,
     "Longest wait for a verdict before a durable message is acknowledged without a serial.",
+)
+VERDICTS_KEPT = environment.integer(
+    "VERDICTS_KEPT", 10_000, "Late verdicts that a gateway remembers for authors who are about to ask.", minimum=1
 )
 REVIEW_DEADLINE_SECONDS = environment.seconds(
     "REVIEW_DEADLINE_SECONDS",
@@ -345,6 +392,9 @@ TOKEN_REQUEST_WINDOW_SECONDS = environment.integer(
 )
 AUTHENTICATION_CACHE_SECONDS = environment.seconds(
     "AUTHENTICATION_CACHE_SECONDS", 1.0, "How long a gateway trusts a key that it has looked up.", maximum=60
+)
+METRICS_ALLOW = environment.listing(
+    "METRICS_ALLOW", "127.0.0.0/8,::1", "Addresses that may read /metrics without signing in: CIDR, comma-separated."
 )
 
 REST_FRAMEWORK: dict[str, Any] = {

@@ -62,16 +62,21 @@ class LoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis sh
         self.received = 0  # messages
         self.received_bytes = 0
         self._inbox_bytes = inbox_bytes
-        self._dropped = 0  # by inboxes that are gone
+        self._overflowed = 0  # by inboxes that are gone
         servers = parse(url)
         links = Links(sharded=servers.is_cluster, timeout=timeout, deliver=self._deliver, on_trouble=_do_nothing)
         self.broker: Broker = (Cluster if servers.is_cluster else Shards)(servers.addresses, links)
 
     @property
-    def dropped(self) -> int:
+    def reconnects(self) -> int:
+        """How often a connection that listens was lost."""
+        return self.broker.reconnects
+
+    @property
+    def overflowed(self) -> int:
         """Messages that came faster than they were handled."""
         waiting: Iterable[Inbox] = self.channels.values()
-        return self._dropped + sum(inbox.dropped for inbox in waiting)
+        return self._overflowed + sum(inbox.dropped for inbox in waiting)
 
     # --- Publishing --------------------------------------------------------------------------------------
 
@@ -107,7 +112,7 @@ class LoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis sh
             await self.broker.subscribe(channel)
         except BaseException:
             # The caller never learns its name: nobody else can take it away.
-            self._dropped += self.channels.pop(channel).dropped
+            self._overflowed += self.channels.pop(channel).dropped
             await self.broker.leave(channel)
             raise
 

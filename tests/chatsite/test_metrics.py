@@ -6,9 +6,11 @@ import re
 import urllib.request
 
 from django.contrib.auth.models import AnonymousUser
+from django.core.handlers.asgi import ASGIRequest as AsyncRequest
 from django.test import AsyncRequestFactory
+from pytest_django.fixtures import SettingsWrapper
 
-from chatsite.metrics import metrics
+from chatsite.metrics import is_allowed, metrics
 from tests.instance import Instance
 
 
@@ -24,9 +26,23 @@ async def stranger() -> AnonymousUser:
     return AnonymousUser()
 
 
-async def test_strangers_do_not_get_them() -> None:
+def coming_from(address: str, **meta: str) -> AsyncRequest:
     request = AsyncRequestFactory().get("/metrics")
-    request.META["REMOTE_ADDR"] = "203.0.113.7"
+    request.META |= {"REMOTE_ADDR": address, **meta}
     request.auser = stranger
+    return request
 
-    assert (await metrics(request)).status_code == 403
+
+async def test_strangers_do_not_get_them() -> None:
+    assert (await metrics(coming_from("203.0.113.7"))).status_code == 403
+
+
+async def test_strangers_behind_a_proxy_on_this_machine_do_not_get_them() -> None:
+    assert (await metrics(coming_from("127.0.0.1", HTTP_X_FORWARDED_FOR="203.0.113.7"))).status_code == 403
+
+
+def test_another_machine_may_be_allowed(settings: SettingsWrapper) -> None:
+    settings.METRICS_ALLOW = ["10.1.0.0/16"]
+
+    assert is_allowed(coming_from("10.1.2.3"))
+    assert not is_allowed(coming_from("10.2.2.3"))
