@@ -15,7 +15,7 @@ from rooms.models import Room
 
 OPERATIONS = frozenset(
     {
-        "publish", "subscribe", "history", "presence",
+        "publish", "subscribe", "history", "presence", "channel-metadata",
         "annotation-publish", "annotation-subscribe",
         "message-update-own", "message-delete-own",
     }

@@ -8,6 +8,8 @@
 const RETRY_MILLISECONDS = 1_500;
 const RETRY_SPREAD_MILLISECONDS = 2_000;
 const SUSPENDED_RETRY_MILLISECONDS = 10_000;
+// One count only: with all of them the server would tell of changes that nobody sees here.
+const OCCUPANCY = "metrics.subscribers";
 const AUTHENTICATION_FAILED = 80019;
 const LOG_ERRORS = 1;
 
@@ -15,6 +17,7 @@ const LOG_ERRORS = 1;
  * @typedef {Object} Listener
  * @property {(state: LinkState) => void} onState
  * @property {(message: WireMessage) => void} onMessage
+ * @property {(people: number) => void} onOccupancy How many are in the room; at most once a second.
  * @property {() => void} onGap The room is attached without what went before: history has to be read again.
  */
 
@@ -24,7 +27,7 @@ export class Connection {
     /** @type {any} The SDK is a classic script; its types are not part of the page. */
     const Ably = Reflect.get(globalThis, "Ably");
     this.realtime = new Ably.Realtime(optionsFor(window.location, config.authUrl));
-    this.channel = this.realtime.channels.get(config.room);
+    this.channel = this.realtime.channels.get(config.room, { params: { occupancy: OCCUPANCY } });
     this.retryAt = 0;
   }
 
@@ -39,7 +42,11 @@ export class Connection {
       tell();
       if (change.current === "attached" && !change.resumed) listener.onGap();
     });
-    this.channel.subscribe(listener.onMessage).catch(tell);
+    const hear = (/** @type {any} */ message) => {
+      if (message.action === "meta") tellOccupancy(message, listener);
+      else listener.onMessage(message);
+    };
+    this.channel.subscribe(hear).catch(tell);
     this.realtime.connect();
   }
 
@@ -105,6 +112,12 @@ function optionsFor(location, authUrl) {
     // What waits for a connection waits in our outbox, where one sees it.
     queueMessages: false,
   };
+}
+
+/** What the server says of the room. People cannot send it: what they send is no "meta". @param {any} message @param {Listener} listener */
+function tellOccupancy(message, listener) {
+  const people = message.data?.metrics?.subscribers;
+  if (message.name === "[meta]occupancy" && Number.isInteger(people)) listener.onOccupancy(people);
 }
 
 /** The SDK takes a name without a dot for one of its own clusters. @param {string} hostname */

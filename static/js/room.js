@@ -6,6 +6,7 @@ import { Banner } from "./banner.js";
 import { Composer } from "./composer.js";
 import { Connection } from "./connection.js";
 import { byId } from "./element.js";
+import { Here } from "./here.js";
 import { History } from "./history.js";
 import { Log } from "./log.js";
 import { Messages } from "./messages.js";
@@ -59,6 +60,12 @@ const banner = new Banner(
   },
   () => connection.retry(),
 );
+
+const here = new Here({
+  box: byId("here", HTMLElement),
+  exact: byId("here-exact", HTMLElement),
+  short: byId("here-short", HTMLElement),
+});
 
 const placeholders = new Placeholders({ onRetry: () => readHistory(() => history.older()) });
 const pill = byId("jump", HTMLButtonElement);
@@ -131,10 +138,12 @@ function act(action, key) {
 connection.open({
   onState(state) {
     banner.show(state);
+    here.setLink(state.link);
     composer.maxBytes = connection.maxMessageBytes;
     outbox.setLive(state.link === "live");
   },
   onMessage: receive,
+  onOccupancy: (people) => here.show(people),
   onGap() {
     history.reload().finally(refresh);
     refresh();
