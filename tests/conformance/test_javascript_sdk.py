@@ -9,6 +9,6 @@ from tests.instance import Instance
 
 
 @pytest.mark.parametrize("wire_format", ["msgpack", "json"])
-@pytest.mark.parametrize("script", ["crowd", "room", "resume", "auth"])
+@pytest.mark.parametrize("script", ["crowd", "room", "resume", "auth", "occupancy"])
 def test_the_javascript_sdk_finds_what_it_expects(instance: Instance, key: str, script: str, wire_format: str) -> None:
     node.run(f"{script}.test.mjs", key=key, port=instance.port, format=wire_format)
