@@ -17,8 +17,8 @@ from integrations.verdicts import Asked, BadAnswer, as_text, parse, read_payload
 from rooms import decide
 from rooms.errors import ChatError, Code
 from rooms.outcomes import OutcomeKind
-from rooms.queries import milliseconds
 from rooms.review import Action, Decision, Verdict
+from rooms.rows import milliseconds
 
 WORDS = {Action.PUBLISH: "accept", Action.REPLACE: "modify", Action.REJECT: "reject", Action.HOLD: "hold"}
 

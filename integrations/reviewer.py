@@ -36,7 +36,7 @@ class WebhookReviewer:
     def review(self, submissions: Sequence[Submission]) -> Sequence[Verdict | Deferral | None]:
         """Answer each submission with the deferral to its next rule, or None after the last."""
         chain = rule_book.read().before
-        return [self._next(submission, chain) for submission in submissions]
+        return [self._next(submission, chain) if chain else None for submission in submissions]
 
     def defer(self, deferred: Sequence[tuple[int, Submission, Deferral]]) -> None:
         """Write the deliveries that ask for the verdicts."""

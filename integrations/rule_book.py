@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from integrations.models import EventKind, IntegrationRule, When
-from rooms.table_version import read_version
+from rooms.table_version import SmallTable
+
+RULES = SmallTable("integrations_integrationrule")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ _current = RuleBook(version="", before=(), after=())
 def read() -> RuleBook:
     """Return the rules as they are committed at this moment."""
     global _current
-    version = read_version("integrations_integrationrule")
+    version = RULES.version()
     book = _current
     if book.version != version:
         # Rows that are newer than the version are read again by the next batch; older ones cannot be.

@@ -18,7 +18,7 @@ from integrations.calls import Owed
 from integrations.envelope import Callback, Event, Shape
 from integrations.models import IntegrationRule, When
 from integrations.sealing import unseal
-from rooms.queries import milliseconds
+from rooms.rows import milliseconds
 from rooms.serials import encode
 
 CALLBACK_PATH = "/integrations/verdict"

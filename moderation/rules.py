@@ -13,13 +13,14 @@ import re2
 
 from moderation.models import WordRule
 from moderation.words import Matcher, Rule, compile_regex
-from rooms.table_version import read_version
+from rooms.table_version import SmallTable
 
 logger = logging.getLogger(__name__)
 
 MAX_ENABLED = 500  # further rules are not matched, and the admin refuses to enable them
 MAX_MATCHERS = 32  # distinct sets of rules that rooms use at a time; each may take up to 16 MB
 MAX_ROOMS = 10_000
+ENABLED = SmallTable("moderation_wordrule", "enabled")
 
 
 # --- State changes ----------------------------------------------------------------------------------------
@@ -78,7 +79,7 @@ _current = RuleBook(version="", rules=())
 def read() -> RuleBook:
     """Return the rules that count now: one query, and a second one only after somebody changed a rule."""
     global _current
-    version = read_version("moderation_wordrule", "enabled")
+    version = ENABLED.version()
     book = _current
     if book.version != version:
         book = _current = RuleBook(version=version, rules=tuple(_usable(_read_enabled())))

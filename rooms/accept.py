@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from django.db import transaction
 
-from rooms import announce, pipeline, queries, release
+from rooms import announce, intake, pipeline, release
 from rooms.errors import ChatError, Code
+from rooms.intake import Found, Key
 from rooms.models import Status
 from rooms.outcomes import Outcome, OutcomeKind
-from rooms.queries import LockedRoom, Row
 from rooms.review import Content
+from rooms.rows import LockedRoom, Row
 from rooms.serials import encode
+from rooms.table_version import versions_read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody wants to publish, checked for shape and capability. `origin` waits for a late verdict."""
 
     room_id: int
@@ -38,18 +39,17 @@ def accept(drafts: Sequence[Draft], *, now: datetime) -> list[Outcome]:
     Entries and outcomes are announced after the commit.
     """
     with transaction.atomic():
-        rooms = queries.lock_rooms(draft.room_id for draft in drafts)
-        known = queries.find_by_message_id([(draft.room_id, draft.message_id) for draft in drafts])
-        fresh: dict[tuple[int, str], Draft] = {}
+        by_key: dict[Key, Draft] = {}
         for draft in drafts:
-            key = (draft.room_id, draft.message_id)
-            if draft.room_id in rooms and key not in known:
-                fresh.setdefault(key, draft)
-        rows = _review_and_store(list(fresh.values()), rooms, now)
-        entries = release.record([row for row in rows if row.status == Status.PUBLISHED], rooms)
+            by_key.setdefault((draft.room_id, draft.message_id), draft)
+        found = intake.look(by_key, {(draft.room_id, draft.author) for draft in drafts})
+        fresh = [draft for key, draft in by_key.items() if key not in found.known and draft.room_id in found.rooms]
+        with versions_read(found.versions):
+            rows = _review_and_store(fresh, found, now)
+            entries = release.tell([row for row in rows if row.status == Status.PUBLISHED], found.rooms)
         announce.after_commit(entries=entries)
-    known |= {(row.room_id, row.message_id): row for row in rows}
-    return [_outcome_of_draft(draft, known, rooms) for draft in drafts]
+    known = found.known | {(row.room_id, row.message_id): row for row in rows}
+    return [_outcome_of_draft(draft, known, found.rooms) for draft in drafts]
 
 
 def outcome_of(row: Row, epoch: str) -> Outcome:
@@ -64,20 +64,21 @@ def outcome_of(row: Row, epoch: str) -> Outcome:
     return Outcome(kind=OutcomeKind.HELD if row.status == Status.HELD else OutcomeKind.PENDING, message=row.id)
 
 
-def _review_and_store(drafts: Sequence[Draft], rooms: dict[int, LockedRoom], now: datetime) -> list[Row]:
+def _review_and_store(drafts: Sequence[Draft], found: Found, now: datetime) -> list[Row]:
     """Write: one row a draft, each with its status, and with its serial where it may be seen at once."""
     if not drafts:
         return []
     rows = [_row_of(draft, now) for draft in drafts]
-    deferred = pipeline.review(rows, rooms, now)
-    busy = queries.find_busy_authors({(row.room_id, row.author) for row in rows})
+    deferred = pipeline.review(rows, found.rooms, now)
+    busy, moved = set(found.busy), {}
     for row in rows:
         key = (row.room_id, row.author)
         if row.status == Status.APPROVED and key not in busy:
-            release.publish(row, rooms[row.room_id], now)
+            room = moved[row.room_id] = found.rooms[row.room_id]
+            release.publish(row, room, now)
         elif row.status in (Status.ACCEPTED, Status.APPROVED):
             busy.add(key)
-    queries.insert(rows)
+    intake.store(rows, moved.values())
     pipeline.defer(deferred)
     return rows
 
@@ -96,7 +97,7 @@ def _row_of(draft: Draft, now: datetime) -> Row:
     )
 
 
-def _outcome_of_draft(draft: Draft, known: dict[tuple[int, str], Row], rooms: dict[int, LockedRoom]) -> Outcome:
+def _outcome_of_draft(draft: Draft, known: dict[Key, Row], rooms: dict[int, LockedRoom]) -> Outcome:
     if draft.room_id not in rooms:
         return Outcome(
             kind=OutcomeKind.REJECTED, message=0, error=ChatError(Code.NOT_FOUND, "The room no longer exists.")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
+from msgspec.structs import replace
 
 from rooms import announce, queries, release
 from rooms.models import MessageAction, MessageVersion, Status
-from rooms.queries import Row
 from rooms.review import Content
+from rooms.rows import Row
 
 
 def hide(messages: Collection[int], *, by: str, now: datetime) -> int:

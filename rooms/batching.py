@@ -18,8 +18,8 @@ class Full(Exception):
 class Batcher(Generic[Item, Result]):
     """Hands items to `work` in batches, one batch at a time, in order.
 
-    An idle batcher starts at once with what it got. `work` gets 1 to `max_batch` items and returns one result
-    for each; if it raises, every item of the batch gets that exception.
+    An idle batcher starts at once with what it got. `work` gets items of up to `max_batch` weight together, at
+    least one, and returns one result for each; if it raises, every item of the batch gets that exception.
     """
 
     def __init__(
@@ -28,29 +28,22 @@ class Batcher(Generic[Item, Result]):
         self._work = work
         self._max_batch = max_batch
         self._max_waiting = max_waiting
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
+        self._weight = 0
         self._worker: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> int:
-        """How many items wait for the next batches."""
-        return len(self._waiting)
+        """How much waits for the next batches, by weight."""
+        return self._weight
 
-    def submit_all(self, items: Sequence[Item]) -> list[asyncio.Future[Result]]:
-        """Queue items and return the futures of their results, in order. Raises Full and queues none."""
-        if self._waiting and len(self._waiting) + len(items) > self._max_waiting:
+    def submit(self, item: Item, weight: int = 1) -> asyncio.Future[Result]:
+        """Queue an item and return the future of its result. Raises Full; an empty queue takes any item."""
+        if self._weight and self._weight + weight > self._max_waiting:
             raise Full
-        return [self._submit(item) for item in items]
-
-    def submit(self, item: Item) -> asyncio.Future[Result]:
-        """Queue an item and return the future of its result. Raises Full."""
-        if len(self._waiting) >= self._max_waiting:
-            raise Full
-        return self._submit(item)
-
-    def _submit(self, item: Item) -> asyncio.Future[Result]:
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting.append((item, weight, future))
+        self._weight += weight
         if self._worker is None:
             self._worker = asyncio.create_task(self._run(), name="batcher")
         return future
@@ -63,24 +56,35 @@ class Batcher(Generic[Item, Result]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
-                await self._do(batch)
+                await self._do(*self._take())
         finally:
             self._worker = None
 
-    async def _do(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    def _take(self) -> tuple[list[Item], list[asyncio.Future[Result]]]:
+        items: list[Item] = []
+        futures: list[asyncio.Future[Result]] = []
+        taken = 0
+        while self._waiting and (not items or taken + self._waiting[0][1] <= self._max_batch):
+            item, weight, future = self._waiting.popleft()
+            items.append(item)
+            futures.append(future)
+            taken += weight
+        self._weight -= taken
+        return items, futures
+
+    async def _do(self, items: list[Item], futures: list[asyncio.Future[Result]]) -> None:
         try:
-            results = await self._work([item for item, _ in batch])
-            assert len(results) == len(batch)
+            results = await self._work(items)
+            assert len(results) == len(items)
         except asyncio.CancelledError:
-            for _, future in batch:
+            for future in futures:
                 future.cancel()
             raise
         except Exception as error:
-            for _, future in batch:
+            for future in futures:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), result in zip(batch, results, strict=True):
+        for future, result in zip(futures, results, strict=True):
             if not future.done():
                 future.set_result(result)

@@ -7,11 +7,12 @@ all of a process's database work on one thread; here up to DATABASE_THREADS call
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+import psycopg
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
@@ -31,6 +32,27 @@ async def repeat(function: Callable[Arguments, Result], *args: Arguments.args, *
         return await run(function, *args, **kwargs)
     except (OperationalError, InterfaceError):
         return await run(function, *args, **kwargs)
+
+
+Statement = tuple[str, Sequence[Any]]  # SQL and its parameters
+
+
+def together(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
+    """Execute statements in one round trip, inside the open transaction, and return the rows of each.
+
+    Each sees what was committed, and done by those before it, when it begins: one that waits for a lock shows
+    the next what the lock's former holder did. They are prepared once a connection: give them constant texts.
+    """
+    connection.validate_no_broken_transaction()
+    connection.ensure_connection()
+    connected = connection.connection
+    assert connected is not None and connection.in_atomic_block
+    cursors = [psycopg.Cursor(connected) for _ in statements]
+    with connection.wrap_database_errors:
+        with connected.pipeline():
+            for cursor, (sql, values) in zip(cursors, statements, strict=True):
+                cursor.execute(sql, values, prepare=settings.DATABASE_PREPARE, binary=True)
+        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
 
 @cache

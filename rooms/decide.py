@@ -13,8 +13,8 @@ from rooms.errors import Code
 from rooms.models import Status
 from rooms.models import Verdict as VerdictRecord
 from rooms.outcomes import Outcome, OutcomeKind
-from rooms.queries import LockedRoom, Row
 from rooms.review import Action, Decision, Verdict
+from rooms.rows import LockedRoom, Row
 
 DEADLINE = "deadline"
 EXPIRE_BATCH_MESSAGES = 500

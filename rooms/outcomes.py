@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -21,8 +20,7 @@ class OutcomeKind(StrEnum):
     UNKNOWN = "unknown"  # decide only: no such message
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The state of one message: its primary key, its place on the wire once published, or why it was refused."""
 
     kind: OutcomeKind

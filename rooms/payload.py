@@ -34,7 +34,7 @@ def read_content(message: Message, *, max_bytes: int) -> Content:
         require_text("data", text, max_bytes)
     extras = _read_extras(message.extras)
     content = Content(name=message.name, text=text, binary=binary, encoding=encoding, extras=extras)
-    if size_of(content) + len((message.client_id or "").encode()) > max_bytes:
+    if size_of(content) + _bytes_of(message.client_id) > max_bytes:
         raise ChatError(Code.MESSAGE_TOO_LARGE, f"A message may have {max_bytes} bytes; this one has more.")
     return content
 
@@ -49,9 +49,14 @@ def require_text(label: str, value: str, max_characters: int) -> None:
 
 def size_of(content: Content) -> int:
     """Return the size of name, data and extras in bytes, as the public limit counts it (TM6)."""
-    size = len((content.name or "").encode())
-    size += len((content.text or "").encode()) + len(content.binary or b"")
+    size = _bytes_of(content.name) + _bytes_of(content.text) + len(content.binary or b"")
     return size + (len(msgspec.json.encode(content.extras)) if content.extras else 0)
+
+
+def _bytes_of(text: str | None) -> int:
+    if text is None:
+        return 0
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _read_data(data: Any, encoding: str | None) -> tuple[str | None, bytes | None, str | None]:

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 
+import msgspec
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 from rooms.errors import Code
 from rooms.models import Status
-from rooms.queries import LockedRoom, Row, milliseconds
 from rooms.review import Action, Deferral, Reviewer, Submission, Verdict, awaiting
+from rooms.rows import LockedRoom, Row, milliseconds
 
 MODERATOR = "moderator"  # who a held message awaits
 
@@ -71,22 +72,26 @@ def _ask(
     asked: Sequence[tuple[Row, str]], stages: Sequence[Reviewer], rooms: dict[int, LockedRoom], now: datetime
 ) -> list[Deferred]:
     deferred: list[Deferred] = []
-    passed = {id(row): step for row, step in asked}
-    for place, reviewer in enumerate(stages):
-        open_rows = [row for row, _ in asked if row.status == Status.APPROVED]
-        if not open_rows:
+    passing = [(row, submission_of(row, rooms[row.room_id].name, step)) for row, step in asked]
+    for reviewer in stages:
+        if not passing:
             break
-        submissions = [
-            submission_of(row, rooms[row.room_id].name, passed[id(row)] if place == 0 else "") for row in open_rows
-        ]
-        answers = reviewer.review(submissions)
-        for row, submission, answer in zip(open_rows, submissions, answers, strict=True):
+        answers = reviewer.review([submission for _, submission in passing])
+        for (row, submission), answer in zip(passing, answers, strict=True):
             if isinstance(answer, Deferral):
                 _await(row, reviewer, answer, now)
                 deferred.append((reviewer, row, submission, answer))
             elif answer is not None:
                 apply(row, answer)
+        passing = [(row, _for_next(row, submission)) for row, submission in passing if row.status == Status.APPROVED]
     return deferred
+
+
+def _for_next(row: Row, submission: Submission) -> Submission:
+    """Return what the next reviewer is asked: the same, but for new content and for steps of the one before."""
+    if submission.content is row.content and not submission.passed:
+        return submission
+    return msgspec.structs.replace(submission, content=row.content, passed="")
 
 
 def _await(row: Row, reviewer: Reviewer, deferral: Deferral, now: datetime) -> None:

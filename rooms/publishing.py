@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from django.conf import settings
 
 from rooms.accept import Draft
-from rooms.acceptor import Acceptor
+from rooms.acceptor import Acceptor, Final
 from rooms.directory import RoomRef
 from rooms.errors import ChatError, Code
 from rooms.grants import Grant
@@ -79,58 +79,70 @@ class Publisher:
     all before it are there, and goes out with those that follow it.
     """
 
+    __slots__ = ("_acceptor", "_closed", "_flushing", "_reply", "_room_again", "_unacked")
+
     def __init__(self, acceptor: Acceptor, reply: Callable[[ProtocolMessage], None]) -> None:
         self._acceptor = acceptor
         self._reply = reply
-        self._unacked: deque[tuple[int, list[Answer]]] = deque()  # msgSerial, and its answer once there
-        self._room_again = asyncio.Event()
+        # msgSerial, and its answer once there. None while there are none: most members never publish, and are many.
+        self._unacked: deque[tuple[int, list[Answer]]] | None = None
+        self._room_again: asyncio.Event | None = None
+        self._flushing = False
         self._closed = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no publish waits for its answer."""
+        return not self._unacked
 
     async def has_room(self) -> None:
         """Wait until another publish may be taken: a client that floods is read no faster than it is served."""
-        while len(self._unacked) >= settings.CONNECTION_MAX_UNACKED and not self._closed:
+        while len(self._unacked or ()) >= settings.CONNECTION_MAX_UNACKED and not self._closed:
+            self._room_again = self._room_again or asyncio.Event()
             self._room_again.clear()
             await self._room_again.wait()
 
     def publish(self, msg_serial: int, drafts: Sequence[Draft]) -> None:
         """Hand drafts on; the ACK or NACK follows by itself."""
-        answer: list[Answer] = []
-        self._unacked.append((msg_serial, answer))
+        answer = self._expect(msg_serial)
         try:
             outcomes = self._acceptor.submit(drafts)
         except ChatError as error:
             self._answer(answer, error)
-            return
-        missing = len(outcomes)
-
-        def decided(_: asyncio.Future[Outcome]) -> None:
-            nonlocal missing
-            missing -= 1
-            if missing == 0:
-                self._answer(answer, _answer_of(outcomes))
-
-        for outcome in outcomes:
-            outcome.add_done_callback(decided)
+        else:
+            outcomes.add_done_callback(lambda decided: self._answer(answer, _answer_of(decided)))
 
     def refuse(self, msg_serial: int, error: ChatError) -> None:
         """Answer a publish that cannot be taken, in its turn."""
-        answer: list[Answer] = []
-        self._unacked.append((msg_serial, answer))
-        self._answer(answer, error)
+        self._answer(self._expect(msg_serial), error)
 
     def close(self) -> None:
         """Forget who waits; what was accepted goes on without."""
         self._closed = True
-        self._unacked.clear()
-        self._room_again.set()
+        self._unacked = None
+        self._wake()
+
+    def _expect(self, msg_serial: int) -> list[Answer]:
+        answer: list[Answer] = []
+        if self._unacked is None:
+            self._unacked = deque()
+        self._unacked.append((msg_serial, answer))
+        return answer
+
+    def _wake(self) -> None:
+        if self._room_again is not None:
+            self._room_again.set()
 
     def _answer(self, answer: list[Answer], what: Answer) -> None:
         answer.append(what)
-        if not self._closed:
-            self._flush()
+        if not self._closed and not self._flushing:
+            # A batch answers many publishes of a connection in one turn of the loop: they go out as one ACK.
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         """Send what is answered at the head of the line: neighbouring ACKs as one."""
+        self._flushing = False
         while self._unacked and self._unacked[0][1]:
             first, answer = self._unacked[0]
             if isinstance(answer[0], ChatError):
@@ -146,27 +158,24 @@ class Publisher:
                 results.append(result)
                 self._unacked.popleft()
             self._reply(ProtocolMessage(action=Action.ACK, msg_serial=first, count=len(results), res=results))
-        self._room_again.set()
+        self._wake()
 
 
-def _answer_of(outcomes: Sequence[asyncio.Future[Outcome]]) -> Answer:
+def _answer_of(decided: Final) -> Answer:
     """Return one publish's answer: the first refusal among its messages, else all serials."""
-    serials: list[str | None] = []
-    for outcome in outcomes:
-        error = _error_of(outcome)
-        if error is not None:
-            return error
-        serials.append(outcome.result().serial)
-    return PublishResult(serials=serials)
-
-
-def _error_of(outcome: asyncio.Future[Outcome]) -> ChatError | None:
-    if outcome.cancelled():
+    if decided.cancelled():
         return ChatError(Code.UNAVAILABLE, "The server is stopping; publish the message again.")
-    failure = outcome.exception()
+    failure = decided.exception()
     if isinstance(failure, ChatError):
         return failure
     if failure is not None:
         logger.error("a publish failed (%s)", type(failure).__name__, exc_info=failure)
         return ChatError(Code.INTERNAL, "The message could not be published.")
-    return outcome.result().error if outcome.result().kind is OutcomeKind.REJECTED else None
+    outcomes = decided.result()
+    refusal = first_refusal(outcomes)
+    return refusal if refusal is not None else PublishResult(serials=[outcome.serial for outcome in outcomes])
+
+
+def first_refusal(outcomes: Sequence[Outcome]) -> ChatError | None:
+    """Return why the first refused message of a publish was refused, None where none was."""
+    return next((one.error for one in outcomes if one.kind is OutcomeKind.REJECTED and one.error is not None), None)

@@ -8,7 +8,7 @@ from datetime import datetime
 from rooms import queries, signals
 from rooms.log import Entry
 from rooms.models import Status
-from rooms.queries import LockedRoom, Row
+from rooms.rows import LockedRoom, Row, entry_of
 
 
 def publish(row: Row, room: LockedRoom, now: datetime) -> None:
@@ -45,7 +45,14 @@ def take_ready(undecided: Iterable[Row]) -> list[Row]:
 
 def record(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
     """Store newly published rows' heads and tell the apps (their outbox), in the same transaction."""
-    entries = store(rows, rooms)
+    if rows:
+        queries.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
+    return tell(rows, rooms)
+
+
+def tell(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
+    """Tell the apps (their outbox) of newly published rows, in the same transaction. Return the log's new entries."""
+    entries = _entries_of(rows, rooms)
     if entries:
         signals.messages_published.send(sender=None, entries=entries)
     return entries
@@ -53,7 +60,10 @@ def record(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
 
 def store(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
     """Store the heads of the rooms whose rows got a serial. Return the log's new entries, in order."""
-    if not rows:
-        return []
-    queries.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
-    return [queries.entry_of(row, rooms[row.room_id].name, rooms[row.room_id].epoch) for row in rows]
+    if rows:
+        queries.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
+    return _entries_of(rows, rooms)
+
+
+def _entries_of(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
+    return [entry_of(row, (room := rooms[row.room_id]).name, room.epoch) for row in rows]

@@ -5,19 +5,17 @@ Views are asynchronous: a publish waits for its verdict without holding a thread
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 
 from django.http import HttpRequest, HttpResponse
 
-from rooms import database, gateway, queries
+from rooms import database, gateway, queries, rows
 from rooms.authentication import authenticate
 from rooms.directory import RoomRef, require_name
 from rooms.grants import Grant
 from rooms.history import HistoryQuery
-from rooms.outcomes import OutcomeKind
-from rooms.publishing import drafts_of
+from rooms.publishing import drafts_of, first_refusal
 from rooms.requests import answer, credentials_of, format_of, read_messages, rest
 from rooms.wire import for_format
 
@@ -45,12 +43,10 @@ async def publish(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResp
     here = gateway.current()
     base_id = secrets.token_urlsafe(12)
     drafts = drafts_of(body, room, grant, base_id=base_id, connection_id=None, origin=here.channel)
-    futures = here.acceptor.submit(drafts)
-    await asyncio.wait(futures)  # all of them, whatever becomes of the first
-    outcomes = [future.result() for future in futures]
-    for outcome in outcomes:
-        if outcome.kind is OutcomeKind.REJECTED and outcome.error is not None:
-            raise outcome.error
+    outcomes = await here.acceptor.submit(drafts)
+    refusal = first_refusal(outcomes)
+    if refusal is not None:
+        raise refusal
     shape = {
         "channel": room.name,
         "messageId": drafts[0].message_id.rpartition(":")[0] or drafts[0].message_id,
@@ -73,7 +69,7 @@ async def history(request: HttpRequest, room: RoomRef) -> HttpResponse:
         limit=query.limit,
     )
     wire_format = format_of(request)
-    response = answer(request, [for_format(queries.wire_of(row, room.epoch), wire_format) for row in page])
+    response = answer(request, [for_format(rows.wire_of(row, room.epoch), wire_format) for row in page])
     last = page[-1].created_serial if more else None
     response["Link"] = ", ".join(query.links(request, last))
     return response

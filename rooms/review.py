@@ -13,6 +13,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+import msgspec
+
 
 class Action(StrEnum):
     """What a verdict does with a message."""
@@ -23,8 +25,7 @@ class Action(StrEnum):
     HOLD = "hold"  # a human decides
 
 
-@dataclass(frozen=True, kw_only=True)
-class Content:
+class Content(msgspec.Struct, frozen=True, kw_only=True):
     """What a message says. Either text or binary is set, or neither."""
 
     name: str | None = None
@@ -34,8 +35,7 @@ class Content:
     extras: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """A message on its way to the room. `passed` is this reviewer's own last step, "" at first."""
 
     room_id: int

@@ -21,6 +21,7 @@ from rooms.directory import RoomRef
 from rooms.errors import ChatError, Code
 from rooms.grants import Grant
 from rooms.hub import Hub
+from rooms.rows import milliseconds
 from rooms.wire import ProtocolMessage
 
 REWIND = re.compile(r"(\d{1,4})([sm]?)")
@@ -70,7 +71,7 @@ class StartingPoints:
         if missed is None:
             return await self._ask(("oldest", hub.room.id), ANSWER_SECONDS, read_oldest, hub.room) <= after
         changed_at = missed[0].wire.version and missed[0].wire.version.timestamp if missed else None
-        return not missed or (changed_at or missed[0].wire.timestamp or 0) >= queries.milliseconds(limit)
+        return not missed or (changed_at or missed[0].wire.timestamp or 0) >= milliseconds(limit)
 
     async def _reaches(self, hub: Hub, serial: int) -> bool:
         """Tell whether a room has that serial. Another gateway may have been faster than the hub to hear of it."""

@@ -61,10 +61,10 @@ class Slow(Acceptor):
         self.go = asyncio.Event()
         self.taken: list[str] = []
 
-    async def _accept(self, drafts: Sequence[Draft]) -> Sequence[Outcome]:
+    async def _accept(self, publishes: Sequence[Sequence[Draft]]) -> Sequence[list[Outcome]]:
         await self.go.wait()
-        self.taken += [draft.content.text or "" for draft in drafts]
-        return [Outcome(kind=OutcomeKind.PUBLISHED, message=1, serial="s") for _ in drafts]
+        self.taken += [draft.content.text or "" for drafts in publishes for draft in drafts]
+        return [[Outcome(kind=OutcomeKind.PUBLISHED, message=1, serial="s") for _ in drafts] for drafts in publishes]
 
 
 async def test_a_publish_that_finds_too_little_room_is_refused_whole(settings: Any) -> None:
@@ -78,7 +78,8 @@ async def test_a_publish_that_finds_too_little_room_is_refused_whole(settings: A
     publisher.publish(2, drafts("d", "e", "f"))
     acceptor.go.set()
     await acceptor.close()
-    await asyncio.sleep(0)
+    while not publisher.is_idle:
+        await asyncio.sleep(0)
 
     assert acceptor.taken == ["first", "a", "b", "c"]
     answers = {
@@ -89,14 +90,14 @@ async def test_a_publish_that_finds_too_little_room_is_refused_whole(settings: A
     assert answers == {0: Action.ACK, 1: Action.ACK, 2: Action.NACK}
 
 
-async def test_large_messages_that_wait_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUEUE_MAX_BYTES", 100_000)
+async def test_large_messages_that_wait_are_bounded_by_their_bytes(settings: Any) -> None:
+    settings.ACCEPT_QUEUE_BYTES = 100_000
     acceptor = Slow()
     accepted = acceptor.submit(drafts("x" * 60_000))
     with pytest.raises(ChatError) as caught:
         acceptor.submit(drafts("y" * 60_000))
     acceptor.go.set()
-    await asyncio.wait(accepted)
+    await accepted
 
     assert caught.value.code == Code.TOO_MANY_PUBLISHES
     assert acceptor.submit(drafts("z" * 60_000))
@@ -112,6 +113,6 @@ async def test_a_room_that_was_deleted_is_looked_up_again_by_the_next_publish(mo
 
     monkeypatch.setattr(module, "accept", gone)
     forgotten: list[str] = []
-    await asyncio.wait(Acceptor(room_gone=forgotten.append).submit(drafts("a")))
+    await Acceptor(room_gone=forgotten.append).submit(drafts("a"))
 
     assert forgotten == ["lobby"]

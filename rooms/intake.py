@@ -1,0 +1,98 @@
+"""The SQL of the accepting transaction, in two round trips: look under the rooms' locks, then store.
+
+Its plans are kept while the tables grow. One that was made for a small table would read a large one whole, so
+these statements always go by an index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from rooms import table_version
+from rooms.database import Statement, together
+from rooms.rows import READ, TYPES, LockedRoom, Row, columns_of, names, row_of
+from rooms.table_version import SmallTable
+
+Key = tuple[int, str]  # a room, and a message id or an author in it
+
+_BY_INDEX: Statement = ("SET LOCAL enable_seqscan = off", ())
+_LOCK = "SELECT id, name, epoch, head FROM rooms_room WHERE id = ANY(%b::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+_FIND_KNOWN = (
+    f"SELECT {names(READ, 'message')} FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, message_id) "
+    "JOIN rooms_message AS message USING (room_id, message_id)"
+)
+_FIND_BUSY = (
+    "SELECT room_id, author FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, author) WHERE EXISTS ("
+    "SELECT FROM rooms_message AS message WHERE message.room_id = asked.room_id "
+    "AND message.author = asked.author AND status IN ('accepted', 'approved'))"
+)
+_MOVE_HEADS = (
+    "UPDATE rooms_room AS room SET head = moved.head "
+    "FROM unnest(%b::bigint[], %b::bigint[]) AS moved (id, head) WHERE room.id = moved.id"
+)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What the rooms of a batch hold already. Nobody else changes them until the transaction ends."""
+
+    rooms: dict[int, LockedRoom]
+    known: dict[Key, Row]  # by (room, message id): publishes that are repeats
+    busy: set[Key]  # (room, author) pairs with messages that are not decided yet: their later ones must wait
+    versions: Mapping[SmallTable, str]  # of the rules that the batch is reviewed by
+
+
+def look(message_ids: Collection[Key], authors: Collection[Key]) -> Found:
+    """Write: lock the rooms, in order of their ids, and find what concerns these messages and authors.
+
+    A room that does not exist is left out.
+    """
+    by_id, by_author = list(zip(*message_ids, strict=True)), list(zip(*authors, strict=True))
+    tables = table_version.tables()
+    _, rooms, known, busy, versions = together(
+        [
+            _BY_INDEX,
+            (_LOCK, [sorted(set(by_id[0]))]),
+            (_FIND_KNOWN, [list(by_id[0]), list(by_id[1])]),
+            (_FIND_BUSY, [list(by_author[0]), list(by_author[1])]),
+            (table_version.query_of(tables), ()),
+        ]
+    )
+    rows = map(row_of, known)
+    return Found(
+        rooms={room[0]: LockedRoom(id=room[0], name=room[1], epoch=room[2], head=room[3]) for room in rooms},
+        known={(row.room_id, row.message_id): row for row in rows},
+        busy=set(busy),
+        versions=dict(zip(tables, versions[0], strict=True)),
+    )
+
+
+def store(rows: Sequence[Row], moved: Iterable[LockedRoom]) -> None:
+    """Write: insert rows in order, fill in their primary keys, which grow in that order, and store heads that moved."""
+    moved = list(moved)
+    ids, *_ = together([_insertion(rows), (_MOVE_HEADS, [[room.id for room in moved], [room.head for room in moved]])])
+    for row, (id_,) in zip(rows, sorted(ids), strict=True):
+        row.id = id_
+
+
+def _insertion(rows: Sequence[Row]) -> Statement:
+    """Return the INSERT of rows. A column that is the same in all of them travels once, as most do."""
+    selected: list[str] = []
+    values: list[Any] = []
+    many: dict[str, list[Any]] = {}
+    for name, column in zip(TYPES, columns_of(rows, list(TYPES)), strict=True):
+        if column.count(column[0]) == len(column):
+            selected.append(f"%b::{TYPES[name]}")
+            values.append(column[0])
+        else:
+            selected.append(f'new."{name}"')
+            many[name] = column
+    arrays = ", ".join(f"%b::{TYPES[name]}[]" for name in many) or "array[1]"
+    return (
+        f"INSERT INTO rooms_message ({names(list(TYPES))}) SELECT {', '.join(selected)} "
+        f"FROM unnest({arrays}) WITH ORDINALITY AS new ({names([*many, 'place']) if many else 'one, place'}) "
+        "ORDER BY place RETURNING id",
+        [*values, *many.values()],
+    )
