@@ -8,13 +8,14 @@ from datetime import timedelta
 
 from django import template
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+from django.db.models import Count, Sum
 from django.urls import reverse
 from django.utils import timezone
 
 from integrations.models import ApiKey, Delivery, IntegrationRule
 from moderation.models import HeldMessage, WordRule
-from rooms import large_tables
-from rooms.models import Message, Room, Status
+from rooms import large_tables, occupancy_store
+from rooms.models import GatewayProcess, Message, Room, Status
 
 register = template.Library()
 
@@ -36,6 +37,18 @@ def dashboard_cards(user: AbstractBaseUser | AnonymousUser) -> list[Card]:
     if not isinstance(user, PermissionsMixin):
         return []
     return [card() for permission, card in CARDS if user.has_perm(permission)]
+
+
+def _connected() -> Card:
+    alive = GatewayProcess.objects.filter(occupancy_store.is_alive())
+    found = alive.aggregate(connections=Sum("connections", default=0), gateways=Count("pk"))
+    return Card(
+        value=f"{found['connections']:,}",
+        label="connected now",
+        note=f"{found['gateways']} gateway{'' if found['gateways'] == 1 else 's'}",
+        url=reverse("admin:rooms_gatewayprocess_changelist"),
+        tone="plain" if found["gateways"] else "bad",
+    )
 
 
 def _last_hour() -> Card:
@@ -122,6 +135,7 @@ def _keys() -> Card:
 CARDS: tuple[tuple[str, Callable[[], Card]], ...] = (
     ("moderation.view_heldmessage", _held),
     ("integrations.view_delivery", _dead),
+    ("rooms.view_gatewayprocess", _connected),
     ("rooms.view_message", _last_hour),
     ("rooms.view_message", _waiting),
     ("rooms.view_room", _rooms),

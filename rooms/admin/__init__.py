@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from rooms.admin.gateways import GatewayAdmin
 from rooms.admin.history import MessageVersionAdmin, VerdictAdmin
 from rooms.admin.messages import MessageAdmin
 from rooms.admin.rooms import RoomAdmin
 
-__all__ = ["MessageAdmin", "MessageVersionAdmin", "RoomAdmin", "VerdictAdmin"]
+__all__ = ["GatewayAdmin", "MessageAdmin", "MessageVersionAdmin", "RoomAdmin", "VerdictAdmin"]
