@@ -66,6 +66,7 @@ class GatewayCollector(Collector):
         """Yield one family a figure."""
         here = self._source
         hubs = list(here.hubs.values())
+        told = here.occupancy.askers
         gauges = {
             "chat_connections": ("WebSockets held (limit: CONNECTION_MAX_PER_GATEWAY)", len(here.connections)),
             "chat_rooms": ("Rooms with a hub in this gateway", len(hubs)),
@@ -79,6 +80,8 @@ class GatewayCollector(Collector):
             "chat_passes_waiting": ("Rooms that are being written to, or wait for it", here.passes.waiting),
             "chat_accept_waiting": ("Publishes that wait (limit: ACCEPT_QUEUE_MESSAGES)", here.acceptor.waiting),
             "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.verdicts.waiting),
+            "chat_occupancy_askers": ("Attachments that are told (limit: OCCUPANCY_MAX_ASKERS)", len(told)),
+            "chat_occupancy_unwritten": ("Rooms whose counts wait to be written", here.occupancy.counters.unwritten),
             "chat_tasks": ("Tasks on the event loop", len(asyncio.all_tasks())),
         }
         counters = {
@@ -92,6 +95,8 @@ class GatewayCollector(Collector):
             ),
             "chat_catch_up_reads": ("Reads of the log for members that were away", here.reader.reads),
             "chat_broadcasts_dropped": ("Messages not broadcast because Redis was too slow", here.announcer.dropped),
+            "chat_occupancy_told": ("Occupancy events written (a second: OCCUPANCY_FRAMES_PER_SECOND)", told.told),
+            "chat_occupancy_missed_beats": ("Heartbeats to the other gateways that failed", here.occupancy.missed),
             **broadcast_counters(),
         }
         counters["chat_kept_alive"] = ("Heartbeats and pings sent", here.connections.kept_alive)
