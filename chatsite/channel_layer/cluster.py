@@ -54,8 +54,7 @@ class Cluster:
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """See Broker. What a node says has moved is sent again, once, to where it is now."""
-        if not self._slots.places():
-            await self._read_slots()
+        await self._start()
         moved = await self._publish(messages)
         if moved:
             await self._read_slots()
@@ -87,11 +86,8 @@ class Cluster:
     async def subscribe(self, channel: str) -> None:
         """See Broker. It follows the slot: when that moves while we wait, the wait goes on at the new place."""
         self._placed.setdefault(channel, None)
-        if self._task is None:
-            self._task = asyncio.create_task(self._follow_slots(), name="redis cluster slots")
         while channel in self._placed:
-            if not self._slots.places():
-                await self._read_slots()
+            await self._start()
             node = self._placed.get(channel) or self._node_of(channel)
             if node is None:
                 raise RedisConnectionError("no node has the slot")
@@ -121,6 +117,13 @@ class Cluster:
 
     # --- Slots -------------------------------------------------------------------------------------------
 
+    async def _start(self) -> None:
+        """Know the slots and follow them from now on. Raises redis.ConnectionError when no node tells them."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow_slots(), name="redis cluster slots")
+        if not self._slots.places():
+            await self._read_slots()
+
     def _suspect(self) -> None:
         """Note that the slots may have moved."""
         self._suspicion.set()
@@ -145,8 +148,8 @@ class Cluster:
                 await self._read_slots()
                 await self._move_subscriptions()
             except Exception as error:  # no node answers; the hubs heal from Postgres, and we try again
-                logger.info("the cluster's slots are unknown (%s)", type(error).__name__)
-                self._suspicion.set()
+                logger.debug("the cluster's slots are unknown (%s)", type(error).__name__)
+                self._suspect()
             await asyncio.sleep(REFRESH_MIN_SECONDS * random.uniform(1.0, 2.0))
 
     async def _read_slots(self) -> None:
@@ -162,10 +165,11 @@ class Cluster:
                 try:
                     self._slots = await ask(address, timeout=self._links.timeout)
                 except Exception as error:
-                    logger.info("Redis at %s does not tell the slots (%s)", address, type(error).__name__)
+                    logger.debug("Redis at %s does not tell the slots (%s)", address, type(error).__name__)
                     continue
                 self._read_at = began
                 return
+            self._suspect()
             raise RedisConnectionError("no node of the cluster answers")
 
     async def _move_subscriptions(self) -> None:

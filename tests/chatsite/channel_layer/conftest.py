@@ -1,0 +1,87 @@
+"""Layers as gateways and workers have them, on servers of the tests' own."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatsite.channel_layer.layer import BroadcastLayer
+from tests.chatsite.channel_layer.servers import Server, cluster, running
+
+MakeLayer = Callable[..., BroadcastLayer]
+
+
+@pytest.fixture
+async def make_layer() -> AsyncIterator[MakeLayer]:
+    """Make a layer for an address; each is like another process."""
+    made: list[BroadcastLayer] = []
+
+    def make(url: str, *, timeout: float = 1.0, inbox_bytes: int = 1_000_000) -> BroadcastLayer:
+        made.append(BroadcastLayer(url=url, timeout=timeout, inbox_bytes=inbox_bytes, prefix="chat"))
+        return made[-1]
+
+    yield make
+    for layer in made:
+        await layer.flush()
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder that the servers' user may enter: not pytest's."""
+    path = Path(tempfile.mkdtemp(prefix="chatsite-layer-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def pair(folder: Path) -> Iterator[list[Server]]:
+    """Two servers that know nothing of each other; whoever kills one starts it again."""
+    with running(folder / "pair", 2) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def nodes(folder: Path) -> Iterator[list[Server]]:
+    """A cluster of three primaries and one replica; whoever kills one starts it again."""
+    with cluster(folder / "cluster") as servers:
+        yield servers
+
+
+class Listener:
+    """A gateway's side: one channel, in the groups that it joins, and what arrived there."""
+
+    def __init__(self, layer: BroadcastLayer, channel: str) -> None:
+        self.layer = layer
+        self.channel = channel
+        self.heard: list[Any] = []
+
+    @classmethod
+    async def on(cls, layer: BroadcastLayer, *groups: str) -> Listener:
+        """Return a listener that has joined these groups."""
+        listener = cls(layer, await layer.new_channel("gateway."))
+        for group in groups:
+            await layer.group_add(group, listener.channel)
+        return listener
+
+    async def hears(self, count: int, *, seconds: float = 5.0) -> list[Any]:
+        """Return the next `count` messages' numbers."""
+        async with asyncio.timeout(seconds):
+            return [(await self.layer.receive(self.channel))["number"] for _ in range(count)]
+
+    async def hears_what_is_sent(self, sender: BroadcastLayer, group: str, *, seconds: float = 10.0) -> None:
+        """Send again and again until something arrives: what was lost meanwhile is healed elsewhere."""
+        async with asyncio.timeout(seconds):
+            receiving = asyncio.create_task(self.layer.receive(self.channel))
+            while not receiving.done():
+                try:
+                    await sender.group_send(group, {"number": -1})
+                except Exception:
+                    pass
+                await asyncio.wait([receiving], timeout=0.05)
