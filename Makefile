@@ -1,9 +1,9 @@
-# make run PORT=8000 DATA=.data · make test · make check · make lock
+# make run PORT=8000 DATA=.data GATEWAYS=2 (default: one a core) · make test · make check · make lock
 # Everything is installed into .venv/ and tests/node_modules/ from the locks; nothing outside this folder changes.
 
 PORT ?= 8000
 DATA ?= .data
-GATEWAYS ?= 1
+GATEWAYS ?=
 WORKERS ?= 1
 TESTS ?= tests
 
@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --requir
 .PHONY: run test check format lock clean
 
 run: .venv/run.stamp
-	@exec $(BIN)/python manage.py up --port $(PORT) --data $(DATA) --gateways $(GATEWAYS) --workers $(WORKERS)
+	@exec $(BIN)/python manage.py up --port $(PORT) --data $(DATA) $(if $(GATEWAYS),--gateways $(GATEWAYS)) --workers $(WORKERS)
 
 test: .venv/dev.stamp tests/node_modules/.stamp
 	@$(BIN)/python -m pytest $(TESTS)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Coroutine
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsite.settings")
 
-from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()
@@ -25,4 +25,16 @@ async def http_application(scope: dict[str, Any], receive: Receive, send: Send) 
     await (api_application if is_api(scope) else django_application)(scope, receive, send)
 
 
-application = ProtocolTypeRouter({"http": Admission(http_application), "websocket": ChatConsumer.as_asgi()})
+admitted_http = Admission(http_application)
+
+
+def application(scope: dict[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+    """Return what serves a connection. No coroutine itself: each would be kept for as long as the connection."""
+    match scope["type"]:
+        case "websocket":
+            served: Coroutine[Any, Any, None] = ChatConsumer()(scope, receive, send)
+            return served
+        case "http":
+            return admitted_http(scope, receive, send)
+        case kind:
+            raise ValueError(f"This application serves no {kind}.")

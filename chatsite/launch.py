@@ -179,12 +179,15 @@ class Launch:
         self.demo = json.loads(output)
 
     async def _start_chat(self, listener: int, port: int) -> None:
+        board = self.instance.data / "gateways"  # what they tell each other; an earlier run's is of no use
+        board.unlink(missing_ok=True)
         gateways = [
             self._service(
                 f"gateway-{number}",
-                ["gateway", "--fd", str(listener)],
+                ["gateway", "--fd", str(listener), "--board", str(board), "--place", str(number)],
                 pass_fds=(listener,),
                 is_ready=lambda: is_healthy(port),
+                stop_signal=signal.SIGINT,  # SIGTERM would send each member elsewhere first, and there is nowhere
             )
             for number in range(1, self.plan.gateways + 1)
         ]
@@ -209,6 +212,7 @@ class Launch:
         *,
         pass_fds: tuple[int, ...] = (),
         is_ready: Callable[[], bool] | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
     ) -> Service:
         return Service(
             name=name,
@@ -216,6 +220,7 @@ class Launch:
             environment=self._environment,
             pass_fds=pass_fds,
             is_ready=is_ready,
+            stop_signal=stop_signal,
             # When `up` was killed, nobody will kill a child that does not listen; what it holds is durable.
             orphan_signal=signal.SIGKILL,
         )

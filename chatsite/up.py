@@ -31,9 +31,17 @@ def add_options(parser: ArgumentParser) -> None:
     port = number_between(0, 65535)
     parser.add_argument("--port", type=port, default=os.environ.get("PORT", "8000"), help="of the web server [8000]")
     parser.add_argument("--data", metavar="DIR", help="folder of this instance [.data]")
-    parser.add_argument("--gateways", type=number_between(1, MAX_PROCESSES), default=1, metavar="N", help="[1]")
+    gateways = min(count_cores(), MAX_PROCESSES)
+    parser.add_argument(
+        "--gateways", type=number_between(1, MAX_PROCESSES), default=gateways, metavar="N", help="[one a core]"
+    )
     parser.add_argument("--workers", type=number_between(0, MAX_PROCESSES), default=1, metavar="N", help="[1]")
     parser.add_argument("--json", action="store_true", help="print one JSON object when ready")
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -35,11 +35,12 @@ class ChatConsumer(AsyncConsumer):
     async def __call__(
         self,
         scope: dict[str, Any],
-        receive: Callable[[], Awaitable[dict[str, Any]]],
-        send: Callable[[dict[str, Any]], Awaitable[None]],
+        receive: Callable[[], Awaitable[Mapping[str, Any]]],
+        send: Callable[[Mapping[str, Any]], Awaitable[None]],
     ) -> None:
         """Serve the connection until it is closed."""
-        self.scope = scope
+        self.scope: dict[str, Any] | None = scope
+        del scope
         self.base_send = send
         self.session: Session | None = None
         self.noise = 0
@@ -52,7 +53,7 @@ class ChatConsumer(AsyncConsumer):
         finally:
             self._stop()
 
-    async def dispatch(self, message: dict[str, Any]) -> None:
+    async def dispatch(self, message: Mapping[str, Any]) -> None:
         """Route an event to its handler; only the three kinds that a WebSocket has can be named."""
         match message["type"]:
             case "websocket.receive":
@@ -62,15 +63,16 @@ class ChatConsumer(AsyncConsumer):
             case "websocket.disconnect":
                 raise StopConsumer
 
-    async def websocket_connect(self, message: dict[str, Any]) -> None:
+    async def websocket_connect(self, message: Mapping[str, Any]) -> None:
         """Accept, check the credentials, greet or say what is wrong: browsers hide a refused handshake's reason."""
-        if self.scope.get("path", "/") != "/":
+        scope, self.scope = self.scope or {}, None  # headers and credentials are not to be kept for hours
+        if scope.get("path", "/") != "/":
             await self.send({"type": "websocket.close"})
             return
         await self.send({"type": "websocket.accept"})
-        opening = Opening.parse(dict(parse_qsl(self.scope.get("query_string", b"").decode("latin-1"))))
+        opening = Opening.parse(dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"))))
         self.format = opening.format
-        self.socket = self._socket()
+        self.socket = self._socket(scope)
         try:
             here = gateway.current()
             if len(here.connections) >= settings.CONNECTION_MAX_PER_GATEWAY:
@@ -87,7 +89,7 @@ class ChatConsumer(AsyncConsumer):
             logger.exception("a connection could not be opened (%s)", type(error).__name__)
             self._refuse(ChatError(Code.UNAVAILABLE, "The connection could not be opened; try again."))
 
-    async def websocket_receive(self, message: dict[str, Any]) -> None:
+    async def websocket_receive(self, message: Mapping[str, Any]) -> None:
         """Read one frame and hand it to the session."""
         if self.session is None or self.closing is not None:
             return
@@ -102,8 +104,8 @@ class ChatConsumer(AsyncConsumer):
             self._error(ChatError(Code.INTERNAL, "The message could not be handled."), Action.ERROR)
             self._close(1011)
 
-    def _socket(self) -> Socket:
-        offered = (self.scope.get("extensions") or {}).get("broadcast")
+    def _socket(self, scope: dict[str, Any]) -> Socket:
+        offered = (scope.get("extensions") or {}).get("broadcast")
         if offered is not None:
             socket: Socket = offered
             return socket

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from channels.layers import get_channel_layer
@@ -20,7 +20,7 @@ from django.utils import timezone
 from rooms import announce, database, queries
 from rooms.acceptor import Acceptor
 from rooms.announce import Announcer, Told
-from rooms.authentication import list_revoked
+from rooms.connections import Connections
 from rooms.decide import expire
 from rooms.directory import Directory, RoomRef
 from rooms.errors import ChatError, Code
@@ -38,23 +38,8 @@ logger = logging.getLogger(__name__)
 REDIS_TIMEOUT_SECONDS = 2.0
 HOLE_GRACE_SECONDS = 0.05  # two processes' broadcasts may cross; what is still missing then was lost
 EMPTY_HUB_SECONDS = 30.0  # a room's last member may be about to come back
-HEARTBEAT_SLOTS = 10
 EXPIRE_SECONDS = 2.0  # the worker does it sooner; this is for when there is none
 REVOKED_SECONDS = 0.5
-
-
-class Connection(Protocol):
-    """What the gateway asks of each connection that it holds."""
-
-    connection_id: str
-    key_name: str
-    wants_heartbeats: bool
-
-    def heartbeat(self) -> None:
-        """Send a HEARTBEAT."""
-
-    def end(self, error: ChatError) -> None:
-        """Tell the client why and close."""
 
 
 class Gateway:
@@ -73,7 +58,7 @@ class Gateway:
         self.occupancy = OccupancyDesk(self.server_id)
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here)
         self.hubs: dict[int, Hub] = {}
-        self.connections: dict[str, Connection] = {}
+        self.connections = Connections(idle_seconds=settings.CONNECTION_MAX_IDLE_SECONDS)
         self.delivered = 0  # by hubs that are closed by now
         self.healed = 0  # entries that no broadcast brought, for the metrics
         self._layer: Any = get_channel_layer()
@@ -81,16 +66,15 @@ class Gateway:
         self._opening: dict[int, asyncio.Task[Hub]] = {}
         self._empty_since: dict[int, float] = {}
         self._healing: set[int] = set()
-        self._slots: list[dict[str, Connection]] = [{} for _ in range(HEARTBEAT_SLOTS)]
         announce.bind(self.announcer)
         self._tasks = [
             asyncio.create_task(self._receive(), name="gateway channel"),
             asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._heal_all), name="heal"),
             asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._tend_hubs), name="tend hubs"),
             asyncio.create_task(self._every(1.0, self.acceptor.verdicts.poll), name="verdicts"),
-            asyncio.create_task(self._every(REVOKED_SECONDS, self._end_revoked), name="revoked"),
+            asyncio.create_task(self._every(REVOKED_SECONDS, self.connections.end_revoked), name="revoked"),
             asyncio.create_task(self._every(EXPIRE_SECONDS, self._expire), name="expire"),
-            asyncio.create_task(self._beat(), name="heartbeats"),
+            asyncio.create_task(self.connections.keep_alive(), name="keep alive"),
             asyncio.create_task(self._every(BEAT_SECONDS, self._report), name="occupancy"),
         ]
 
@@ -105,26 +89,6 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.occupancy.close()
         announce.bind(None)
-
-    # --- Connections -------------------------------------------------------------------------------------
-
-    def register(self, connection: Connection) -> None:
-        """Hold a connection. One with the same id is its own former self, on a socket that died: it is ended."""
-        former = self.connections.get(connection.connection_id)
-        self.connections[connection.connection_id] = connection
-        if connection.wants_heartbeats:
-            self._slot(connection)[connection.connection_id] = connection
-        if former is not None and former is not connection:
-            former.end(ChatError(Code.DISCONNECTED, "The connection was resumed on another socket."))
-
-    def unregister(self, connection: Connection) -> None:
-        """Let a connection go."""
-        if self.connections.get(connection.connection_id) is connection:
-            del self.connections[connection.connection_id]
-            self._slot(connection).pop(connection.connection_id, None)
-
-    def _slot(self, connection: Connection) -> dict[str, Connection]:
-        return self._slots[hash(connection.connection_id) % HEARTBEAT_SLOTS]
 
     # --- Hubs --------------------------------------------------------------------------------------------
 
@@ -284,25 +248,6 @@ class Gateway:
                 return
 
     # --- Tasks for all connections together --------------------------------------------------------------
-
-    async def _beat(self) -> None:
-        """Send HEARTBEATs, a slot of connections at a time, so that each is heard from within its idle limit."""
-        pause = settings.CONNECTION_MAX_IDLE_SECONDS * 0.8 / HEARTBEAT_SLOTS
-        while True:
-            for slot in self._slots:
-                await asyncio.sleep(pause)
-                for connection in list(slot.values()):
-                    connection.heartbeat()
-
-    async def _end_revoked(self) -> None:
-        names = {connection.key_name for connection in self.connections.values()}
-        if not names:
-            return
-        revoked = await database.run(list_revoked, names)
-        if revoked:
-            error = ChatError(Code.KEY_REVOKED, "The key behind this connection was revoked.")
-            for connection in [c for c in self.connections.values() if c.key_name in revoked]:
-                connection.end(error)
 
     async def _report(self) -> None:
         await self.occupancy.beat(len(self.connections))

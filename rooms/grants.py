@@ -10,7 +10,7 @@ from rooms.errors import ChatError, Code
 ANY_CLIENT = "*"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
     """What a peer showed: a key (`app.id:secret`) or a token, and the client id that it asked for."""
 
@@ -19,7 +19,7 @@ class Credentials:
     client_id: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
     """What the credentials allow. `client_id` None: anonymous; "*": any. `expires_at`: seconds since the epoch."""
 

@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from django.conf import settings
 from django.core.signing import BadSignature, Signer
@@ -29,10 +30,14 @@ from rooms.wire import Action, ConnectionDetails, ErrorInfo, Flag, Format, Proto
 
 logger = logging.getLogger(__name__)
 
+HEARTBEATS = {
+    encoding: encoding.join([encoding.piece(encode(ProtocolMessage(action=Action.HEARTBEAT), encoding.format))])
+    for encoding in ENCODINGS.values()
+}
 REAUTHENTICATE_BEFORE_SECONDS = 30.0  # before its token ends a client is asked for the next one
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Opening:
     """What a client asks for in the query of the WebSocket's address (RTN2)."""
 
@@ -59,7 +64,25 @@ class Opening:
 
 
 class Session:
-    """A connection from CONNECTED to its end."""
+    """A connection from CONNECTED to its end. There are very many: it has slots, and keeps no credentials."""
+
+    __slots__ = (
+        "_attachments",
+        "_close",
+        "_encoding",
+        "_ended",
+        "_expiry",
+        "_gateway",
+        "_private",
+        "_publisher",
+        "_resume_failed",
+        "_socket",
+        "_takes_more",
+        "_wants_heartbeats",
+        "connection_id",
+        "grant",
+        "key_name",
+    )
 
     def __init__(
         self,
@@ -72,10 +95,9 @@ class Session:
     ) -> None:
         self.grant = grant
         self.key_name = grant.key_name
-        self.wants_heartbeats = opening.heartbeats
+        self._wants_heartbeats = opening.heartbeats
         self._gateway = gateway
         self._socket = socket
-        self._opening = opening
         self._encoding = ENCODINGS[opening.format, socket.framing]
         self._close = close
         resumed = read_connection_key(opening.resume, grant.client_id)
@@ -86,13 +108,14 @@ class Session:
             gateway, socket, self._encoding, connection_id=self.connection_id, echo=opening.echo, reply=self.reply
         )
         self._expiry: asyncio.TimerHandle | None = None
+        self._takes_more = True
         self._ended = False
 
     # --- What the consumer calls -------------------------------------------------------------------------
 
     def start(self) -> None:
         """Greet the client."""
-        self._gateway.register(self)
+        self._gateway.connections.register(self)
         self._watch_expiry()
         error = ChatError(Code.INVALID_CONNECTION_KEY, "The connection to resume is not known; this is a new one.")
         self._greet(ErrorInfo.of(error) if self._resume_failed else None)
@@ -102,7 +125,8 @@ class Session:
         try:
             match message.action:
                 case Action.MESSAGE:
-                    await self._publish(message)
+                    if self._takes_more:
+                        await self._publish(message)
                 case Action.ATTACH:
                     await self._attachments.attach(message, self.grant)
                 case Action.DETACH:
@@ -132,24 +156,36 @@ class Session:
             self._expiry.cancel()
         self._attachments.close()
         self._publisher.close()
-        self._gateway.unregister(self)
+        self._gateway.connections.unregister(self)
 
     # --- What the gateway calls --------------------------------------------------------------------------
 
-    def heartbeat(self) -> None:
-        """See rooms.gateway.Connection."""
-        self.reply(ProtocolMessage(action=Action.HEARTBEAT))
+    @property
+    def is_idle(self) -> bool:
+        """See rooms.connections.Connection."""
+        return self._publisher.is_idle
+
+    def keep_alive(self) -> None:
+        """See rooms.connections.Connection. Who has something unsent hears of us when it reads that."""
+        if self._wants_heartbeats:
+            self._socket.write(HEARTBEATS[self._encoding])
+        else:
+            self._socket.ping()
+
+    def take_no_more(self) -> None:
+        """See rooms.connections.Connection."""
+        self._takes_more = False
 
     def end(self, error: ChatError) -> None:
-        """See rooms.gateway.Connection. A client may come back after DISCONNECTED, with a new token if need be."""
+        """See rooms.connections.Connection. A client may come back after DISCONNECTED, with a new token if need be."""
         if not self._ended:
             self.reply(ProtocolMessage(action=Action.DISCONNECTED, error=ErrorInfo.of(error)))
             self._finish(1000)
 
     def reply(self, message: ProtocolMessage) -> None:
         """Send one protocol message to the client."""
-        payload = encode(message, self._opening.format)
-        self._socket.reply(self._encoding.piece(payload), binary=self._opening.format is Format.MSGPACK)
+        wire_format = self._encoding.format
+        self._socket.reply(self._encoding.piece(encode(message, wire_format)), binary=wire_format is Format.MSGPACK)
 
     # --- The parts of the conversation -------------------------------------------------------------------
 
@@ -277,8 +313,14 @@ def read_connection_key(key: str | None, client_id: str | None) -> tuple[str, st
 
 
 def _signer(client_id: str | None) -> Signer:
+    return _make_signer(client_id, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+
+
+@lru_cache(maxsize=1024)
+def _make_signer(client_id: str | None, key: str, *fallback_keys: str) -> Signer:
     # The client id is part of what is signed: a key is of no use to anybody else who got hold of it.
-    return Signer(salt=f"connection of {client_id}" if client_id is not None else "connection", sep="!")
+    salt = f"connection of {client_id}" if client_id is not None else "connection"
+    return Signer(key=key, fallback_keys=list(fallback_keys), salt=salt, sep="!")
 
 
 def require_serial(serial: int) -> None:

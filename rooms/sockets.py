@@ -58,6 +58,9 @@ class Socket(Protocol):
     def reply(self, piece: bytes, *, binary: bool) -> None:
         """Send one piece after whatever is unsent; a peer that lets too much pile up is cut off."""
 
+    def ping(self) -> None:
+        """Send a WebSocket ping, if nothing is unsent."""
+
     def on_writable(self, callback: Callable[[], None]) -> None:
         """Call back once, as soon as nothing is unsent; never if the socket closes first."""
 
@@ -104,6 +107,9 @@ class PlainSocket:
         elif not self._closed:
             self.close()
             self._task = asyncio.create_task(self._send_close(), name="plain socket closes")
+
+    def ping(self) -> None:
+        """See Socket. ASGI has no pings for applications: its server sends them."""
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         """See Socket."""

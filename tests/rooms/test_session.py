@@ -24,7 +24,7 @@ class Nowhere:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
-        self.directory = self
+        self.directory = self.connections = self
 
     async def get(self, name: str) -> Any:
         raise OperationalError("the server closed the connection unexpectedly")

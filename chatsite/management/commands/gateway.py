@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -16,17 +17,21 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare where to listen."""
         parser.add_argument("--fd", type=int, help="Number of an inherited listening socket.")
+        parser.add_argument("--board", type=Path, help="File by which gateways on one socket share what comes evenly.")
+        parser.add_argument("--place", type=int, default=0, help="This gateway's own place there, from 0 to 63.")
         parser.add_argument("--host", default="127.0.0.1", help="Address to listen on (default: %(default)s).")
         parser.add_argument("--port", type=int, default=8000, help="Port to listen on (default: %(default)s).")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Serve until SIGTERM or SIGINT."""
+        """Serve until SIGTERM (members are sent elsewhere first) or SIGINT (at once)."""
         # Imported here: it installs Twisted's reactor, which no other command wants.
         from chatsite.asgi import application
         from chatsite.server import GatewayServer
+        from chatsite.serving.board import Board
 
         listener = _listener(options["fd"], options["host"], options["port"])
-        GatewayServer(application, listener).run()
+        board = Board.open(options["board"], options["place"]) if options["board"] else None
+        GatewayServer(application, listener, board=board).run()
 
 
 def _listener(fd: int | None, host: str, port: int) -> socket.socket:

@@ -1,0 +1,142 @@
+"""The fast way to write to a WebSocket, past autobahn and Daphne: what rooms.sockets.Socket is on this server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+from twisted.internet.interfaces import IPullProducer
+from zope.interface import implementer
+
+from chatsite.serving import kernel
+from chatsite.serving.transport import Connection
+from rooms.sockets import Batch, Framing
+
+PING = b"\x89\x00"
+
+
+@implementer(IPullProducer)
+class BroadcastSocket:
+    """A rooms.sockets.Socket on a connection.
+
+    While nothing is unsent a batch goes straight into the kernel, without the reactor's detour; what the kernel does
+    not take waits here, and the hub is refused until it is gone. Such a peer is slow, and has longer to take something
+    before the kernel gives it up.
+    """
+
+    __slots__ = ("_callbacks", "_first", "_send", "_slow", "_transport", "is_slow")
+
+    framing = Framing.FRAMED
+
+    def __init__(self, transport: Connection, slow: set[BroadcastSocket]) -> None:
+        self._transport = transport
+        self._slow = slow  # those that have longer, for whoever calls end_patience
+        self._send: Callable[[bytes], int] = transport.socket.send
+        self._callbacks: list[Callable[[], None]] | None = None
+        self._first = b""
+        self.is_slow = False
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait in this process for the peer to read."""
+        return self._transport.unsent
+
+    def write(self, batch: Batch) -> bool:
+        """See rooms.sockets.Socket."""
+        transport = self._transport
+        if transport.dataBuffer or transport._tempDataBuffer or not transport.connected:
+            return False
+        assert isinstance(batch, bytes)
+        try:
+            sent = self._send(batch)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            transport.abortConnection()
+            return False
+        if sent < len(batch):
+            transport.keep_rest(batch, sent)
+            if not self.is_slow:
+                self._be_patient()
+        return True
+
+    def reply(self, piece: bytes, *, binary: bool) -> None:
+        """See rooms.sockets.Socket."""
+        if self._first:
+            piece, self._first = self._first + piece, b""
+        if self.write(piece):
+            return
+        if self.unsent > settings.CONNECTION_MAX_UNSENT_BYTES:
+            self._transport.abortConnection()
+        else:
+            self._transport.write(piece)
+
+    def ping(self) -> None:
+        """See rooms.sockets.Socket. A peer with something unsent hears from us anyway, when it reads."""
+        self.write(PING)
+
+    def on_writable(self, callback: Callable[[], None]) -> None:
+        """See rooms.sockets.Socket."""
+        if self._callbacks is not None:
+            self._callbacks.append(callback)
+            return
+        self._callbacks = [callback]
+        self._transport.registerProducer(self, False)
+
+    # --- The answer to the handshake: in one write with what follows it in the same turn of the loop -----------
+
+    def begin_with(self, piece: bytes) -> None:
+        """Send a piece together with the first reply, or by `flush`."""
+        self._first = piece
+
+    def flush(self) -> None:
+        """Send what waits for a reply that did not come."""
+        if self._first:
+            self.reply(b"", binary=True)
+
+    # --- Slow peers --------------------------------------------------------------------------------------
+
+    def _be_patient(self) -> None:
+        self.is_slow = True
+        self._slow.add(self)
+        self._give_up_after(settings.CONNECTION_SLOW_SECONDS)
+
+    def end_patience(self) -> None:
+        """Treat the peer like others again if it has taken everything. Else it goes on to be slow."""
+        if not self._transport.connected:
+            self.forget()
+        elif not self.unsent and not self._unacknowledged():
+            self.forget()
+            self._give_up_after(settings.CONNECTION_DEAD_SECONDS)
+
+    def forget(self) -> None:
+        """The connection is over, or slow no more."""
+        self.is_slow = False
+        self._slow.discard(self)
+
+    def _unacknowledged(self) -> int:
+        try:
+            return kernel.unacknowledged(self._transport.socket)
+        except OSError:
+            return 0
+
+    def _give_up_after(self, seconds: float) -> None:
+        try:
+            kernel.give_up_after(self._transport.socket, seconds)
+        except OSError:
+            pass  # it has just been lost
+
+    # --- Twisted calls a pull producer whenever its buffer is empty: that is all that "writable" needs ---------
+
+    def resumeProducing(self) -> None:
+        """Call back who waits."""
+        if self.unsent or not self._transport.connected:
+            return
+        callbacks, self._callbacks = self._callbacks, None
+        self._transport.unregisterProducer()
+        for callback in callbacks or ():
+            callback()
+
+    def stopProducing(self) -> None:
+        """Forget who waits: the connection is lost."""
+        self._callbacks = None

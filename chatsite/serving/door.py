@@ -1,0 +1,126 @@
+"""What a connection meets first: it waits for a whole request head, and hands over to who serves that request.
+
+A head has one deadline from the first byte on, or from the accepting if none comes: whoever drips it byte by byte is
+dropped like whoever says nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+
+from chatsite.serving.transport import Connection
+from chatsite.serving.upgrade import HEAD_END, HEAD_MAX_BYTES, Upgrade, read_upgrade
+
+HEADER_SECONDS = 15.0
+CROWDED_SECONDS = 0.5  # where all places are taken, a newcomer gets the place of one that has waited for so long
+RETRY_SECONDS = (1, 5)  # when to come back to a full server: at random in between, so that not all come at once
+FULL_BODY = (
+    b'{"error":{"code":50004,"statusCode":503,"message":"This server holds as many connections as it may; try again '
+    b'in a moment.","href":"https://help.ably.io/error/50004"}}'
+)
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    b"X-Ably-Errorcode: 50004\r\nRetry-After: %d\r\nContent-Length: %d\r\n\r\n%b"
+)
+
+OpenWebSocket = Callable[[Connection, Upgrade, bytes], None]
+OpenHttp = Callable[[Connection, bytes], None]
+
+
+class Doors:
+    """The connections of a process that have not shown a whole request yet, oldest first."""
+
+    def __init__(self, open_websocket: OpenWebSocket, open_http: OpenHttp, is_full: Callable[[], bool]) -> None:
+        self.open_websocket = open_websocket
+        self.open_http = open_http
+        self.is_full = is_full
+        self.refused = 0  # by 503, for the metrics
+        self.dropped = 0  # before they had shown a whole head
+        self._waiting: dict[Door, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def make(self, now: float) -> Door:
+        """Return the protocol of a connection that was just accepted."""
+        door = Door(self)
+        self._waiting[door] = now
+        return door
+
+    def forget(self, door: Door) -> None:
+        """It has handed over, or its connection is gone."""
+        self._waiting.pop(door, None)
+
+    def make_room(self, now: float) -> bool:
+        """Tell whether there is a place for one more. Drops one that is late for it."""
+        if len(self._waiting) < settings.HANDSHAKES_MAX_PER_GATEWAY:
+            return True
+        return self._drop_oldest(now - CROWDED_SECONDS)
+
+    def drop_late(self, now: float) -> None:
+        """Drop those whose deadline is over."""
+        while self._drop_oldest(now - HEADER_SECONDS):
+            pass
+
+    def _drop_oldest(self, opened_before: float) -> bool:
+        door = next(iter(self._waiting), None)
+        if door is None or self._waiting[door] > opened_before:
+            return False
+        self.forget(door)
+        self.dropped += 1
+        door.drop()
+        return True
+
+
+class Door:
+    """The first protocol of a connection (Twisted's interface)."""
+
+    __slots__ = ("_doors", "_head", "_transport")
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._head = b""
+        self._transport: Connection | None = None
+
+    def makeConnection(self, transport: Connection) -> None:
+        """Take the connection."""
+        self._transport = transport
+
+    def dataReceived(self, data: bytes) -> None:
+        """Wait for the whole head, and hand over."""
+        if self._head:
+            data = self._head + data
+        end = data.find(HEAD_END)
+        if end < 0 and len(data) <= HEAD_MAX_BYTES:
+            self._head = data
+            return
+        self._doors.forget(self)
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        upgrade = read_upgrade(data[:end]) if 0 < end <= HEAD_MAX_BYTES else None
+        if upgrade is None:
+            self._doors.open_http(transport, data)
+        elif self._doors.is_full():
+            self._refuse(transport)
+        else:
+            self._doors.open_websocket(transport, upgrade, data[end + len(HEAD_END) :])
+
+    def connectionLost(self, reason: Any) -> None:
+        """The peer went before it was served."""
+        self._doors.forget(self)
+        self._transport = None
+
+    def drop(self) -> None:
+        """End a connection that is late."""
+        if self._transport is not None:
+            self._transport.abortConnection()
+
+    def _refuse(self, transport: Connection) -> None:
+        self._doors.refused += 1
+        transport.write(FULL % (random.randint(*RETRY_SECONDS), len(FULL_BODY), FULL_BODY))
+        transport.loseConnection()

@@ -1,0 +1,138 @@
+"""Twisted's connection, with less on the way between the kernel and the protocol.
+
+It registers with the asyncio loop itself: the reactor's way there makes a log context for each event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import error, main, reactor
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.tcp import Server as TwistedConnection
+from twisted.python.failure import Failure
+
+logger = logging.getLogger(__name__)
+
+_CLOSED = Failure(main.CONNECTION_DONE)
+_LOST = Failure(main.CONNECTION_LOST)
+
+
+def address_of(address: tuple[Any, ...]) -> IPv4Address | IPv6Address:
+    """Return the socket module's address as Twisted names it."""
+    kind = IPv4Address if len(address) == 2 else IPv6Address
+    return kind("TCP", address[0], address[1])
+
+
+class Connection(TwistedConnection):
+    """An accepted connection. Calls `lost` once when it is over."""
+
+    # Twisted makes these of strings for each connection, for logs that are off.
+    logstr = repstr = "connection"
+    hostname = ""
+    sessionno = 0
+    server: Any = None
+    connected = 1
+    reactor = reactor
+    _tempDataLen = 0
+
+    def __init__(
+        self,
+        accepted: socket.socket,
+        client: tuple[Any, ...],
+        protocol: Any,
+        lost: Callable[[Connection], None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        accepted.setblocking(False)
+        self.socket = accepted
+        self.fileno = accepted.fileno
+        self.client = client
+        self.protocol = protocol
+        self._tempDataBuffer: list[bytes] = []
+        self._lost = lost
+        self._loop = loop
+
+    def getHost(self) -> Any:
+        """Return our own address (Twisted takes it from the socket, each time)."""
+        return address_of(self.socket.getsockname())
+
+    def getPeer(self) -> Any:
+        """Return the peer's address."""
+        return address_of(self.client)
+
+    # --- The loop ----------------------------------------------------------------------------------------
+
+    def startReading(self) -> None:
+        """Have doRead called while there is something to read."""
+        self._loop.add_reader(self.fileno(), self._may_read)
+
+    def stopReading(self) -> None:
+        """Leave in the kernel what comes."""
+        if (number := self.fileno()) >= 0:
+            self._loop.remove_reader(number)
+
+    def startWriting(self) -> None:
+        """Have doWrite called while the kernel takes something."""
+        self._loop.add_writer(self.fileno(), self._may_write)
+
+    def stopWriting(self) -> None:
+        """The opposite."""
+        if (number := self.fileno()) >= 0:
+            self._loop.remove_writer(number)
+
+    def read_now(self) -> None:
+        """Read what may be there already."""
+        self._may_read()
+
+    def _may_read(self) -> None:
+        self._note(self.doRead)
+
+    def _may_write(self) -> None:
+        self._note(self.doWrite)
+
+    def _note(self, work: Callable[[], Any]) -> None:
+        try:
+            why = work()
+        except Exception:
+            logger.exception("a connection failed")
+            why = main.CONNECTION_LOST
+        if why and not self.disconnected:
+            self.connectionLost(_CLOSED if isinstance(why, error.ConnectionDone) else _LOST)
+
+    def connectionLost(self, reason: Any) -> None:
+        """Close the socket, then tell the protocol and the server."""
+        if hasattr(self, "socket"):
+            super().connectionLost(reason)
+            self._lost(self)
+
+    # --- Unsent bytes ------------------------------------------------------------------------------------
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait in this process for the peer to read."""
+        return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    def keep_rest(self, data: bytes, sent: int) -> None:
+        """Send the rest of these bytes when the kernel takes more. Only while nothing is unsent.
+
+        The bytes themselves are kept, which all members of a room share, and no copy of what is left.
+        """
+        self.dataBuffer = data
+        self.offset = sent
+        self.startWriting()
+
+    def doWrite(self) -> Any:
+        """Write on from where the kernel stopped."""
+        if self._tempDataBuffer:
+            return super().doWrite()
+        sent: Any = self.writeSomeData(memoryview(self.dataBuffer)[self.offset :])  # type: ignore[arg-type] # it takes one
+        if isinstance(sent, Exception):
+            return sent
+        self.offset += sent
+        # With nothing left to write, Twisted's way ends the writing and tells who waits for that.
+        return super().doWrite() if self.offset == len(self.dataBuffer) else None

@@ -1,0 +1,283 @@
+"""A WebSocket: autobahn's, with the plain cases done here and all others by autobahn.
+
+What autobahn and Daphne set up for each connection are defaults of the class here: most connections never change them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
+from autobahn.websocket.protocol import WebSocketServerProtocol as Protocol
+from daphne.ws_protocol import WebSocketFactory as DaphneFactory
+from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocket
+from twisted.internet.defer import Deferred
+
+from chatsite.serving.broadcast import BroadcastSocket
+from chatsite.serving.transport import Connection
+from chatsite.serving.upgrade import Upgrade
+
+logger = logging.getLogger(__name__)
+
+INBOX_FRAMES = 32  # frames of one connection that may wait to be handled; then its socket is not read
+SMALL_FRAME_BYTES = 125
+PLAIN_TEXT, PLAIN_BINARY, PLAIN_PONG = PLAIN = (0x81, 0x82, 0x8A)  # whole frames: nothing before, nothing after
+MASKED = 0x80
+
+
+class Inbox:
+    """What a WebSocket's application has still to receive. It stops the reading where too much waits."""
+
+    __slots__ = ("_loop", "_messages", "_transport", "_waiter")
+
+    def __init__(self, transport: Connection, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._messages: list[dict[str, Any]] = [{"type": "websocket.connect"}]
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put_nowait(self, message: dict[str, Any]) -> None:
+        """Add a message."""
+        self._messages.append(message)
+        if len(self._messages) == INBOX_FRAMES:
+            self._transport.pauseProducing()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def receive(self) -> dict[str, Any]:
+        """Return the next message. One task may wait at a time."""
+        while not self._messages:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        message = self._messages.pop(0)
+        if len(self._messages) == INBOX_FRAMES // 2 and self._transport.connected:
+            self._transport.resumeProducing()
+        self._waiter = None
+        return message
+
+
+class Ignored:
+    """In the place of Deferreds that nobody waits for."""
+
+    called = False
+
+    def callback(self, result: object) -> None:
+        """Nobody waits."""
+
+
+class WebSocket(DaphneWebSocket):
+    """One WebSocket. It is opened by `open`, or by autobahn where the request is not a plain one."""
+
+    broadcast: BroadcastSocket | None = None
+    application_queue: Inbox | None = None
+    response = b""  # what accepts the handshake of a plain request
+
+    # What autobahn sets for each connection, and what is the same for all of them.
+    is_open = is_closed = Ignored()
+    trafficStats = TrafficStats()
+    _transport_details = None
+    _perMessageCompress = None
+    trackTimings = False
+    trackedTimings = None
+    send_state = Protocol.SEND_STATE_GROUND
+    data = b""
+    send_queue: tuple[()] = ()  # only chopped frames are queued, which nobody sends
+    triggered = False
+    utf8validateIncoming = False  # decoding finds the same, at the end of a message
+    wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
+    closedByMe = failedByMe = droppedByMe = wasClean = False
+    wasNotCleanReason = None
+    wasServerConnectionDropTimeout = wasOpenHandshakeTimeout = wasCloseHandshakeTimeout = False
+    wasServingFlashSocketPolicyFile = False
+    localCloseCode = localCloseReason = remoteCloseCode = remoteCloseReason = None
+    openHandshakeTimeoutCall = closeHandshakeTimeoutCall = None
+    autoPingTimeoutCall = autoPingPending = autoPingPendingCall = autoPingPendingSent = None
+    autoPingPendingSeq = 0
+    inside_message = False
+    current_frame = None
+    websocket_version = 13
+    peer = ""
+    client_addr: list[Any] | None = None
+    path = b""
+
+    def __init__(self) -> None:
+        """Autobahn makes futures and lists here that nobody asks for."""
+
+    def open(self, transport: Connection, upgrade: Upgrade, rest: bytes) -> None:
+        """Take over a connection on which a plain request came, and the first frames perhaps."""
+        self.transport = transport
+        transport.protocol = self
+        self.connected = 1
+        self.state = self.STATE_CONNECTING
+        self.response = upgrade.response
+        self.data = rest
+        self._start(upgrade.scope(list(transport.client[:2]), self.factory.address))
+
+    def connectionMade(self) -> None:
+        """Take over a connection on which autobahn is to read the request again."""
+        self.peer = "peer"
+        self._connectionMade()
+
+    def onConnect(self, request: Any) -> Any:
+        """Autobahn found the request to be right. HTTP's producer goes: the socket is the WebSocket's from here."""
+        self.transport.unregisterProducer()
+        subprotocols = request.headers.get("sec-websocket-protocol", "").split(",")
+        scope = Upgrade(
+            path=request.path.encode("ascii"),
+            query=self._raw_query_string,
+            headers=[
+                (name.lower().encode("ascii"), value.encode("latin1"))
+                for name, value in request.headers.items()
+                if "_" not in name  # CVE-2015-0219
+            ],
+            response=b"",
+        ).scope(list(self.transport.client[:2]), self.factory.address)
+        scope["subprotocols"] = [name.strip() for name in subprotocols if name.strip()]
+        self.handshake_deferred: Deferred[Any] = Deferred()
+        self._start(scope)
+        return self.handshake_deferred
+
+    def _start(self, scope: dict[str, Any]) -> None:
+        self.broadcast = BroadcastSocket(self.transport, self.factory.slow)
+        scope["extensions"] = {"broadcast": self.broadcast}
+        self.application_queue = Inbox(self.transport, self.factory.loop)
+        self.factory.start(self, scope)
+
+    # --- What the application says --------------------------------------------------------------------------
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """ASGI's send. What comes too late is dropped."""
+        if self.state != self.STATE_CLOSED:
+            self.handle_reply(message)
+
+    def serverAccept(self, subprotocol: str | None = None) -> None:
+        """Answer the handshake, with the first reply in the same write."""
+        if not self.response:
+            deferred = self.handshake_deferred
+            del self.handshake_deferred
+            deferred.callback(subprotocol)
+            return
+        assert self.broadcast is not None
+        self.state = self.STATE_OPEN
+        self.broadcast.begin_with(self.response)
+        del self.response
+        self.factory.loop.call_soon(self._opened)
+
+    def _opened(self) -> None:
+        if self.broadcast is not None:
+            self.broadcast.flush()
+        if self.data and self.state == self.STATE_OPEN:
+            self.consumeData()
+
+    def serverReject(self) -> None:
+        """Refuse the handshake."""
+        if self.response:
+            self.failHandshake("Access denied", 403)
+        else:
+            super().serverReject()
+
+    def serverClose(self, code: int | None = None) -> None:
+        """Close with any code: Daphne's way refuses all but 1000 and 3000 to 4999, and leaves the socket open."""
+        if self.broadcast is not None:
+            self.broadcast.flush()
+        if self.state == self.STATE_OPEN:
+            self.sendCloseFrame(code=1000 if code is None else code)
+
+    def handle_exception(self, exception: BaseException) -> None:
+        """The application failed."""
+        if self.state == self.STATE_CONNECTING:
+            self.failHandshake("Internal server error", 500)
+        else:
+            self.sendCloseFrame(code=1011)
+
+    def processHandshake(self) -> None:
+        """Let frames wait that come before a plain request is accepted."""
+        if not self.response:
+            super().processHandshake()
+
+    # --- What the peer says -----------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read a small frame that comes alone, as most do. Drop a pong: that it came is what the kernel notes."""
+        first = data[0]
+        if (
+            first in PLAIN
+            and 6 <= len(data) <= 6 + SMALL_FRAME_BYTES
+            and data[1] == MASKED + len(data) - 6
+            and not self.data
+            and self.current_frame is None
+            and not self.inside_message
+            and self.state == self.STATE_OPEN
+        ):
+            if first != PLAIN_PONG:
+                self.onMessage(unmask(data), first == PLAIN_BINARY)
+            return
+        self._dataReceived(data)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """Hand a frame to the application."""
+        if self.muted or self.application_queue is None:
+            return
+        if isBinary:
+            self.application_queue.put_nowait({"type": "websocket.receive", "bytes": payload})
+            return
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            self._invalid_payload("the text is not UTF-8")
+            return
+        self.application_queue.put_nowait({"type": "websocket.receive", "text": text})
+
+    def onOpen(self) -> None:
+        """Autobahn completed a handshake."""
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """The connection is over."""
+        if self.broadcast is not None:
+            self.broadcast.forget()
+        if self.application_queue is not None:
+            self.application_queue.put_nowait({"type": "websocket.disconnect", "code": code})
+            self.factory.closed(self)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Autobahn's way here formats what it would log."""
+        WebSocketProtocol._connectionLost(self, reason)
+
+
+class WebSocketFactory(DaphneFactory):
+    """Makes WebSockets, and knows what all of them share."""
+
+    protocol = WebSocket
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loop: asyncio.AbstractEventLoop  # set by the server, like the other three
+        self.address: list[Any] = ["", 0]  # our own, for scopes
+        self.slow: set[BroadcastSocket] = set()
+        self.start: Callable[[WebSocket, dict[str, Any]], None]  # with its scope
+        self.closed: Callable[[WebSocket], None]
+
+    def setProtocolOptions(self, **options: Any) -> None:
+        """Set options for all WebSockets: autobahn would copy them into each."""
+        super().setProtocolOptions(**options)
+        for name in WebSocket.CONFIG_ATTRS:
+            if name not in vars(WebSocket):
+                setattr(WebSocket, name, getattr(self, name))
+
+    def make(self) -> WebSocket:
+        """Return a new WebSocket without a connection."""
+        made = WebSocket()
+        made.factory = self
+        return made
+
+
+def unmask(data: bytes) -> bytes:
+    """Return the payload of a masked frame below 126 bytes (RFC 6455, section 5.3)."""
+    size = len(data) - 6
+    if not size:
+        return b""
+    mask = (data[2:6] * (size // 4 + 1))[:size]
+    return (int.from_bytes(data[6:], "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little")

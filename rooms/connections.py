@@ -1,0 +1,150 @@
+"""The connections that one gateway holds: keeping them alive, ending those of revoked keys, taking leave of all.
+
+No connection has a task or a timer of its own for this; one task walks over all of them, a little at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Protocol
+
+from rooms import database
+from rooms.authentication import list_revoked
+from rooms.errors import ChatError, Code
+
+SLOTS = 60
+ROUND_SHARE = 0.8  # of the idle limit that clients are told: what is sent at its end must also arrive
+SLICE_SECONDS = 0.002  # then the loop has its turn
+STEP_SECONDS = 0.05  # between two looks at who is to leave
+ANSWER_SECONDS = 5.0  # longest wait for the answers to publishes of somebody who leaves
+
+
+class Connection(Protocol):
+    """What is asked of each connection."""
+
+    connection_id: str
+    key_name: str
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none of its publishes waits for an answer."""
+
+    def keep_alive(self) -> None:
+        """Send something."""
+
+    def take_no_more(self) -> None:
+        """Leave unanswered what the client publishes from now on: it does so again elsewhere."""
+
+    def end(self, error: ChatError) -> None:
+        """Tell the client why, and close."""
+
+
+class Connections:
+    """All of them, by id. `idle_seconds` is how long a client may hear nothing."""
+
+    def __init__(self, *, idle_seconds: float) -> None:
+        self.kept_alive = 0  # signs of life sent, for the metrics
+        self.sent_away = 0  # by `drain`
+        self._held: dict[str, Connection] = {}
+        self._slots: list[dict[str, Connection]] = [{} for _ in range(SLOTS)]
+        self._pause = idle_seconds * ROUND_SHARE / SLOTS
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._held.values()))
+
+    def register(self, connection: Connection) -> None:
+        """Hold a connection. One with the same id is its own former self, on a socket that died: it is ended."""
+        former = self._held.get(connection.connection_id)
+        self._held[connection.connection_id] = connection
+        self._slot(connection)[connection.connection_id] = connection
+        if former is not None and former is not connection:
+            former.end(ChatError(Code.DISCONNECTED, "The connection was resumed on another socket."))
+
+    def unregister(self, connection: Connection) -> None:
+        """Let a connection go."""
+        if self._held.get(connection.connection_id) is connection:
+            del self._held[connection.connection_id]
+            self._slot(connection).pop(connection.connection_id, None)
+
+    def _slot(self, connection: Connection) -> dict[str, Connection]:
+        return self._slots[hash(connection.connection_id) % SLOTS]
+
+    # --- Keeping alive -----------------------------------------------------------------------------------
+
+    async def keep_alive(self) -> None:
+        """Send each connection a sign of life in each round, evenly spread over it. Runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            for slot in self._slots:
+                due = max(due + self._pause, loop.time())
+                await asyncio.sleep(due - loop.time())
+                async for connection in _in_slices(slot.values()):
+                    if connection.connection_id in slot:
+                        connection.keep_alive()
+                        self.kept_alive += 1
+
+    # --- Ending ------------------------------------------------------------------------------------------
+
+    async def end_revoked(self) -> None:
+        """End the connections of keys that are revoked: one query, however many they are."""
+        names = {connection.key_name for connection in self._held.values()}
+        revoked = await database.run(list_revoked, names) if names else set()
+        if revoked:
+            error = ChatError(Code.KEY_REVOKED, "The key behind this connection was revoked.")
+            async for connection in _in_slices(self):
+                if connection.key_name in revoked:
+                    connection.end(error)
+
+    async def drain(self, seconds: float) -> None:
+        """Send all connections away, evenly spread over this time, each after the answers to its publishes.
+
+        To be called when no new ones come; those that came in the last moment go at the end. Bounded.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = list(self)
+        began, total = loop.time(), len(waiting)
+        leaving: list[Connection] = []
+        while waiting or leaving:
+            passed = loop.time() - began
+            share = min(1.0, (passed + STEP_SECONDS) / seconds) if seconds > 0 else 1.0
+            now_due, waiting = _split(waiting, len(waiting) - (total - round(total * share)))
+            async for connection in _in_slices(now_due):
+                connection.take_no_more()
+                leaving.append(connection)
+            hopeless = passed > seconds + ANSWER_SECONDS
+            leaving = [c for c in leaving if not self._send_away(c, now=hopeless)]
+            if waiting or leaving:
+                await asyncio.sleep(STEP_SECONDS)
+        for connection in self:
+            self._send_away(connection, now=True)
+
+    def _send_away(self, connection: Connection, *, now: bool) -> bool:
+        """End a connection if nothing keeps it, and tell whether it is gone. SDKs come back at once (RTN15h3)."""
+        if self._held.get(connection.connection_id) is not connection:
+            return True
+        if not (now or connection.is_idle):
+            return False
+        connection.end(ChatError(Code.DISCONNECTED, "This server is being restarted; connect again.", status=503))
+        self.sent_away += 1
+        return True
+
+
+def _split(connections: list[Connection], count: int) -> tuple[list[Connection], list[Connection]]:
+    count = max(count, 0)
+    return connections[:count], connections[count:]
+
+
+async def _in_slices(connections: Iterable[Connection]) -> AsyncIterator[Connection]:
+    """Yield connections, with a turn for the loop whenever a slice of time is used up."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + SLICE_SECONDS
+    for connection in list(connections):
+        yield connection
+        if loop.time() > until:
+            await asyncio.sleep(0)
+            until = loop.time() + SLICE_SECONDS
