@@ -146,3 +146,53 @@ def rest(instance: Instance, method: str, path: str, shown: dict[str, str], body
     except urllib.error.HTTPError as error:
         code = error.headers.get("X-Ably-Errorcode")
         return error.code, int(code) if code else None
+
+
+# --- Occupancy --------------------------------------------------------------------------------------------
+
+
+def token_for(key: str, capability: dict[str, list[str]]) -> str:
+    """Return a JWT with a capability."""
+    name, _, secret = key.partition(":")
+    claims = {"iat": time.time(), "exp": time.time() + 60, "x-ably-capability": json.dumps(capability)}
+    return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": name})
+
+
+@pytest.mark.parametrize(
+    ("address", "capability", "status", "code"),
+    [
+        ("/channels/room", {"*": ["subscribe"]}, 401, 40160),
+        ("/channels/room", {"other": ["channel-metadata"]}, 401, 40160),
+        ("/channels", {"room": ["channel-metadata"]}, 401, 40160),
+        ("/channels?by=name", {"*": ["*"]}, 400, 40003),
+        ("/channels?limit=0", {"*": ["*"]}, 400, 40003),
+        ("/channels?limit=1001", {"*": ["*"]}, 400, 40003),
+        ("/channels?prefix=%00", {"*": ["*"]}, 400, 40003),
+        ("/channels/:room", {"*": ["*"]}, 400, 40010),
+        ("/channels/room/presence", {"*": ["*"]}, 404, 40400),
+        ("/channels/room/messages/abc", {"*": ["*"]}, 404, 40400),
+    ],
+)
+def test_asking_who_is_where_gets_the_documented_error(
+    instance: Instance, key: str, address: str, capability: dict[str, list[str]], status: int, code: int
+) -> None:
+    bearer = {"Authorization": f"Bearer {token_for(key, capability)}"}
+    request = urllib.request.Request(f"{instance.url}{address}", headers=bearer)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    assert (refused.value.code, json.load(refused.value)["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("params", "capability", "code"),
+    [
+        ({"occupancy": "people"}, {"*": ["*"]}, 40003),
+        ({"occupancy": "metrics"}, {"*": ["subscribe", "publish"]}, 40160),
+    ],
+)
+async def test_asking_to_be_told_gets_the_documented_error(
+    instance: Instance, key: str, params: dict[str, str], capability: dict[str, list[str]], code: int
+) -> None:
+    async with RawClient.connected(instance.url, accessToken=token_for(key, capability)) as client:
+        await client.send(action=Action.ATTACH, channel="room", params=params)
+        assert (await client.expect(Action.ERROR))["error"]["code"] == code

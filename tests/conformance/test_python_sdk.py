@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from ably import AblyException, AblyRealtime, AblyRest
+from ably.types.channeloptions import ChannelOptions
 from ably.types.message import Message
 
 from tests.instance import Instance
@@ -131,3 +132,38 @@ async def test_what_is_refused_is_refused_by_its_code(client: Client, data: str,
 
 async def test_the_server_tells_the_time(client: Client) -> None:
     assert await client(AblyRest).time() > 1_700_000_000_000
+
+
+async def test_who_asks_is_told_how_many_are_in_the_room_and_misses_nothing_by_it(client: Client) -> None:
+    room = new_room()
+    asker = client()
+    channel = asker.channels.get(room, ChannelOptions(params={"occupancy": "metrics.subscribers"}))
+    told: list[Message] = []
+    messages: list[Message] = []
+    await channel.subscribe("[meta]occupancy", lambda message: told.append(message))
+    await channel.subscribe("m", lambda message: messages.append(message))
+    author = client().channels.get(room)
+    await author.attach()
+    await until(lambda: bool(told) and told[-1].data == {"metrics": {"subscribers": 2}})
+    await author.publish("m", "1")
+    await until(lambda: len(messages) == 1)
+    heard = len(told)
+    await client().channels.get(room).attach()
+    await until(lambda: len(told) > heard)
+    # It goes on after the serial that came last, which was not a message's, and forgets it where there was none.
+    await asker.connection.connection_manager.transport.websocket.close(1012)
+    await author.publish("m", "2")
+    await until(lambda: len(messages) == 2)
+    assert [message.data for message in messages] == ["1", "2"]
+
+
+async def test_a_rooms_status_tells_who_is_there(client: Client) -> None:
+    room = new_room()
+    channel = client(AblyRest).channels.get(room)
+    assert (await channel.status()).status.is_active is False
+    await client().channels.get(room).attach()
+    details = await channel.status()
+    metrics = details.status.occupancy.metrics
+    assert (details.channel_id, details.status.is_active) == (room, True)
+    assert (metrics.connections, metrics.publishers, metrics.subscribers) == (1, 1, 1)
+    assert (metrics.presence_connections, metrics.presence_members, metrics.presence_subscribers) == (1, 0, 1)

@@ -26,7 +26,7 @@ from django.contrib.auth.models import User
 from moderation.models import WordRule
 from rooms.models import Room
 
-for name in ("talk", "past", "quiet"):
+for name in ("talk", "past", "quiet", "busy"):
     Room.objects.create(name=name, title=name.title(), listed=True, description="About " + name)
 Room.objects.create(name="secret", title="Secret")
 User.objects.create_user("alice", password="wonderland")

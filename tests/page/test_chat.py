@@ -180,3 +180,19 @@ def test_a_phone_shows_the_room_and_nothing_beside_it(visit: Visit) -> None:
     assert box["y"] + box["height"] <= 844
     ada.page.get_by_role("link", name="All rooms").click()
     expect(ada.page.get_by_role("heading", name="Rooms")).to_be_visible()
+
+
+def test_the_header_says_how_many_are_here_and_nobody_can_fake_it(visit: Visit, server: Server) -> None:
+    ada = visit().pick_name("Ada").enter("busy")
+    here = ada.page.locator("#here-exact")
+    expect(here).to_have_text("1")
+    expect(ada.page.locator("#here")).to_have_attribute("title", "You are the only one here")
+    bob = visit(viewport={"width": 390, "height": 844}, is_mobile=True).pick_name("Bo").enter("busy")
+    expect(bob.page.locator("#here-short")).to_have_text("2")
+    expect(bob.page.locator("#here-short")).to_be_visible()
+    server.publish("busy", {"name": "[meta]occupancy", "data": {"metrics": {"subscribers": 100_000}}}, "after it")
+    expect(ada.message("after it")).to_be_visible()
+    expect(here).to_have_text("2")
+    bob.page.close()
+    expect(here).to_have_text("1")
+    assert ada.problems == []

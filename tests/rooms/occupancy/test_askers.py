@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -165,5 +166,5 @@ def test_in_the_end_everybody_knows_what_holds_and_was_never_told_the_same_twice
     for asker, peer in asked:
         said = told(peer)
         assert said[-1] == told_of(metrics, asker.category)
-        assert all(one != other for one, other in zip(said, said[1:], strict=False))
+        assert all(one != other for one, other in pairwise(said))
     assert len(askers) == len(asked)
