@@ -45,7 +45,10 @@ class OccupancyDesk:
         self._settling = 0
 
     async def beat(self, connections: int) -> None:
-        """Report what has changed here, read what askers want to know, and tell them. Raises while Postgres is away."""
+        """Report what has changed here, read what askers want to know, and tell them. Raises while Postgres is away.
+
+        The next beat begins BEAT_SECONDS after the end of this one, so nobody is told twice within that time.
+        """
         now = asyncio.get_running_loop().time()
         if self._last_beat is not None and now - self._last_beat > occupancy_store.ALIVE_SECONDS:
             # All gateways may have been silent, as when Postgres was away: nobody is missing because of that.
@@ -58,11 +61,10 @@ class OccupancyDesk:
                 await self._read()
         except Exception:
             self.missed += 1
+            await self._tell()  # what is known holds
             raise
-        finally:
-            for _ in self.askers.deliver(settings.OCCUPANCY_FRAMES_PER_SECOND):
-                await asyncio.sleep(0)
         self._last_beat = asyncio.get_running_loop().time()
+        await self._tell()
 
     async def status(self, name: str) -> RoomStatus:
         """Return a room's counts: the others' as Postgres knows them, and this gateway's as of now."""
@@ -105,3 +107,7 @@ class OccupancyDesk:
                 (room_id, total([here(room_id), others[room_id]]) if room_id in others else here(room_id))
                 for room_id in rooms
             )
+
+    async def _tell(self) -> None:
+        for _ in self.askers.deliver(settings.OCCUPANCY_FRAMES_PER_SECOND):
+            await asyncio.sleep(0)
