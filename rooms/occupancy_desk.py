@@ -87,6 +87,7 @@ class OccupancyDesk:
             occupancy_store.beat, self._gateway_id, connections, changes
         ):
             # New, or taken for dead, or Postgres has emptied the tables after a crash: everything is told anew.
+            self._settling = 0 if self._gateway_id is None else SETTLE_BEATS
             self._gateway_id = await database.run(
                 occupancy_store.register, self._server_id, connections_max=settings.CONNECTION_MAX_PER_GATEWAY
             )

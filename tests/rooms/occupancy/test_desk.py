@@ -116,14 +116,19 @@ async def test_after_a_pause_the_others_have_time_to_report_again(
     assert told(peer) == [{"connections": 4}, {"connections": 3}]
 
 
-async def test_a_gateway_that_was_taken_for_dead_tells_everything_anew(store: Store) -> None:
-    desk = OccupancyDesk("s")
-    attach(desk)
+async def test_a_gateway_that_was_forgotten_tells_everything_anew_and_waits_for_the_others(store: Store) -> None:
+    desk, store.others = OccupancyDesk("s"), 3
+    peer = attach(desk)
     await desk.beat(1)
-    store.rows.clear()
-    store.gateways.append(99)  # somebody else removed ours
+    store.rows.clear()  # Postgres came back from a crash with empty tables, or somebody took us for dead
+    store.gateways.append(99)
+    store.others = 0
     await desk.beat(1)
     assert store.rows == {ROOM.id: Metrics(1, 0, 1, 0, 0)}
+    store.others = 3
+    for _ in range(SETTLE_BEATS):
+        await desk.beat(1)
+    assert told(peer) == [{"connections": 4}]
 
 
 async def test_closing_takes_it_out_and_does_not_wait_for_a_postgres_that_hangs(
