@@ -345,6 +345,9 @@ ACCEPT_QUEUE_BYTES = environment.integer(
 ACCEPT_BATCH_MESSAGES = environment.integer(
     "ACCEPT_BATCH_MESSAGES", 500, "Most publishes accepted in one transaction.", minimum=1
 )
+ACCEPT_PAUSE_SECONDS = environment.seconds(
+    "ACCEPT_PAUSE_SECONDS", 0.005, "Longest pause between two transactions that accept; what comes is gathered."
+)
 ACCEPT_RETRY_SECONDS = environment.seconds(
     "ACCEPT_RETRY_SECONDS", 20.0, "How long a publish is retried while Postgres is away, before a NACK."
 )

@@ -40,7 +40,10 @@ class Acceptor:
         self.seconds = 0.0  # in transactions, with the waits for threads and locks
         self.waiting_bytes = 0  # of content that waits for its transaction, or is in it
         self._batcher: Batcher[Publish, list[Outcome]] = Batcher(
-            self._accept, max_batch=settings.ACCEPT_BATCH_MESSAGES, max_waiting=settings.ACCEPT_QUEUE_MESSAGES
+            self._accept,
+            max_batch=settings.ACCEPT_BATCH_MESSAGES,
+            max_waiting=settings.ACCEPT_QUEUE_MESSAGES,
+            pause=settings.ACCEPT_PAUSE_SECONDS,
         )
 
     @property

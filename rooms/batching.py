@@ -19,15 +19,22 @@ class Batcher(Generic[Item, Result]):
     """Hands items to `work` in batches, one batch at a time, in order.
 
     An idle batcher starts at once with what it got. `work` gets items of up to `max_batch` weight together, at
-    least one, and returns one result for each; if it raises, every item of the batch gets that exception.
+    least one, and returns one result for each; if it raises, every item of the batch gets that exception. Where
+    more waits already, the next batch follows after as long as the last one took, at most `pause` seconds.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], *, max_batch: int, max_waiting: int
+        self,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        pause: float = 0.0,
     ) -> None:
         self._work = work
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._pause = pause
         self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
         self._weight = 0
         self._worker: asyncio.Task[None] | None = None
@@ -54,9 +61,13 @@ class Batcher(Generic[Item, Result]):
             await asyncio.wait([self._worker])
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while self._waiting:
+                began = loop.time()
                 await self._do(*self._take())
+                if 0 < self._weight < self._max_batch:
+                    await asyncio.sleep(min(loop.time() - began, self._pause))
         finally:
             self._worker = None
 

@@ -93,8 +93,15 @@ class Message(models.Model):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(fields=["room", "message_id"], name="message_id_once_in_a_room"),
-            models.UniqueConstraint(fields=["room", "serial"], name="message_serial_once_in_a_room"),
-            models.UniqueConstraint(fields=["room", "created_serial"], name="message_created_serial_once_in_a_room"),
+            # Of published messages alone, so that nothing is looked up by these but serials: see rooms.intake.
+            models.UniqueConstraint(
+                fields=["room", "serial"], condition=Q(serial__isnull=False), name="message_serial_once"
+            ),
+            models.UniqueConstraint(
+                fields=["room", "created_serial"],
+                condition=Q(created_serial__isnull=False),
+                name="message_created_serial_once",
+            ),
             models.CheckConstraint(
                 condition=Q(
                     status="published", serial__isnull=False, created_serial__isnull=False, published_at__isnull=False
