@@ -52,8 +52,10 @@ async def near_and_far(pair: Instance, pair_key: str) -> AsyncIterator[tuple[Raw
 async def publish(client: RawClient, room: str, first: int, last: int) -> None:
     for number in range(first, last + 1):
         await client.send(action=Action.MESSAGE, channel=room, msgSerial=number, messages=[{"data": str(number)}])
-    while (await client.expect(Action.ACK))["msgSerial"] < last:
-        pass
+    acknowledged = first - 1
+    while acknowledged < last:
+        ack = await client.expect(Action.ACK)  # one for several publishes, if they were answered together
+        acknowledged = ack["msgSerial"] + ack["count"] - 1
 
 
 async def texts(client: RawClient, count: int) -> list[str]:

@@ -1,0 +1,83 @@
+"""Who is held, who is told to go, and when."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rooms.connections import SLOTS, Connections
+from rooms.errors import ChatError, Code
+
+
+class Fake:
+    """A connection that only counts."""
+
+    def __init__(self, connections: Connections, name: str, *, unanswered: int = 0) -> None:
+        self.connection_id = name
+        self.key_name = "app.key"
+        self.signs_of_life = 0
+        self.unanswered = unanswered
+        self.takes_more = True
+        self.ended: ChatError | None = None
+        self._connections = connections
+        connections.register(self)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.unanswered
+
+    def keep_alive(self) -> None:
+        self.signs_of_life += 1
+
+    def take_no_more(self) -> None:
+        self.takes_more = False
+        # What is under way gets its answer a little later.
+        asyncio.get_running_loop().call_soon(setattr, self, "unanswered", 0)
+
+    def end(self, error: ChatError) -> None:
+        assert self.ended is None
+        assert not self.unanswered
+        self.ended = error
+        self._connections.unregister(self)
+
+
+async def test_each_connection_hears_something_in_each_round() -> None:
+    connections = Connections(idle_seconds=0.001 * SLOTS)
+    members = [Fake(connections, f"m{number}") for number in range(500)]
+    beating = asyncio.create_task(connections.keep_alive())
+    while min(member.signs_of_life for member in members) < 2:
+        await asyncio.sleep(0)
+    beating.cancel()
+
+    assert max(member.signs_of_life for member in members) <= 3
+    assert connections.kept_alive == sum(member.signs_of_life for member in members)
+
+
+@given(st.lists(st.integers(0, 3), max_size=60), st.sampled_from([0.0, 0.02]))
+def test_all_are_sent_away_once_and_none_before_its_publishes_are_answered(unanswered: list[int], over: float) -> None:
+    async def run() -> None:
+        connections = Connections(idle_seconds=15)
+        members = [Fake(connections, f"m{place}", unanswered=count) for place, count in enumerate(unanswered)]
+        await connections.drain(over)
+
+        assert len(connections) == 0
+        assert connections.sent_away == len(members)
+        for member in members:
+            assert not member.takes_more
+            assert member.ended is not None
+            assert member.ended.code == Code.DISCONNECTED  # no token error: SDKs come back at once (RTN15h3)
+
+    asyncio.run(run())
+
+
+async def test_a_connection_that_comes_back_ends_its_former_self_and_stays() -> None:
+    connections = Connections(idle_seconds=15)
+    former = Fake(connections, "same")
+    again = Fake(connections, "same")
+    connections.unregister(former)
+
+    assert former.ended is not None
+    assert again.ended is None
+    assert list(connections) == [again]
