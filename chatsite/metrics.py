@@ -67,7 +67,7 @@ class GatewayCollector(Collector):
         here = self._source
         hubs = list(here.hubs.values())
         told = here.occupancy.askers
-        gauges = {
+        gauges: dict[str, tuple[str, float]] = {
             "chat_connections": ("WebSockets held (limit: CONNECTION_MAX_PER_GATEWAY)", len(here.connections)),
             "chat_rooms": ("Rooms with a hub in this gateway", len(hubs)),
             "chat_members": ("Connections attached to rooms, once a room", sum(hub.members for hub in hubs)),
@@ -79,14 +79,24 @@ class GatewayCollector(Collector):
             "chat_batch_bytes": ("Encoded frames kept (limit: BATCHES_MEMORY_BYTES)", here.batches.bytes_kept),
             "chat_passes_waiting": ("Rooms that are being written to, or wait for it", here.passes.waiting),
             "chat_accept_waiting": ("Publishes that wait (limit: ACCEPT_QUEUE_MESSAGES)", here.acceptor.waiting),
+            "chat_accept_waiting_bytes": (
+                "Content that waits, or is in its transaction (limit: ACCEPT_QUEUE_BYTES)",
+                here.acceptor.waiting_bytes,
+            ),
             "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.verdicts.waiting),
             "chat_occupancy_askers": ("Attachments that are told (limit: OCCUPANCY_MAX_ASKERS)", len(told)),
             "chat_occupancy_unwritten": ("Rooms whose counts wait to be written", here.occupancy.counters.unwritten),
             "chat_tasks": ("Tasks on the event loop", len(asyncio.all_tasks())),
         }
-        counters = {
+        counters: dict[str, tuple[str, float]] = {
             "chat_delivered": ("Messages written to members", here.delivered + sum(hub.delivered for hub in hubs)),
             "chat_accepted": ("Publishes that became durable or were refused", here.acceptor.accepted),
+            "chat_accept_batches": (
+                "Transactions that accepted (each at most ACCEPT_BATCH_MESSAGES)",
+                here.acceptor.batches,
+            ),
+            "chat_accept_seconds": ("Seconds in these transactions, waits for locks included", here.acceptor.seconds),
+            "chat_accept_refused": ("Publishes refused because too much waited (42910)", here.acceptor.refused),
             "chat_healed": ("Messages that no broadcast brought, read from Postgres", here.healed),
             "chat_pass_slices": ("Turns of the loop spent on passes (each: HUB_SLICE_SECONDS)", here.passes.slices),
             "chat_starting_point_reads": (

@@ -35,8 +35,9 @@ class Acceptor:
     def __init__(self, room_gone: Callable[[str], None] = lambda name: None) -> None:
         self.verdicts = Verdicts()
         self._room_gone = room_gone
-        self.accepted = 0  # messages; this and the next two for the metrics
+        self.accepted = 0  # messages; this and the next three for the metrics
         self.batches = 0
+        self.refused = 0  # publishes, because too much waited
         self.seconds = 0.0  # in transactions, with the waits for threads and locks
         self.waiting_bytes = 0  # of content that waits for its transaction, or is in it
         self._batcher: Batcher[Publish, list[Outcome]] = Batcher(
@@ -62,6 +63,7 @@ class Acceptor:
                 raise Full
             accepted = self._batcher.submit(drafts, weight=len(drafts))
         except Full:
+            self.refused += 1
             raise ChatError(Code.TOO_MANY_PUBLISHES, "The server is busy; publish again in a moment.") from None
         final: Final = asyncio.get_running_loop().create_future()
         self.waiting_bytes += size
