@@ -27,7 +27,8 @@ class GatewayAdmin(LargeTableAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the gateways, each with whether it is alive by the database's clock."""
         alive = ExpressionWrapper(occupancy_store.is_alive(), output_field=BooleanField())
-        return super().get_queryset(request).annotate(is_alive=alive)
+        gateways: QuerySet[Any] = super().get_queryset(request).annotate(is_alive=alive)
+        return gateways
 
     @admin.display(description="gateway")
     def process(self, gateway: GatewayProcess) -> SafeString:

@@ -34,7 +34,8 @@ class RoomAdmin(LargeTableAdmin):
         """Return the rooms; on the list each with its connections, by an index scan a row of the page."""
         counted = RoomOccupancy.objects.filter(occupancy_store.is_alive("gateway__"), room_id=OuterRef("pk"))
         total = counted.order_by().values("room_id").annotate(total=Sum("connections")).values("total")
-        return super().get_queryset(request).annotate(connected=Subquery(total))
+        rooms: QuerySet[Any] = super().get_queryset(request).annotate(connected=Subquery(total))
+        return rooms
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whoever has the permission may make a room; using one for the first time makes it too."""
