@@ -111,8 +111,8 @@ class GatewayCollector(Collector):
         }
         counters["chat_kept_alive"] = ("Heartbeats and pings sent", here.connections.kept_alive)
         counters["chat_sent_away"] = ("Connections sent elsewhere before a stop", here.connections.sent_away)
-        for name, (kind, text, value) in status.figures().items():
-            (gauges if kind == "gauge" else counters)[name] = (text, value)
+        for name, (kind, text, figure) in status.figures().items():
+            (gauges if kind == "gauge" else counters)[name] = (text, figure)
         for name, (text, value) in gauges.items():
             family = GaugeMetricFamily(name, text, labels=["gateway"])
             family.add_metric([here.server_id], value)
