@@ -1,198 +1,226 @@
-"""The members that one process holds: they attach, receive, check, and come back when they are cut off."""
+"""The members that one process holds: who connects when, who leaves, who reads slowly, and what all of them saw."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from chatsite.swarm.connection import Connection, Poller
-from chatsite.swarm.cursor import Cursor
-from chatsite.swarm.findings import Place
-from chatsite.swarm.frames import Frame
+from chatsite.swarm import nchan, realtime
 from chatsite.swarm.latency import STEPS_PER_SECOND, Latency
-from chatsite.swarm.messages import Arrival, Batch, Incoming, Reader, Writer, position_of
-from chatsite.swarm.plan import Plan
-from rooms import serials
-from rooms.wire import Action
+from chatsite.swarm.member import Member, SlowMember
+from chatsite.swarm.messages import Reader
+from chatsite.swarm.plan import Plan, Protocol, Share
+from chatsite.swarm.stream import Poller
+from chatsite.swarm.tally import RoomTally, SlowTally, Tally
+from chatsite.swarm.timings import Timings
+from chatsite.swarm.tls import context_for
 
-OPENING_AT_ONCE = 64  # per process; more only makes the server's queue longer
+WAIT_SECONDS = 0.02  # at most; something may have to be done meanwhile
+OPENING_AT_ONCE = 128  # per process; more only makes the server's queue longer
+OPENING_SECONDS = 30.0  # a member that is not attached by then tries again
 RETURN_SECONDS = 1.0  # who was cut off comes back after a random part of this
-HOPELESS = range(40000, 50000)  # errors that trying again does not mend
-
-
-@dataclass(kw_only=True)
-class Tally:
-    """What the members of one process saw. Sent to the conductor."""
-
-    attached: int = 0
-    opened_at: float = 0.0  # when the first member connected, monotonic seconds
-    attached_at: float = 0.0  # when the last one had attached
-    delivered: int = 0
-    expected: int = 0
-    lost: int = 0
-    doubled: int = 0
-    late: int = 0
-    discontinuities: int = 0
-    reconnects: int = 0
-    latency: Counter[int] = field(default_factory=Counter)
-    places: set[Place] = field(default_factory=set)
-    problems: Counter[str] = field(default_factory=Counter)
-
-
-class Member:
-    """One member of the room."""
-
-    __slots__ = ("_crowd", "_epoch", "connection", "cursor", "is_attached")
-
-    def __init__(self, crowd: Crowd) -> None:
-        self._crowd = crowd
-        self._epoch = ""
-        self.cursor: Cursor | None = None
-        self.is_attached = False
-        self.connection: Connection | None = None
-
-    @property
-    def position(self) -> int:
-        """The highest serial seen; 0 before the first ATTACHED."""
-        return self.cursor.position if self.cursor is not None else 0
-
-    def open(self) -> None:
-        """Connect."""
-        self.connection = Connection(self._crowd.poller, self, self._crowd.path)
-
-    def received_run(self, batch: Batch) -> bool:
-        """See Listener."""
-        cursor = self.cursor
-        if cursor is None or batch.first != cursor.position + 1:
-            return False
-        cursor.position = batch.last
-        crowd = self._crowd
-        crowd.delivered += len(batch.items)
-        now, counts = time.monotonic(), crowd.latency.counts
-        for sent_at in batch.sent_at:
-            counts[int((now - sent_at) * STEPS_PER_SECOND)] += 1
-        return True
-
-    def received(self, items: Sequence[Arrival | Incoming | Frame]) -> None:
-        """See Listener."""
-        now = time.monotonic()
-        for item in items:
-            if isinstance(item, Arrival):
-                self._arrived(item, now)
-            elif isinstance(item, Incoming):
-                self._handle(item)
-
-    def ended(self, reason: str) -> None:
-        """See Listener."""
-        self._crowd.cut_off(self, reason)
-
-    def _arrived(self, arrival: Arrival, now: float) -> None:
-        if self.cursor is not None:
-            self.cursor.take(arrival.serial)
-        self._crowd.delivered += 1
-        if arrival.sent_at is not None:
-            self._crowd.latency.add(now - arrival.sent_at)
-
-    def _handle(self, message: Incoming) -> None:
-        if message.action == Action.CONNECTED and self.connection is not None:
-            after = serials.encode(self._epoch, self.cursor.position) if self.cursor is not None else None
-            self.connection.send(self._crowd.writer.attach(self._crowd.plan.room, after=after))
-        elif message.action == Action.ATTACHED:
-            self._attached(message)
-        elif message.error is not None and message.action in (Action.ERROR, Action.DISCONNECTED):
-            self._crowd.refused(self, message.error.code, message.error.message)
-
-    def _attached(self, message: Incoming) -> None:
-        position = position_of(message.channel_serial)
-        self._epoch = (message.channel_serial or "").partition("-")[0]
-        if self.cursor is None:
-            self.cursor = Cursor(position)
-        elif self.cursor.jump(position):
-            self._crowd.discontinuities += 1
-        if not self.is_attached:
-            self._crowd.attached(self)
+RETURN_MAX_SECONDS = 8.0  # and after twice as long each time that it fails
+SLOW_READS_PER_SECOND = 4
+CHURN_TRIES = 20  # draws of a member that is there
 
 
 class Crowd:
     """All members of one process."""
 
-    def __init__(self, plan: Plan, members: int, *, source: str | None) -> None:
+    def __init__(self, plan: Plan, share: Share) -> None:
         self.plan = plan
-        self.reader = Reader(plan.run, plan.format)
-        self.writer = Writer(plan.run, plan.format)
-        self.poller = Poller(plan.address, self.reader, source=source)
-        self.path = plan.path()
-        self.latency = Latency()
-        self.delivered = 0
-        self.discontinuities = 0
-        self.reconnects = 0
+        decode = nchan.Decoder(plan) if plan.protocol is Protocol.NCHAN else realtime.Decoder(plan)
+        self.reader = Reader(decode, rooms=plan.rooms)
+        self.writer = realtime.Writer(plan.run, plan.format)
+        self.poller = Poller(plan.address, sources=share.sources, tls=context_for(plan), nap=plan.nap_ms / 1000)
+        self.path = realtime.path_of(plan) if plan.protocol is Protocol.CHAT else None  # None: one for each room
+        self.timings = Timings()
+        self.catch_up = Latency()
+        self.resume = Latency()
         self.attached_count = 0
-        self.opened_at = time.monotonic()
-        self.attached_at = self.opened_at
         self.hopeless: str | None = None  # why no member will ever get in
-        self._members = [Member(self) for _ in range(members)]
-        self._waiting: deque[tuple[float, Member]] = deque((0.0, member) for member in self._members)
-        self._opening: set[Member] = set()
-        self._problems: Counter[str] = Counter()
+        self.problems: Counter[str] = Counter()
+        self._opened_at = self._attached_at = time.monotonic()
+        self._slow = {
+            number: SlowMember(self, plan.room_of(number)) for number in share.members if plan.is_slow(number)
+        }
+        self._quick = [Member(self, plan.room_of(number)) for number in share.members if number not in self._slow]
+        self._order = itertools.count()  # of members that wait for the same moment
+        self._waiting = [(0.0, next(self._order), member) for member in (*self._quick, *self._slow.values())]
+        self._opening: dict[Member, float] = {}
+        self._reading: deque[tuple[float, SlowMember]] = deque()
+        self._slow_cuts = 0
+        self._slow_discontinuities = 0
+        self._discontinuities = 0
+        self._reconnects = 0
+        self._churned = 0
+        self._churn: tuple[float, float] | None = None  # from when until when members leave
+        self._away: dict[Member, bool] = {}  # members that were in the room, and whether they left on purpose
+        self._cut_at: list[float] = []
+        self._back_at: list[float] = []
 
     def step(self, seconds: float) -> None:
-        """Open what may be opened and handle what is ready."""
+        """Open what may be opened, let leave who leaves, and handle what is ready."""
         now = time.monotonic()
         while self._waiting and len(self._opening) < OPENING_AT_ONCE and self._waiting[0][0] <= now:
-            _, member = self._waiting.popleft()
-            self._opening.add(member)
-            member.open()
-        self.poller.poll(seconds)
+            self._open(heapq.heappop(self._waiting)[2], now)
+        while self._opening and (oldest := next(iter(self._opening.items())))[1] < now - OPENING_SECONDS:
+            assert oldest[0].connection is not None
+            oldest[0].connection.end(f"not attached within {OPENING_SECONDS:g} s")
+        if self._churn is not None:
+            self._let_leave(now)
+        while self._reading and self._reading[0][0] <= now:
+            self._read_slowly(self._reading.popleft()[1], now)
+        self.poller.poll(min(seconds, WAIT_SECONDS))
 
-    def has_reached(self, head: int) -> bool:
-        """Tell whether every member that ever attached has seen the log up to its head."""
-        return all(member.position >= head for member in self._members if member.cursor is not None)
+    def start(self, at: float) -> None:
+        """Publishing begins at this monotonic time: count from there, and let members leave."""
+        self.timings.started = int(at * STEPS_PER_SECOND)
+        if self.plan.churn:
+            self._churn = (at, at + self.plan.seconds)
 
-    def tally(self, head: int) -> Tally:
-        """Return what the members saw of a log that ends at head."""
-        cursors = [member.cursor for member in self._members if member.cursor is not None]
+    def hurry(self) -> None:
+        """Let slow readers read as fast as they can, to see whether they catch up."""
+        self._churn = None
+        self._reading.clear()
+        for member in self._slow.values():
+            member.is_slow = False
+            if member.is_attached and member.connection is not None:
+                member.connection.quicken()
+
+    def has_reached(self, heads: dict[int, int]) -> bool:
+        """Tell whether every member that ever attached has seen its room's log up to its head."""
+        members = itertools.chain(self._quick, self._slow.values())
+        return all(member.position >= heads.get(member.room, 0) for member in members if member.cursor is not None)
+
+    def tally(self, heads: dict[int, int]) -> Tally:
+        """Return what the members saw of logs that end at these heads."""
+        self.timings.count()
         return Tally(
-            attached=len(cursors),
-            opened_at=self.opened_at,
-            attached_at=self.attached_at,
-            delivered=self.delivered,
-            expected=sum(max(0, head - cursor.start) for cursor in cursors),
-            lost=sum(cursor.lost(head) for cursor in cursors),
-            doubled=sum(cursor.doubled for cursor in cursors),
-            late=sum(cursor.late for cursor in cursors),
-            discontinuities=self.discontinuities,
-            reconnects=self.reconnects,
-            latency=self.latency.counts,
-            places=self.reader.places,
-            problems=self._problems,
+            attached=sum(member.cursor is not None for member in (*self._quick, *self._slow.values())),
+            opened_at=self._opened_at,
+            attached_at=self._attached_at,
+            delivered=self.timings.delivered,
+            rooms=self._tally_rooms(heads),
+            slow=self._tally_slow(heads),
+            discontinuities=self._discontinuities,
+            churned=self._churned,
+            reconnects=self._reconnects,
+            cut_at=self._cut_at,
+            back_at=self._back_at,
+            resume=self.resume,
+            catch_up=self.catch_up,
+            by_second=dict(self.timings.by_second),
+            fan_out=self.timings.fan_out,
+            seen=self.reader.seen,
+            problems=self.problems,
         )
 
     # --- What members tell --------------------------------------------------------------------------------
 
     def attached(self, member: Member) -> None:
         """A member is in the room."""
-        member.is_attached = True
+        now = time.monotonic()
+        member.is_attached, member.attempts = True, 0
         self.attached_count += 1
-        if not self.reconnects:
-            self.attached_at = time.monotonic()
-        self._opening.discard(member)
+        self._opening.pop(member, None)
+        on_purpose = self._away.pop(member, None)
+        if on_purpose is None:
+            self._attached_at = now
+        else:
+            self.resume.add(now - member.opened_at)
+        if on_purpose is False:
+            self._reconnects += 1
+            self._back_at.append(now)
+        if isinstance(member, SlowMember) and member.is_slow and member.connection is not None:
+            self.poller.ignore(member.connection)
+            self._reading.append((now, member))
 
-    def cut_off(self, member: Member, reason: str) -> None:
-        """A member's connection ended: it comes back."""
-        self._opening.discard(member)
-        self._problems[reason] += 1
+    def cut_off(self, member: Member, reason: str, retry_after: float | None) -> None:
+        """A member's connection ended: it comes back, when the server said or after a random pause."""
+        now = time.monotonic()
+        self._opening.pop(member, None)
+        self.problems[reason] += 1
+        if member.is_attached and isinstance(member, SlowMember):
+            self._slow_cuts += 1
         if member.is_attached:
-            member.is_attached = False
-            self.attached_count -= 1
-        if member.cursor is not None:
-            self.reconnects += 1
-        self._waiting.append((time.monotonic() + random.random() * RETURN_SECONDS, member))
+            self._cut_at.append(now)
+            self._leave(member, on_purpose=False)
+        pause = min(RETURN_SECONDS * 2**member.attempts, RETURN_MAX_SECONDS)
+        member.attempts = min(member.attempts + 1, 10)
+        self._return(member, now + (retry_after or 0.0) + random.random() * pause)
 
-    def refused(self, member: Member, code: int, message: str) -> None:
-        """The server told a member why it may not be here."""
-        self._problems[f"{code} {message}"] += 1
-        if code in HOPELESS and member.cursor is None:
-            self.hopeless = f"The server refuses members: {message} ({code})"
+    def skipped(self, member: Member) -> None:
+        """A member was told that it misses something."""
+        if isinstance(member, SlowMember):
+            self._slow_discontinuities += 1
+        else:
+            self._discontinuities += 1
+
+    # --- Coming and going ---------------------------------------------------------------------------------
+
+    def _open(self, member: Member, now: float) -> None:
+        self._opening[member] = now
+        try:
+            member.open()
+        except OSError as error:
+            self.cut_off(member, error.strerror or str(error), None)
+
+    def _leave(self, member: Member, *, on_purpose: bool) -> None:
+        member.is_attached = False
+        self.attached_count -= 1
+        self._away[member] = on_purpose
+
+    def _return(self, member: Member, moment: float) -> None:
+        heapq.heappush(self._waiting, (moment, next(self._order), member))
+
+    def _let_leave(self, now: float) -> None:
+        """Let as many members leave as should have by now; they come back a moment later, where they were."""
+        assert self._churn is not None
+        start, end = self._churn
+        due = (min(now, end) - start) * self.plan.churn / 100 * len(self._quick)
+        while self._churned < due and self._quick:
+            present = (member for member in random.choices(self._quick, k=CHURN_TRIES) if member.is_attached)
+            member = next(present, None)
+            if member is None or member.connection is None:
+                return
+            self._churned += 1
+            member.connection.close()
+            self._leave(member, on_purpose=True)
+            self._return(member, now + random.random() * RETURN_SECONDS)
+
+    def _read_slowly(self, member: SlowMember, now: float) -> None:
+        if member.is_attached and member.connection is not None and member.is_slow:
+            member.connection.read(max(1, self.plan.slow_rate // SLOW_READS_PER_SECOND))
+        if member.is_attached and member.is_slow:
+            self._reading.append((now + 1 / SLOW_READS_PER_SECOND, member))
+
+    # --- What they saw ------------------------------------------------------------------------------------
+
+    def _tally_rooms(self, heads: dict[int, int]) -> dict[int, RoomTally]:
+        rooms = {room: RoomTally(latency=latency) for room, latency in self.timings.by_room.items()}
+        for member in self._quick:
+            room = rooms.setdefault(member.room, RoomTally())
+            room.strayed += member.strayed
+            if (cursor := member.cursor) is not None:
+                head = heads.get(member.room, 0)
+                room.members += 1
+                room.expected += max(0, head - cursor.start)
+                room.lost += cursor.lost(head)
+                room.doubled += cursor.doubled
+                room.late += cursor.late
+        return rooms
+
+    def _tally_slow(self, heads: dict[int, int]) -> SlowTally:
+        tally = SlowTally(members=len(self._slow), cut_off=self._slow_cuts, discontinuities=self._slow_discontinuities)
+        for member in self._slow.values():
+            tally.delivered += member.delivered
+            if (cursor := member.cursor) is not None:
+                head = heads.get(member.room, 0)
+                tally.caught_up += cursor.position >= head
+                tally.skipped += cursor.skipped
+                tally.lost += max(0, cursor.lost(head) - cursor.skipped) + cursor.doubled + cursor.late
+        return tally

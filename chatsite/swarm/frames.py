@@ -6,6 +6,8 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
+from chatsite.swarm.responses import END_OF_HEADERS, NotHttp, head_of
+
 
 class Opcode(IntEnum):
     """What a frame is."""
@@ -25,10 +27,13 @@ class Frame(NamedTuple):
 
 
 class NotWebSocket(Exception):
-    """The peer does not speak WebSocket as expected."""
+    """The peer does not speak WebSocket as expected. `retry_after`: when it asked to be tried again, in seconds."""
+
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
-END_OF_HEADERS = b"\r\n\r\n"
 NO_MASK = bytes(4)  # a mask of zeros leaves the payload as it is: allowed, and costs nothing
 
 
@@ -47,12 +52,17 @@ def handshake(host: str, port: int, path: str) -> bytes:
 
 def split_handshake(data: bytes) -> bytes | None:
     """Return what follows the answer to the opening request, None while it is not whole. Raises NotWebSocket."""
-    head, end, rest = data.partition(END_OF_HEADERS)
-    if not end:
+    try:
+        found = head_of(data)
+    except NotHttp as error:
+        raise NotWebSocket(str(error)) from None
+    if found is None:
         return None
-    status = head.split(b"\r\n", 1)[0]
-    if b" 101 " not in status + b" ":
-        raise NotWebSocket(f"the server answered {status[:100].decode('latin-1')!r} instead of opening a WebSocket")
+    response, _, rest = found
+    if response.status != 101:
+        answer = f"{response.status} {response.reason}".strip()
+        hint = " (it is full or busy)" if response.status == 503 else ""
+        raise NotWebSocket(f"the server answered {answer!r}{hint} instead of opening a WebSocket", response.retry_after)
     return rest
 
 

@@ -1,24 +1,24 @@
-"""What a swarm says and reads: protocol messages with a timestamp in their data. Pure.
+"""What members receive, decoded once however many of them receive it. Pure.
 
-Members of a room get the very same bytes, so a process decodes each chunk of bytes once, however many members
-receive it: `Reader` keeps the last ones. That is what makes 100,000 members on one machine affordable.
+Members of a room get the very same bytes: `Reader` keeps the last chunks and frames. That is what makes 100,000
+members on one machine affordable. Moments are in steps of 0.1 ms of the monotonic clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from chatsite.swarm.findings import Place, Token
-from chatsite.swarm.frames import Frame, Opcode, frame, split
-from rooms import serials
-from rooms.wire import Action, Format
+from chatsite.swarm.frames import Frame, Opcode, split
 
-MICROSECONDS = 1_000_000
-KEPT_BATCHES = 256
 MARK = "swarm"
+STEP_MICROSECONDS = 100
+KEPT_BATCHES = 256  # and some more for each room
+KEPT_BATCHES_PER_ROOM = 4
+KEPT_BYTES = 33_554_432
+KEPT_FRAMES = 4096
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -28,124 +28,113 @@ class Problem(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-class Content(msgspec.Struct, frozen=True):
-    """As much of a message as is looked at."""
-
-    data: Any = None
-
-
-class Incoming(msgspec.Struct, frozen=True, rename="camel"):
-    """As much of a protocol message as is looked at."""
+class Incoming(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """A protocol message other than those that bring the room's messages, as far as it is looked at."""
 
     action: int
+    channel: str | None = None
     channel_serial: str | None = None
     error: Problem | None = None
-    messages: list[Content] = []
     msg_serial: int = 0
     count: int = 1
     res: list[dict[str, list[str | None]]] = []
 
 
-class Arrival(msgspec.Struct, frozen=True):
-    """A message of the room. `sent_at` is monotonic seconds, None if it is not one of this run."""
+class Seen(msgspec.Struct):
+    """A message of this run as the members of one process received it while they were there."""
 
+    sent_at: int  # by the publisher
+    timestamp: int | None  # by the server, milliseconds since the epoch
+    last_at: int = 0  # when the last member received it
+    members: int = 0
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """A message of a room. `seen` is None if it is not one of this run."""
+
+    room: int
     serial: int
-    sent_at: float | None
-    token: Token | None
+    seen: Seen | None
+
+
+Item = Arrival | Incoming | Frame
 
 
 class Batch:
-    """What some bytes from the server hold."""
+    """What some bytes from the server hold, and how often they were received at which step."""
 
-    __slots__ = ("first", "items", "last", "rest", "sent_at")
+    __slots__ = ("first", "items", "last", "receipts", "rest", "room")
 
-    def __init__(self, items: list[Arrival | Incoming | Frame], rest: bytes) -> None:
+    def __init__(self, items: list[Item], rest: bytes) -> None:
         self.items = items
         self.rest = rest  # the beginning of a frame
-        self.sent_at = [item.sent_at for item in items if isinstance(item, Arrival) and item.sent_at is not None]
-        arrived = [item.serial for item in items if isinstance(item, Arrival)]
-        self.first: int | None = None  # set only if all there is are messages without a gap
-        self.last = 0
-        if arrived and len(arrived) == len(items) and arrived == list(range(arrived[0], arrived[0] + len(arrived))):
-            self.first, self.last = arrived[0], arrived[-1]
+        self.receipts: dict[int, int] = {}  # since they were last counted
+        self.first: int | None = None  # set only if all there is are messages of one room without a gap
+        self.last = self.room = 0
+        arrivals = [item for item in items if isinstance(item, Arrival)]
+        serials = [arrival.serial for arrival in arrivals]
+        if not arrivals or len(arrivals) < len(items) or len({arrival.room for arrival in arrivals}) > 1:
+            return
+        if serials == list(range(serials[0], serials[0] + len(serials))):
+            self.first, self.last, self.room = serials[0], serials[-1], arrivals[0].room
 
 
 class Reader:
-    """Decodes what arrives, equal bytes once. `places` has the run's messages and their serials."""
+    """Decodes what arrives, equal bytes once. `seen` has the run's messages and where they were."""
 
-    def __init__(self, run: str, wire_format: Format) -> None:
-        self.places: set[Place] = set()
+    def __init__(self, decode: Callable[[bytes, Reader], list[Item]], *, rooms: int = 1) -> None:
+        self.seen: dict[Place, Seen] = {}
         self.batches: dict[bytes, Batch] = {}
-        self._mark = f"{MARK}:{run}:"
-        self._decode = _decoder_of(wire_format)
+        self._decode = decode
+        self._frames: dict[bytes, list[Item]] = {}
+        self._bytes = 0
+        self._kept_batches = KEPT_BATCHES + KEPT_BATCHES_PER_ROOM * rooms
 
     def read(self, data: bytes) -> Batch:
-        """Return what data holds. Raises NotWebSocket and msgspec.MsgspecError."""
+        """Return what data holds. Raises NotWebSocket and ValueError."""
         batch = self.batches.get(data)
         if batch is None:
             frames, rest = split(data)
-            items: list[Arrival | Incoming | Frame] = []
+            items: list[Item] = []
             for each in frames:
                 items.extend(self._read_frame(each))
             batch = self.batches[data] = Batch(items, rest)
-            if len(self.batches) > KEPT_BATCHES:
-                del self.batches[next(iter(self.batches))]
+            self._bytes += len(data)
+            while len(self.batches) > self._kept_batches or self._bytes > KEPT_BYTES:
+                oldest = next(iter(self.batches))
+                del self.batches[oldest]
+                self._bytes -= len(oldest)
         return batch
 
-    def _read_frame(self, each: Frame) -> list[Arrival | Incoming | Frame]:
+    def note(self, place: Place, sent_at: int, timestamp: int | None) -> Seen:
+        """Return what is known of a message that was received at this place."""
+        seen = self.seen.get(place)
+        if seen is None:
+            seen = self.seen[place] = Seen(sent_at, timestamp)
+        return seen
+
+    def _read_frame(self, each: Frame) -> list[Item]:
         if each.opcode not in (Opcode.TEXT, Opcode.BINARY):
             return [each]
-        message = self._decode(each.payload)
-        if message.action != Action.MESSAGE:
-            return [message]
-        return [self._arrival(position_of(message.channel_serial), content.data) for content in message.messages]
-
-    def _arrival(self, serial: int, data: Any) -> Arrival:
-        if not isinstance(data, str) or not data.startswith(self._mark):
-            return Arrival(serial, None, None)
-        _, _, publisher, number, sent, _ = data.split(":", 5)
-        token = Token(int(publisher), int(number))
-        self.places.add((serial, token))
-        return Arrival(serial, int(sent) / MICROSECONDS, token)
+        items = self._frames.get(each.payload)
+        if items is None:
+            items = self._frames[each.payload] = self._decode(each.payload, self)
+            if len(self._frames) > KEPT_FRAMES:
+                del self._frames[next(iter(self._frames))]
+        return items
 
 
-class Writer:
-    """Encodes what a swarm says, as frames ready to be sent."""
-
-    def __init__(self, run: str, wire_format: Format) -> None:
-        self._run = run
-        self._opcode = Opcode.BINARY if wire_format is Format.MSGPACK else Opcode.TEXT
-        self._encode = msgspec.msgpack.encode if wire_format is Format.MSGPACK else msgspec.json.encode
-
-    def attach(self, room: str, *, after: str | None = None) -> bytes:
-        """Return an ATTACH, after a channelSerial if the member was there before."""
-        message: dict[str, Any] = {"action": Action.ATTACH, "channel": room}
-        return self._frame(message | ({"channelSerial": after} if after else {}))
-
-    def publish(self, room: str, msg_serial: int, token: Token, *, sent_at: float, size: int) -> bytes:
-        """Return a MESSAGE of `size` bytes of data. Its id makes publishing it again harmless."""
-        data = f"{MARK}:{self._run}:{token.publisher}:{token.number}:{int(sent_at * MICROSECONDS)}:".ljust(size, "x")
-        content = {"id": f"{self._run}-{token.publisher}-{token.number}", "name": MARK, "data": data}
-        message = {"action": Action.MESSAGE, "msgSerial": msg_serial, "channel": room, "messages": [content]}
-        return self._frame(message)
-
-    def heartbeat(self) -> bytes:
-        """Return a HEARTBEAT."""
-        return self._frame({"action": Action.HEARTBEAT})
-
-    def _frame(self, message: dict[str, Any]) -> bytes:
-        return frame(self._opcode, self._encode(message))
+def mark_of(run: str) -> str:
+    """Return how the data of a run's messages begins."""
+    return f"{MARK}:{run}:"
 
 
-def position_of(channel_serial: str | None) -> int:
-    """Return the position that a channelSerial shows. Raises ValueError for one that is none of ours."""
-    decoded = serials.decode(channel_serial or "")
-    if decoded is None:
-        raise ValueError("The server sent a message without a serial of the form that the swarm checks.")
-    return decoded[1]
+def write_data(run: str, token: Token, *, sent_at: float, size: int) -> str:
+    """Return a message's data: who, which, when (monotonic seconds), filled up to `size` characters."""
+    return f"{mark_of(run)}{token.publisher}:{token.number}:{int(sent_at * 1_000_000)}:".ljust(size, "x")
 
 
-def _decoder_of(wire_format: Format) -> Callable[[bytes], Incoming]:
-    if wire_format is Format.MSGPACK:
-        return msgspec.msgpack.Decoder(Incoming).decode
-    return msgspec.json.Decoder(Incoming).decode
+def read_data(data: str) -> tuple[Token, int]:
+    """Return which message some data with the run's mark is, and the step at which it was sent. Raises ValueError."""
+    _, _, publisher, number, sent, _ = data.split(":", 5)
+    return Token(int(publisher), int(number)), int(sent) // STEP_MICROSECONDS

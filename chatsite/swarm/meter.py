@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import psutil
 
@@ -10,15 +10,22 @@ import psutil
 class Meter:
     """CPU and memory of some processes since the meter was made. A process that ended counts as it was last seen."""
 
-    def __init__(self, pids: Sequence[int]) -> None:
+    def __init__(self, pids: Iterable[int]) -> None:
         self._cpu = {pid: used for pid in pids if (used := cpu_seconds(pid)) is not None}
         self._latest = dict(self._cpu)
         self._memory = {pid: resident_bytes(pid) for pid in self._cpu}
 
     @property
     def processes(self) -> int:
-        """How many processes are measured."""
+        """How many processes are or were measured."""
         return len(self._cpu)
+
+    def follow(self, pids: Iterable[int]) -> None:
+        """Measure further processes, which were started since."""
+        for pid in pids:
+            if pid not in self._cpu and cpu_seconds(pid) is not None:
+                self._cpu[pid] = self._latest[pid] = 0.0
+                self._memory[pid] = 0
 
     def cpu(self) -> float:
         """Return the CPU seconds used since the meter was made."""
@@ -29,6 +36,10 @@ class Meter:
     def memory(self) -> int:
         """Return by how many resident bytes the processes grew."""
         return sum(resident_bytes(pid) - before for pid, before in self._memory.items())
+
+    def resident(self) -> int:
+        """Return the resident bytes of the processes."""
+        return sum(map(resident_bytes, self._memory))
 
 
 def cpu_seconds(pid: int) -> float | None:

@@ -1,14 +1,34 @@
-"""What a load run is asked to do, and how it is split among processes. Pure."""
+"""What a load run is asked to do, and how it is split among rooms and processes. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode, urlsplit
+from enum import StrEnum
+from itertools import pairwise
+from urllib.parse import urlsplit
 
 from rooms.wire import Format
 
 MEMBERS_PER_PROCESS = 15_000  # a process may hold 20,000 descriptors on many systems
-LOOPBACK_SOURCES = 200  # 127.0.0.2 and on: one source address has 28,000 ports
+PUBLISHES_PER_PROCESS = 4_000  # a second; what one process sends beside others without falling behind
+SOURCES_PER_PROCESS = 4  # each source address has some 28,000 ports, and a closed connection keeps its for a minute
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+class Protocol(StrEnum):
+    """What the server speaks."""
+
+    CHAT = "chat"  # this project's, the Ably-compatible realtime protocol
+    NCHAN = "nchan"  # nginx's module, as a peer to compare with: plain frames, and POSTs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """The members of one process: their numbers among all, and the addresses that they connect from."""
+
+    members: range
+    sources: Sequence[str]  # empty: the system's choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,31 +48,81 @@ class Plan:
     format: Format
     connect_seconds: float  # members that are not attached by then stay out
     settle_seconds: float  # how long the last messages may take to arrive
+    rooms: int = 1
+    batch: int = 1  # messages in each publish
+    churn: float = 0.0  # percent of the members that leave each second, and come back
+    slow_readers: int = 0  # of the members
+    slow_rate: int = 1024  # bytes a second that a slow reader reads
+    kill_after: float | None = None  # seconds of publishing before one gateway is killed
+    protocol: Protocol = Protocol.CHAT
+    nap_ms: float = 0.0  # that a process of members rests after each look at its sockets
+    members_per_process: int = MEMBERS_PER_PROCESS
+
+    @property
+    def publishes(self) -> int:
+        """How often something is published."""
+        return max(1, round(self.rate * self.seconds / self.batch)) if self.publishers else 0
 
     @property
     def total(self) -> int:
         """How many messages are published."""
-        return round(self.rate * self.seconds)
+        return self.publishes * self.batch
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the server is reached by TLS."""
+        return urlsplit(self.url).scheme in ("https", "wss")
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the server."""
         parts = urlsplit(self.url)
-        return parts.hostname or "127.0.0.1", parts.port or 80
+        return parts.hostname or "127.0.0.1", parts.port or (443 if self.is_tls else 80)
 
-    def path(self, *, client_id: str | None = None) -> str:
-        """Return path and query of the WebSocket."""
-        query = {"key": self.key, "format": self.format.value, "v": "3"}
-        if client_id is not None:
-            query["clientId"] = client_id
-        return "/?" + urlencode(query, quote_via=quote)
+    # --- Rooms --------------------------------------------------------------------------------------------
 
-    def shares(self) -> list[int]:
-        """Return how many members each process holds."""
-        count = max(self.processes, -(-self.members // MEMBERS_PER_PROCESS))
-        each, rest = divmod(self.members, count)
-        return [each + (place < rest) for place in range(count)]
+    def room_name(self, room: int) -> str:
+        """Return the name of a room, by its number from 0."""
+        return self.room if self.rooms == 1 else f"{self.room}:{room + 1}"
 
-    def source(self, place: int) -> str | None:
-        """Return the address that a process connects from; None: the system's choice."""
-        return f"127.0.0.{2 + place % LOOPBACK_SOURCES}" if self.address[0] in ("127.0.0.1", "localhost") else None
+    def room_of(self, member: int) -> int:
+        """Return the room that a member is in."""
+        return member % self.rooms
+
+    def rooms_of(self, publisher: int) -> range:
+        """Return the rooms that a publisher publishes to, in turn. Each room has a publisher."""
+        if self.publishers >= self.rooms:
+            return range(publisher % self.rooms, publisher % self.rooms + 1)
+        return range(publisher, self.rooms, self.publishers)
+
+    def is_slow(self, member: int) -> bool:
+        """Tell whether a member is one of the slow readers, which are spread evenly."""
+        return member * self.slow_readers // self.members != (member + 1) * self.slow_readers // self.members
+
+    # --- Processes ----------------------------------------------------------------------------------------
+
+    def shares(self) -> list[Share]:
+        """Return which members each process holds."""
+        if not self.members:
+            return []
+        count = min(max(self.processes, -(-self.members // self.members_per_process)), self.members)
+        edges = [self.members * place // count for place in range(count + 1)]
+        return [
+            Share(members=range(first, end), sources=self.sources(place))
+            for place, (first, end) in enumerate(pairwise(edges))
+        ]
+
+    def offices(self) -> list[range]:
+        """Return which publishers each publishing process has."""
+        if not self.publishers:
+            return []
+        needed = -(-round(self.rate / self.batch) // PUBLISHES_PER_PROCESS)
+        # Without members there is nothing else to do for the processes that were asked for.
+        count = min(max(1, needed if self.members else self.processes), self.processes, self.publishers)
+        return [range(place, self.publishers, count) for place in range(count)]
+
+    def sources(self, place: int) -> list[str]:
+        """Return the addresses that a process connects from, none for the system's choice."""
+        if self.address[0] not in LOOPBACK:
+            return []
+        return [f"127.0.{1 + place % 250}.{2 + number}" for number in range(SOURCES_PER_PROCESS)]

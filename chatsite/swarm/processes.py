@@ -2,70 +2,81 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 
 from chatsite.swarm.crowd import Crowd
-from chatsite.swarm.plan import Plan
+from chatsite.swarm.latency import Latency
+from chatsite.swarm.plan import Plan, Share
 from chatsite.swarm.publishers import Publishers
 
 PROGRESS_SECONDS = 0.1
 GRACE_SECONDS = 0.2  # what should not arrive any more (a second copy of the last message) gets this long to
+PROBLEMS_TOLD = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """Where a process stands."""
 
-    ready: int  # attached members, or connected publishers
+    ready: int = 0  # attached members, or connected publishers
     delivered: int = 0
     published: int = 0
     acknowledged: int = 0
+    recent: Latency = field(default_factory=Latency)  # of what was delivered since the last one
+    problems: Counter[str] = field(default_factory=Counter)
     hopeless: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Order to the publishers: begin at this monotonic time."""
+    """Order to all: publishing begins at this monotonic time."""
 
     at: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finish:
-    """Order to members: wait until the log was received up to its head, at most so long, then report."""
+    """Order to members: wait until each room's log was received up to its head, at most so long, then report."""
 
-    head: int
+    heads: dict[int, int]
     seconds: float
 
 
-def run_crowd(plan: Plan, members: int, source: str | None, pipe: Pipe) -> None:
+def run_crowd(plan: Plan, share: Share, pipe: Pipe) -> None:
     """Be some of the members until the conductor says Finish, and send a Tally."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the conductor, which ends its processes
-    crowd = Crowd(plan, members, source=source)
+    _settle_in()
+    crowd = Crowd(plan, share)
     try:
         finish = None
         while finish is None:
             _step_until(crowd, time.monotonic() + PROGRESS_SECONDS)
-            pipe.send(Progress(ready=crowd.attached_count, delivered=crowd.delivered, hopeless=crowd.hopeless))
-            finish = pipe.recv() if pipe.poll() else None
+            _tell(crowd, pipe)
+            order = pipe.recv() if pipe.poll() else None
+            if isinstance(order, Start):
+                crowd.start(order.at)
+            finish = order if isinstance(order, Finish) else None
+        crowd.hurry()
         deadline = time.monotonic() + finish.seconds
-        while not crowd.has_reached(finish.head) and time.monotonic() < deadline:
+        while not crowd.has_reached(finish.heads) and time.monotonic() < deadline:
             _step_until(crowd, time.monotonic() + PROGRESS_SECONDS)
+            _tell(crowd, pipe)
         _step_until(crowd, time.monotonic() + GRACE_SECONDS)
-        pipe.send(crowd.tally(finish.head))
+        pipe.send(crowd.tally(finish.heads))
     except (BrokenPipeError, EOFError):  # the conductor is gone
         pass
     finally:
         crowd.poller.close()
 
 
-def run_publishers(plan: Plan, pipe: Pipe) -> None:
-    """Be all publishers: connect, publish from Start on, wait for the answers, and send what became of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    publishers = Publishers(plan)
+def run_publishers(plan: Plan, places: range, pipe: Pipe) -> None:
+    """Be some publishers: connect, publish from Start on, wait for the answers, and send what became of it."""
+    _settle_in()
+    publishers = Publishers(plan, places)
     try:
         start = None
         while start is None:
@@ -80,16 +91,34 @@ def run_publishers(plan: Plan, pipe: Pipe) -> None:
         publishers.poller.close()
 
 
+def _settle_in() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the conductor, which ends its processes
+    gc.disable()  # nothing here makes cycles, and looking for them in 15,000 members takes longer than serving them
+
+
 def _step_until(crowd: Crowd, moment: float) -> None:
     while (left := moment - time.monotonic()) > 0:
         crowd.step(left)
 
 
+def _tell(crowd: Crowd, pipe: Pipe) -> None:
+    crowd.timings.count()
+    progress = Progress(
+        ready=crowd.attached_count,
+        delivered=crowd.timings.delivered,
+        recent=crowd.timings.take_recent(),
+        problems=Counter(dict(crowd.problems.most_common(PROBLEMS_TOLD))),
+        hopeless=crowd.hopeless,
+    )
+    pipe.send(progress)
+
+
 def _publish(publishers: Publishers, started: float, pipe: Pipe) -> None:
     told = 0.0
+    publishers.started = started
     while time.monotonic() < started:
         publishers.step(started - time.monotonic())
-    while (pause := publishers.publish_due(started)) is not None:
+    while (pause := publishers.publish_due()) is not None:
         publishers.step(min(pause, PROGRESS_SECONDS))
         if time.monotonic() - told > PROGRESS_SECONDS:
             told = time.monotonic()
@@ -97,8 +126,14 @@ def _publish(publishers: Publishers, started: float, pipe: Pipe) -> None:
     deadline = time.monotonic() + publishers.plan.settle_seconds
     while publishers.waiting and time.monotonic() < deadline:
         publishers.step(PROGRESS_SECONDS)
+        pipe.send(_progress(publishers))
 
 
 def _progress(publishers: Publishers) -> Progress:
     result = publishers.result
-    return Progress(ready=publishers.connected, published=result.published, acknowledged=len(result.acknowledged))
+    return Progress(
+        ready=publishers.connected,
+        published=result.published,
+        acknowledged=len(result.acknowledged),
+        problems=Counter(dict(result.problems.most_common(PROBLEMS_TOLD))),
+    )

@@ -2,150 +2,230 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chatsite.swarm.connection import Connection, Poller
-from chatsite.swarm.findings import Token
-from chatsite.swarm.frames import Frame
-from chatsite.swarm.latency import STEPS_PER_SECOND
-from chatsite.swarm.messages import Arrival, Batch, Incoming, Reader, Writer, position_of
-from chatsite.swarm.plan import Plan
+from chatsite.swarm import nchan, realtime
+from chatsite.swarm.connection import Connection
+from chatsite.swarm.findings import Sent, Token
+from chatsite.swarm.http_stream import HttpStream
+from chatsite.swarm.latency import STEPS_PER_SECOND, Latency
+from chatsite.swarm.messages import Batch, Incoming, Item, Reader
+from chatsite.swarm.plan import Plan, Protocol
+from chatsite.swarm.responses import Response
+from chatsite.swarm.stream import Poller, Stream
+from chatsite.swarm.tls import context_for
 from rooms.wire import Action
 
-RETURN_SECONDS = 0.1
+RETURN_SECONDS = 0.2
+PROCESS_PLACE = 200  # of publishing processes among the source addresses, after those of members
 FOR_GOOD = range(40000, 50000)  # what is refused with 5xxxx may have happened all the same
 
 
 @dataclass(kw_only=True)
 class Published:
-    """What became of the messages of a run. Sent to the conductor."""
+    """What became of the messages of one process. Sent to the conductor. Counts are messages, latencies publishes."""
 
     published: int = 0
-    acknowledged: list[Token] = field(default_factory=list)
+    acknowledged: list[Sent] = field(default_factory=list)
     refused: int = 0
-    rejected: list[Token] = field(default_factory=list)  # those refused for good: no other answer may follow
+    rejected: list[Sent] = field(default_factory=list)  # those refused for good: no other answer may follow
     reconnects: int = 0
-    head: int = 0  # the highest serial that was acknowledged
-    latency: Counter[int] = field(default_factory=Counter)  # from publish to ACK
+    heads: dict[int, int] = field(default_factory=dict)  # the highest serial of each room that was acknowledged
+    accept: Latency = field(default_factory=Latency)  # from publish to ACK
+    accept_by_second: dict[int, Latency] = field(default_factory=dict)
+    behind_seconds: float = 0.0  # how late a message was sent at worst, through this process's own fault
     problems: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(kw_only=True)
-class Unacknowledged:
-    """A message on its way."""
+class Publish:
+    """One publish on its way."""
 
-    msg_serial: int
-    token: Token
+    room: int
+    tokens: Sequence[Token]
     sent_at: float
+    msg_serial: int = 0
 
 
 class Publisher:
-    """One connection that publishes. After a cut it publishes again what was not acknowledged, with the same ids."""
+    """One connection that publishes, after a cut again what was not acknowledged. Subclasses speak the protocols."""
 
     def __init__(self, place: int, office: Publishers) -> None:
-        self._place = place
-        self._office = office
-        self._next_number = 0
-        self._next_serial = 0
-        self._unacknowledged: deque[Unacknowledged] = deque()
-        self._connection: Connection | None = None
+        self.office = office
         self.is_connected = False
+        self.unacknowledged: deque[Publish] = deque()
+        self._place = place
+        self._rooms = office.plan.rooms_of(place)
+        self._count = 0
 
     @property
     def waiting(self) -> int:
         """How many messages are on their way."""
-        return len(self._unacknowledged)
+        return len(self.unacknowledged) * self.office.plan.batch
+
+    @property
+    def client_id(self) -> str:
+        """The name of this publisher, in this run alone."""
+        return f"{self.office.plan.run}-{self._place}"
 
     def open(self) -> None:
-        """Connect."""
-        office = self._office
-        path = office.plan.path(client_id=f"{office.plan.run}-{self._place}")
-        self._connection = Connection(office.poller, self, path)
+        """Connect. Raises OSError where this machine has no room for another connection."""
+        raise NotImplementedError
+
+    def transmit(self, publish: Publish) -> None:
+        """Send a publish over the connection, which is open."""
+        raise NotImplementedError
 
     def publish(self, now: float) -> None:
-        """Publish the next message; while cut off, as soon as there is a connection again."""
-        token = Token(self._place, self._next_number)
-        self._next_number += 1
-        message = Unacknowledged(msg_serial=0, token=token, sent_at=now)
-        self._unacknowledged.append(message)
+        """Publish the next message or messages; while cut off, as soon as there is a connection again."""
+        batch, number = self.office.plan.batch, self._count
+        tokens = [Token(self._place, number * batch + place) for place in range(batch)]
+        publish = Publish(room=self._rooms[number % len(self._rooms)], tokens=tokens, sent_at=now)
+        self._count += 1
+        self.unacknowledged.append(publish)
         if self.is_connected:
-            self._send(message)
+            self.transmit(publish)
+
+    def connected(self) -> None:
+        """There is a connection: send what waits for one."""
+        self.is_connected = True
+        for publish in self.unacknowledged:
+            self.transmit(publish)
+
+    def ended(self, reason: str, retry_after: float | None = None) -> None:
+        """See Listener."""
+        result = self.office.result
+        result.problems[reason] += 1
+        result.reconnects += self.is_connected
+        self.is_connected = False
+        self.office.come_back(self, retry_after or 0.0)
+
+    def acknowledged(self, publish: Publish, positions: Sequence[int]) -> None:
+        """A publish is durable; some of its messages are visible, at these serials."""
+        result, office = self.office.result, self.office
+        took = int((time.monotonic() - publish.sent_at) * STEPS_PER_SECOND)
+        result.acknowledged.extend((publish.room, token) for token in publish.tokens)
+        result.accept.add_steps(took)
+        second = int(publish.sent_at - office.started)
+        result.accept_by_second.setdefault(second, Latency()).add_steps(took)
+        result.heads[publish.room] = max(result.heads.get(publish.room, 0), *positions, 0)
+
+    def refused(self, publish: Publish, code: int, reason: str) -> None:
+        """The server does not take a publish."""
+        result = self.office.result
+        result.refused += len(publish.tokens)
+        result.problems[reason] += 1
+        if code in FOR_GOOD:
+            result.rejected.extend((publish.room, token) for token in publish.tokens)
+
+
+class RealtimePublisher(Publisher):
+    """Publishes by this project's protocol. Ids make publishing again harmless."""
+
+    def __init__(self, place: int, office: Publishers) -> None:
+        super().__init__(place, office)
+        self._connection: Connection | None = None
+        self._next_serial = 0
+
+    def open(self) -> None:
+        """See Publisher."""
+        path = realtime.path_of(self.office.plan, client_id=self.client_id)
+        self._connection = Connection(self.office.poller, self.office.reader, self, path)
+
+    def opened(self) -> None:
+        """See Listener: the conversation begins with CONNECTED."""
 
     def received_run(self, batch: Batch) -> bool:
         """See Listener: a publisher attaches to nothing."""
         return False
 
-    def received(self, items: Sequence[Arrival | Incoming | Frame]) -> None:
+    def received(self, items: Sequence[Item]) -> None:
         """See Listener."""
         for item in items:
             if not isinstance(item, Incoming):
                 continue
             if item.action == Action.CONNECTED and not self.is_connected:
-                self._connected()
+                self._next_serial = 0
+                self.connected()
             elif item.action in (Action.ACK, Action.NACK):
                 self._answered(item)
             elif item.action in (Action.ERROR, Action.DISCONNECTED) and item.error is not None:
-                self._office.result.problems[f"{item.error.code} {item.error.message}"] += 1
+                self.office.result.problems[f"{item.error.code} {item.error.message}"] += 1
 
-    def ended(self, reason: str) -> None:
-        """See Listener."""
-        self._office.result.problems[reason] += 1
-        self._office.result.reconnects += self.is_connected
-        self.is_connected = False
-        self._office.come_back(self)
-
-    def _connected(self) -> None:
-        self.is_connected = True
-        self._next_serial = 0
-        for message in self._unacknowledged:
-            self._send(message)
-
-    def _send(self, message: Unacknowledged) -> None:
+    def transmit(self, publish: Publish) -> None:
+        """See Publisher."""
         assert self._connection is not None
-        plan, message.msg_serial = self._office.plan, self._next_serial
+        plan, publish.msg_serial = self.office.plan, self._next_serial
         self._next_serial += 1
-        self._connection.send(
-            self._office.writer.publish(
-                plan.room, message.msg_serial, message.token, sent_at=message.sent_at, size=plan.size
-            )
+        room = plan.room_name(publish.room)
+        frame = self.office.writer.publish(
+            room, publish.msg_serial, publish.tokens, sent_at=publish.sent_at, size=plan.size
         )
+        self._connection.send(frame)
 
     def _answered(self, answer: Incoming) -> None:
-        now, result = time.monotonic(), self._office.result
         for place in range(answer.count):
-            message = self._unacknowledged.popleft()
-            # Answers come in the order of publishing (RTN7a); anything else would be counted for another message.
-            assert message.msg_serial == answer.msg_serial + place
+            if not self.unacknowledged or self.unacknowledged[0].msg_serial != answer.msg_serial + place:
+                # Answers come in the order of publishing (RTN7a); others would be counted for another message.
+                self.office.result.problems["an answer to something that was not published, or out of order"] += 1
+                return
+            publish = self.unacknowledged.popleft()
             if answer.action == Action.NACK:
-                self._refused(message, answer)
+                error = answer.error
+                self.refused(publish, error.code if error else 0, f"{error.code} {error.message}" if error else "?")
                 continue
-            result.acknowledged.append(message.token)
-            result.latency[int((now - message.sent_at) * STEPS_PER_SECOND)] += 1
-            for serial in answer.res[place].get("serials", []) if place < len(answer.res) else []:
-                if serial is not None:
-                    result.head = max(result.head, position_of(serial))
+            serials = answer.res[place].get("serials", []) if place < len(answer.res) else []
+            self.acknowledged(publish, [realtime.position_of(serial) for serial in serials if serial is not None])
 
-    def _refused(self, message: Unacknowledged, answer: Incoming) -> None:
-        result, error = self._office.result, answer.error
-        result.refused += 1
-        result.problems[f"{error.code} {error.message}" if error else "refused"] += 1
-        if error is not None and error.code in FOR_GOOD:
-            result.rejected.append(message.token)
+
+class NchanPublisher(Publisher):
+    """Publishes by pipelined POSTs on one connection. A POST cannot be repeated: what a cut leaves open is refused."""
+
+    def __init__(self, place: int, office: Publishers) -> None:
+        super().__init__(place, office)
+        self._stream: Stream | None = None
+
+    def open(self) -> None:
+        """See Publisher: POSTs need no conversation before."""
+        while self.unacknowledged:
+            self.refused(self.unacknowledged.popleft(), 0, "a POST without an answer")
+        self._stream = HttpStream(self.office.poller, self)
+        self.connected()
+
+    def transmit(self, publish: Publish) -> None:
+        """See Publisher."""
+        assert self._stream is not None
+        self._stream.send(nchan.post(self.office.plan, publish.tokens[0], sent_at=publish.sent_at))
+
+    def answered(self, response: Response) -> None:
+        """Take the answer to the oldest POST."""
+        publish = self.unacknowledged.popleft()
+        if response.status < 300:
+            self.acknowledged(publish, [nchan.position_of(self.office.plan, publish.tokens[0])[1]])
+        else:
+            self.refused(publish, response.status * 100, f"{response.status} {response.reason}")
 
 
 class Publishers:
-    """All publishers of a run, in one process."""
+    """The publishers of one process: `places` are their numbers among all."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, places: range) -> None:
         self.plan = plan
-        self.writer = Writer(plan.run, plan.format)
+        self.writer = realtime.Writer(plan.run, plan.format)
+        self.reader = Reader(realtime.Decoder(plan))
         self.result = Published()
-        self.poller = Poller(plan.address, Reader(plan.run, plan.format), source=plan.source(-1))
-        self._publishers = [Publisher(place, self) for place in range(plan.publishers)]
-        self._returning: deque[tuple[float, Publisher]] = deque((0.0, each) for each in self._publishers)
+        self.started = 0.0
+        sources = plan.sources(PROCESS_PLACE + places.start)
+        self.poller = Poller(plan.address, sources=sources, tls=context_for(plan))
+        kind = NchanPublisher if plan.protocol is Protocol.NCHAN else RealtimePublisher
+        self._places = places
+        self._publishers: list[Publisher] = [kind(place, self) for place in places]
+        self._returning: list[tuple[float, Publisher]] = [(0.0, each) for each in self._publishers]
+        self._next = 0
 
     @property
     def connected(self) -> int:
@@ -160,21 +240,38 @@ class Publishers:
     def step(self, seconds: float) -> None:
         """Connect who is not, and handle what is ready."""
         now = time.monotonic()
-        while self._returning and self._returning[0][0] <= now:
-            self._returning.popleft()[1].open()
+        if self._returning:
+            due = [publisher for moment, publisher in self._returning if moment <= now]
+            self._returning = [(moment, publisher) for moment, publisher in self._returning if moment > now]
+            for publisher in due:
+                self._open(publisher)
         self.poller.poll(seconds)
 
-    def publish_due(self, started: float) -> float | None:
-        """Publish what is due by now, and return the seconds until the next message is; None after the last."""
-        now, plan, result = time.monotonic(), self.plan, self.result
-        due = min(plan.total, int((now - started) * plan.rate) + 1)
-        while result.published < due:
-            self._publishers[result.published % plan.publishers].publish(time.monotonic())
-            result.published += 1
-        if result.published >= plan.total:
-            return None
-        return max(0.0, started + result.published / plan.rate - time.monotonic())
+    def publish_due(self) -> float | None:
+        """Publish what is due by now, and return the seconds until the next publish is; None after the last."""
+        now, result = time.monotonic(), self.result
+        while (moment := self._next_moment()) is not None and moment <= now:
+            self._publishers[self._next % len(self._publishers)].publish(time.monotonic())
+            self._next += 1
+            result.published += self.plan.batch
+            result.behind_seconds = max(result.behind_seconds, now - moment)
+        return None if moment is None else max(0.0, moment - time.monotonic())
 
-    def come_back(self, publisher: Publisher) -> None:
+    def come_back(self, publisher: Publisher, retry_after: float) -> None:
         """Connect a publisher again in a moment."""
-        self._returning.append((time.monotonic() + RETURN_SECONDS, publisher))
+        pause = retry_after + RETURN_SECONDS * (0.5 + random.random())
+        self._returning.append((time.monotonic() + pause, publisher))
+
+    def _next_moment(self) -> float | None:
+        """Return when this process publishes next. All processes together publish in turn, at even distances."""
+        turn, place = divmod(self._next, len(self._publishers))
+        number = turn * self.plan.publishers + self._places[place]
+        if number >= self.plan.publishes:
+            return None
+        return self.started + number * self.plan.batch / self.plan.rate
+
+    def _open(self, publisher: Publisher) -> None:
+        try:
+            publisher.open()
+        except OSError as error:
+            publisher.ended(error.strerror or str(error))

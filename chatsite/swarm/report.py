@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from chatsite.swarm.crowd import Tally
-from chatsite.swarm.findings import Place, check
 from chatsite.swarm.latency import Latency
-from chatsite.swarm.plan import Plan
-from chatsite.swarm.publishers import Published
 
 PROBLEMS_SHOWN = 5
+BEHIND_MS = 50  # a swarm that publishes later than this measures itself
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,49 +27,112 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**{name: latency.percentile(share) for name, share in shares.items()})
 
     def __str__(self) -> str:
-        return " · ".join(f"{name} {value:.1f}" for name, value in msgspec.structs.asdict(self).items() if value)
+        found = [f"{name} {value:.1f}" for name, value in msgspec.structs.asdict(self).items() if value is not None]
+        return " · ".join(found) + " ms" if found else "not measured"
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured outside of the wire. `server_*` is null if no process of the server was named or found."""
+class Second(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The messages published in one second. Milliseconds; null if there were none."""
 
-    connect_seconds: float
-    publish_seconds: float
-    swarm_cpu_seconds: float
-    server_processes: int = 0
-    server_cpu_seconds: float | None = None
-    server_memory_bytes: int | None = None  # how much the members made it grow
+    second: int
+    delivered: int
+    latency_ms: Spread
+    everyone_ms: float | None  # the longest until all members had one
+    ack_ms: float | None  # p99
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was done to the server or the members, in seconds since publishing began."""
+
+    at: float
+    text: str
+
+
+class WorstRoom(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The room with most faults, and among those the one with the highest p99."""
+
+    name: str
+    members: int
+    lost: int
+    duplicated: int
+    out_of_order: int
+    acknowledged_but_missing: int
+    latency_ms: Spread
+
+
+class SlowReaders(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What became of the members that read slowly on purpose."""
+
+    members: int
+    delivered: int
+    caught_up: int  # members that had everything, or were told what not, when they read at full speed in the end
+    cut_off: int  # times
+    discontinuities: int  # times that one was told that it misses something
+    skipped: int  # deliveries that they were told to miss
+    lost: int  # deliveries missing without a word, twice, or out of order
+
+
+class Killed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the end of one gateway did."""
+
+    gateway: str
+    at: float  # seconds since publishing began
+    cut: int  # members that lost their connection then or later
+    back: int
+    seconds_until_all_back: float | None  # null: not all came back
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One run. Each of the counts from `lost` to `divergent` is 0 for a server that keeps its promises."""
+    """One run. Each of the counts from `lost` to `divergent` is 0 for a server that keeps its promises.
+
+    Slow readers are told of apart: nothing but `members` and `attached` counts them.
+    """
 
     ok: bool
     members: int
+    rooms: int
     attached: int
     connected_per_second: float
     connect_seconds: float
     published: int
     acknowledged: int
     refused: int
+    published_per_second: float
     delivered: int
     expected: int
     lost: int  # deliveries that a member should have had
     duplicated: int  # deliveries that a member had before, and messages published twice
     out_of_order: int  # deliveries after a later one, and messages after a later one of their publisher
+    misdirected: int  # deliveries of another room's messages
     acknowledged_but_missing: int  # messages
     rejected_but_published: int  # messages
     divergent: int  # serials under which members saw different messages
     discontinuities: int  # how often a member was told that it misses something
+    churned: int  # members that left on purpose and came back
     reconnects: int
     deliveries_per_second: float
     latency_ms: Spread  # from publish to receipt
     ack_latency_ms: Spread  # from publish to ACK
+    publish_ms: Spread  # from publish to the server's timestamp
+    fan_out_ms: Spread  # from the server's timestamp to receipt
+    everyone_ms: Spread  # from publish until the last member had it, by message
+    resume_ms: Spread  # from opening a connection again to being attached again
+    catch_up_ms: Spread  # from publish to receipt, of what was missed while away
+    worst_room: WorstRoom | None
+    slow_readers: SlowReaders | None
+    killed: Killed | None
+    counters: dict[str, int] | None  # by how much the gateways' own grew
     server_processes: int
     server_cpu_microseconds_per_delivery: float | None
+    server_cpu_microseconds_per_message: float | None
     server_memory_bytes_per_member: int | None
+    swarm_processes: int
     swarm_cpu_microseconds_per_delivery: float | None
+    swarm_memory_bytes_per_member: int | None
+    behind_ms: float  # how late the swarm itself was with a message at worst
     problems: dict[str, int]
+    events: list[Event]
+    series: list[Second]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the shape that --json prints."""
@@ -83,75 +142,81 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     def lines(self) -> list[str]:
         """Return the report for people."""
-        cpu, memory = self.server_cpu_microseconds_per_delivery, self.server_memory_bytes_per_member
-        own = self.swarm_cpu_microseconds_per_delivery
-        return [
-            f"members     {self.attached} of {self.members} attached in {self.connect_seconds:.1f} s "
-            f"({self.connected_per_second:.0f}/s), {self.reconnects} reconnects",
-            f"published   {self.published}, acknowledged {self.acknowledged}, refused {self.refused}",
-            f"delivered   {self.delivered} of {self.expected} ({self.deliveries_per_second:.0f}/s)",
-            f"wrong       {self.lost} lost, {self.duplicated} duplicated, {self.out_of_order} out of order, "
-            f"{self.acknowledged_but_missing} acknowledged but missing, "
-            f"{self.rejected_but_published} rejected but published, {self.divergent} divergent, "
-            f"{self.discontinuities} discontinuities",
-            f"latency     {self.latency_ms} ms (publish to receipt)",
-            f"            {self.ack_latency_ms} ms (publish to acknowledgement)",
-            f"server      {_unit(cpu, 'µs CPU per delivery')}, {_unit(memory, 'bytes per member')} "
-            f"({self.server_processes} processes)",
-            f"swarm       {_unit(own, 'µs CPU per delivery')}",
-            *(f"problem     {count} x {text}" for text, count in list(self.problems.items())[:PROBLEMS_SHOWN]),
-            "ok" if self.ok else "NOT OK",
+        rows = [*self._rows_of_counts(), *self._rows_of_latencies(), *self._rows_of_costs()]
+        problems = [("problem", f"{count} x {text}") for text, count in list(self.problems.items())[:PROBLEMS_SHOWN]]
+        return [*(f"{name:<12}{text}" for name, text in [*rows, *problems]), "ok" if self.ok else "NOT OK"]
+
+    def _rows_of_counts(self) -> list[tuple[str, str]]:
+        rows = [
+            (
+                "members",
+                f"{self.attached} of {self.members} attached in {self.connect_seconds:.1f} s "
+                f"({self.connected_per_second:.0f}/s), {self.churned} left and came back, {self.reconnects} reconnects",
+            ),
+            (
+                "published",
+                f"{self.published} ({self.published_per_second:.0f}/s), acknowledged {self.acknowledged}, "
+                f"refused {self.refused}",
+            ),
+            ("delivered", f"{self.delivered} of {self.expected} ({self.deliveries_per_second:.0f}/s)"),
+            (
+                "wrong",
+                f"{self.lost} lost, {self.duplicated} duplicated, {self.out_of_order} out of order, "
+                f"{self.misdirected} misdirected, {self.acknowledged_but_missing} acknowledged but missing, "
+                f"{self.rejected_but_published} rejected but published, {self.divergent} divergent, "
+                f"{self.discontinuities} discontinuities",
+            ),
         ]
+        if (room := self.worst_room) is not None and self.rooms > 1:
+            wrong = f"{room.lost} lost, {room.duplicated} duplicated, {room.out_of_order} out of order"
+            rows.append(("worst room", f"{room.name} of {self.rooms}: {wrong}, {room.latency_ms}"))
+        if (slow := self.slow_readers) is not None:
+            rows.append(
+                (
+                    "slow",
+                    f"{slow.caught_up} of {slow.members} caught up, {slow.cut_off} cut off, "
+                    f"{slow.discontinuities} told of a discontinuity ({slow.skipped} skipped), {slow.lost} lost",
+                )
+            )
+        if (killed := self.killed) is not None:
+            seconds = killed.seconds_until_all_back
+            back = f"all back after {seconds:.1f} s" if seconds is not None else f"{killed.back} came back"
+            rows.append(("killed", f"{killed.gateway} at {killed.at:.1f} s: {killed.cut} cut off, {back}"))
+        if self.counters:
+            rows.append(("gateways", ", ".join(f"{name} {count}" for name, count in self.counters.items())))
+        return rows
 
+    def _rows_of_latencies(self) -> list[tuple[str, str]]:
+        rows = [
+            ("accept", f"{self.ack_latency_ms} (publish to acknowledgement)"),
+            ("publish", f"{self.publish_ms} (publish to the server's timestamp)"),
+            ("fan-out", f"{self.fan_out_ms} (timestamp to receipt)"),
+            ("latency", f"{self.latency_ms} (publish to receipt)"),
+            ("everyone", f"{self.everyone_ms} (publish until the last member had it)"),
+            ("resume", f"{self.resume_ms} (connecting again to attached)"),
+            ("catch-up", f"{self.catch_up_ms} (publish to receipt, of what was missed while away)"),
+        ]
+        return [(name, text) for name, text in rows if not text.startswith("not measured")]
 
-def compile_report(plan: Plan, published: Published, tallies: Sequence[Tally], usage: Usage) -> Report:
-    """Put together what the processes of a run saw."""
-    places = set[Place]().union(*(tally.places for tally in tallies))
-    findings = check(places, published.acknowledged, published.rejected)
-    total = {name: sum(getattr(tally, name) for tally in tallies) for name in COUNTS}
-    delivered, attached = total["delivered"], total["attached"]
-    problems = sum((tally.problems for tally in tallies), published.problems)
-    wrong = total["lost"] + total["doubled"] + total["late"] + total["discontinuities"]
-    unanswered = plan.total - len(published.acknowledged) - published.refused
-    return Report(
-        ok=not (wrong or findings or unanswered) and attached == plan.members,
-        members=plan.members,
-        attached=attached,
-        connected_per_second=round(attached / usage.connect_seconds, 1) if usage.connect_seconds else 0.0,
-        connect_seconds=round(usage.connect_seconds, 3),
-        published=published.published,
-        acknowledged=len(published.acknowledged),
-        refused=published.refused,
-        delivered=delivered,
-        expected=total["expected"],
-        lost=total["lost"],
-        duplicated=total["doubled"] + findings.twice,
-        out_of_order=total["late"] + findings.disordered,
-        acknowledged_but_missing=findings.missing,
-        rejected_but_published=findings.leaked,
-        divergent=findings.divergent,
-        discontinuities=total["discontinuities"],
-        reconnects=total["reconnects"] + published.reconnects,
-        deliveries_per_second=round(delivered / usage.publish_seconds, 1) if usage.publish_seconds else 0.0,
-        latency_ms=Spread.of(Latency.merged(Latency(tally.latency) for tally in tallies)),
-        ack_latency_ms=Spread.of(Latency(published.latency)),
-        server_processes=usage.server_processes,
-        server_cpu_microseconds_per_delivery=_per(usage.server_cpu_seconds, delivered),
-        server_memory_bytes_per_member=_whole_per(usage.server_memory_bytes, attached),
-        swarm_cpu_microseconds_per_delivery=_per(usage.swarm_cpu_seconds, delivered),
-        problems=dict(problems.most_common()),
-    )
-
-
-COUNTS = ("attached", "delivered", "expected", "lost", "doubled", "late", "discontinuities", "reconnects")
-
-
-def _per(seconds: float | None, count: int) -> float | None:
-    return None if seconds is None or not count else round(seconds / count * 1_000_000, 2)
-
-
-def _whole_per(size: int | None, count: int) -> int | None:
-    return None if size is None or not count else round(size / count)
+    def _rows_of_costs(self) -> list[tuple[str, str]]:
+        cpu, memory = self.server_cpu_microseconds_per_delivery, self.server_memory_bytes_per_member
+        rows = [
+            (
+                "server",
+                f"{_unit(cpu, 'µs CPU per delivery')}, "
+                f"{_unit(self.server_cpu_microseconds_per_message, 'µs CPU per message')}, "
+                f"{_unit(memory, 'bytes per member')} ({self.server_processes} processes)",
+            ),
+            (
+                "swarm",
+                f"{_unit(self.swarm_cpu_microseconds_per_delivery, 'µs CPU per delivery')}, "
+                f"{_unit(self.swarm_memory_bytes_per_member, 'bytes per member')} ({self.swarm_processes} processes)",
+            ),
+        ]
+        if self.behind_ms > BEHIND_MS:
+            text = f"the swarm itself was {self.behind_ms:.0f} ms late with a message: the machine or a core is full"
+            rows.append(("behind", f"{text}; latencies are the swarm's as well"))
+        return rows
 
 
 def _unit(value: float | None, unit: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from chatsite.swarm.conductor import Conductor
+from chatsite.swarm.conductor import Conductor, Status
 from chatsite.swarm.plan import Plan
-from chatsite.swarm.processes import Progress
 from chatsite.swarm.report import Report
 from rooms.wire import Format
 from tests.instance import Instance
@@ -45,8 +44,9 @@ def run(
     with ThreadPoolExecutor(1) as pool:
         done: list[Future[object]] = []
 
-        def show(phase: str, crowds: Sequence[Progress], office: Progress) -> None:
-            if phase == "publishing" and not done and office.published >= after:
+        def show(status: Status) -> None:
+            published = sum(office.published for office in status.offices)
+            if status.phase == "publishing" and not done and published >= after:
                 done.append(pool.submit(meanwhile))
 
         plan = Plan(url=instance.url, key=key, **usual | changes)

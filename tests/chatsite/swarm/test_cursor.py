@@ -42,6 +42,7 @@ def test_what_the_server_admits_to_have_skipped_is_lost() -> None:
     assert cursor.jump(5)
     assert not cursor.jump(5)
     assert verdict(cursor, head=5) == (3, 0, 0)
+    assert cursor.skipped == 3
 
 
 @given(st.lists(st.integers(1, 30), max_size=60))

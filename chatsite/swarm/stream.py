@@ -1,0 +1,230 @@
+"""One raw TCP connection, and the loop that serves thousands of them on one epoll descriptor."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import select
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterator, Sequence
+
+from chatsite.swarm.latency import STEPS_PER_SECOND
+
+RECEIVE_BYTES = 65_536
+READS_AT_ONCE = 16  # of one connection; then the others have their turn
+EVENTS_PER_LOOK_AT_THE_CLOCK = 16
+NAP_BELOW_EVENTS = 256  # a process that is this busy gathers enough as it is
+NO_LINGER = struct.pack("ii", 1, 0)  # closing resets: no port stays taken for a minute
+NO_PORT_AT_BIND = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
+OUT, EDGE = select.EPOLLOUT, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
+WORDS = {
+    errno.EADDRNOTAVAIL: (
+        "no free port to connect from: one address has some 28,000; run a part of the swarm on another machine"
+    ),
+    errno.EMFILE: "no free descriptor: raise the limit (ulimit -n), or use more --processes",
+    errno.ENFILE: "the whole system has no free descriptor: raise fs.file-max",
+}
+
+
+class Poller:
+    """Waits for all connections of a process at once. `step` is the time, in steps of 0.1 ms, to within some events."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        *,
+        sources: Sequence[str] = (),
+        tls: ssl.SSLContext | None = None,
+        nap: float = 0.0,
+    ) -> None:
+        self.host = address
+        self.address = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+        self.tls = tls
+        self.step = 0
+        self._nap = nap  # seconds; each saves the server and this process wake-ups, and is added to latencies
+        self._sources: Iterator[str | None] = itertools.cycle(sources or [None])
+        self._streams: dict[int, Stream] = {}
+        self._epoll = select.epoll()
+
+    def poll(self, seconds: float) -> None:
+        """Handle what is ready; wait for it at most this long."""
+        streams = self._streams
+        ready = self._epoll.poll(max(0.0, seconds))
+        if self._nap and len(ready) < NAP_BELOW_EVENTS:
+            time.sleep(self._nap)
+        for start in range(0, len(ready), EVENTS_PER_LOOK_AT_THE_CLOCK):
+            self.step = int(time.monotonic() * STEPS_PER_SECOND)
+            for fd, events in ready[start : start + EVENTS_PER_LOOK_AT_THE_CLOCK]:
+                stream = streams.get(fd)  # one may have been closed by the handler of another
+                if stream is not None:
+                    stream.ready(events)
+
+    def connect(self, receive_buffer: int | None) -> tuple[socket.socket, int]:
+        """Return a new socket that connects, and the error number if it cannot. Raises OSError without descriptors."""
+        family, kind, protocol, _, address = self.address
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        if receive_buffer is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        source = next(self._sources)
+        if source is not None:
+            # The port is drawn at connect(), so that one source port can serve several destinations.
+            made.setsockopt(socket.IPPROTO_IP, NO_PORT_AT_BIND, 1)
+            made.bind((source, 0))
+        code = made.connect_ex(address)
+        return made, 0 if code == errno.EINPROGRESS else code
+
+    def watch(self, stream: Stream) -> None:
+        """Tell a stream from now on when it is ready. Edges only: nothing is looked at twice."""
+        fd = stream.socket.fileno()
+        self._streams[fd] = stream
+        self._epoll.register(fd, EDGE)
+
+    def look_again(self, stream: Stream) -> None:
+        """Tell a stream in the next round what it was told before."""
+        self._epoll.modify(stream.socket.fileno(), EDGE)
+
+    def ignore(self, stream: Stream) -> None:
+        """Tell a stream nothing any more."""
+        if self._streams.pop(stream.socket.fileno(), None) is not None:
+            self._epoll.unregister(stream.socket.fileno())
+
+    def close(self) -> None:
+        """Drop everything."""
+        for stream in list(self._streams.values()):
+            stream.close(reset=True)
+        self._epoll.close()
+
+
+class Stream:
+    """One connection. Subclasses say what happens to what arrives; `ready` is the hot path of the whole tool."""
+
+    __slots__ = ("_is_secure", "_poller", "_receive", "_unsent", "is_open", "socket")
+
+    def __init__(self, poller: Poller, opening: bytes, *, receive_buffer: int | None = None) -> None:
+        """Connect and send `opening`. Raises OSError where this machine has no room for another connection."""
+        self._poller = poller
+        self._unsent = opening
+        self.is_open = True
+        self._is_secure = poller.tls is None
+        self.socket, code = poller.connect(receive_buffer)
+        self._receive = self.socket.recv
+        if code:
+            self.socket.close()
+            self.is_open = False
+            raise OSError(code, words_for(code))
+        poller.watch(self)
+
+    def got(self, data: bytes) -> None:
+        """Take what arrived."""
+        raise NotImplementedError
+
+    def lost(self, reason: str, retry_after: float | None = None) -> None:
+        """The connection is gone; it was not closed from here."""
+        raise NotImplementedError
+
+    def send(self, data: bytes) -> None:
+        """Send, now or as soon as the socket takes it."""
+        if self._unsent or not self.is_open:
+            self._unsent += data
+        else:
+            self._write(data)
+
+    def ready(self, events: int) -> None:
+        """Handle what epoll reported."""
+        if not self._is_secure and not self._secure():
+            return
+        if self._unsent and events & OUT:
+            self._flush()
+        if events & ~OUT or self._poller.tls is not None:
+            self._read()
+
+    def read(self, size: int) -> int:
+        """Take at most this many bytes of what has arrived, and return how many there were."""
+        data = self._try_to_receive(size) if self.is_open else b""
+        if data:
+            self.got(data)
+        return len(data)
+
+    def quicken(self) -> None:
+        """Read all that comes again, after the poller was told to ignore this stream."""
+        if self.is_open:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+            self._poller.watch(self)
+
+    def close(self, *, reset: bool = False) -> None:
+        """Drop the connection without a word to the listener."""
+        if self.is_open:
+            self.is_open = False
+            self._poller.ignore(self)
+            if reset:
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            self.socket.close()
+
+    def end(self, reason: str, retry_after: float | None = None) -> None:
+        """Drop the connection and tell the listener why."""
+        if self.is_open:
+            self.close()
+            self.lost(reason, retry_after)
+
+    def _secure(self) -> bool:
+        """Put TLS on the socket, which must be connected by then; the first write begins its handshake."""
+        assert self._poller.tls is not None
+        try:
+            self.socket = self._poller.tls.wrap_socket(
+                self.socket, server_hostname=self._poller.host[0], do_handshake_on_connect=False
+            )
+        except OSError as error:
+            self.end(words_for(error.errno))
+            return False
+        self._receive, self._is_secure = self.socket.recv, True
+        return True
+
+    def _read(self) -> None:
+        for _ in range(READS_AT_ONCE):
+            data = self._try_to_receive(RECEIVE_BYTES)
+            if not data:
+                return
+            self.got(data)
+            if not self.is_open:
+                return
+            # A short read has emptied the socket; TLS hands out records, so that only an error tells.
+            if len(data) < RECEIVE_BYTES and self._poller.tls is None:
+                return
+        self._poller.look_again(self)
+
+    def _try_to_receive(self, size: int) -> bytes:
+        try:
+            data = self._receive(size)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return b""
+        except OSError as error:
+            self.end(words_for(error.errno) if not isinstance(error, ssl.SSLError) else str(error))
+            return b""
+        if not data:
+            self.end("the server closed the connection")
+        return data
+
+    def _flush(self) -> None:
+        data, self._unsent = self._unsent, b""
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            sent = self.socket.send(data)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            sent = 0
+        except OSError as error:
+            self.end(words_for(error.errno) if not isinstance(error, ssl.SSLError) else str(error))
+            return
+        self._unsent = data[sent:]
+
+
+def words_for(code: int | None) -> str:
+    """Return what an error number of a socket means for a swarm."""
+    return WORDS.get(code or 0) or os.strerror(code or 0)
