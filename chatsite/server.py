@@ -94,7 +94,7 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
             loop,
             board=self._board,
             held=lambda: len(self._open),
-            is_full=self._is_full,
+            is_full=self._will_be_full,
             has_room=self._has_room,
             accepted=self._accepted,
         )
@@ -112,7 +112,10 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
     # --- Connections -------------------------------------------------------------------------------------
 
     def _is_full(self) -> bool:
-        return len(self._open) - len(self.doors) >= settings.CONNECTION_MAX_PER_GATEWAY
+        return len(self._applications) >= settings.CONNECTION_MAX_PER_GATEWAY
+
+    def _will_be_full(self) -> bool:
+        return len(self._applications) + len(self.doors) >= settings.CONNECTION_MAX_PER_GATEWAY
 
     def _has_room(self, now: float) -> bool:
         most = settings.CONNECTION_MAX_PER_GATEWAY + settings.HANDSHAKES_MAX_PER_GATEWAY

@@ -17,7 +17,8 @@ SLOTS = 60
 ROUND_SHARE = 0.8  # of the idle limit that clients are told: what is sent at its end must also arrive
 SLICE_SECONDS = 0.002  # then the loop has its turn
 STEP_SECONDS = 0.05  # between two looks at who is to leave
-ANSWER_SECONDS = 5.0  # longest wait for the answers to publishes of somebody who leaves
+LISTEN_SECONDS = 1.0  # how long somebody who is to leave may go on publishing
+ANSWER_SECONDS = 5.0  # longest wait for the answers to those publishes
 
 
 class Connection(Protocol):
@@ -103,31 +104,31 @@ class Connections:
     async def drain(self, seconds: float) -> None:
         """Send all connections away, evenly spread over this time, each after the answers to its publishes.
 
-        To be called when no new ones come; those that came in the last moment go at the end. Bounded.
+        To be called when no new ones come; those that came in the last moment go at the end. Bounded: who goes on
+        publishing is soon no longer listened to, and answers that take too long are not waited for.
         """
         loop = asyncio.get_running_loop()
         waiting = list(self)
         began, total = loop.time(), len(waiting)
-        leaving: list[Connection] = []
+        leaving: list[tuple[float, Connection]] = []
         while waiting or leaving:
-            passed = loop.time() - began
-            share = min(1.0, (passed + STEP_SECONDS) / seconds) if seconds > 0 else 1.0
-            now_due, waiting = _split(waiting, len(waiting) - (total - round(total * share)))
-            async for connection in _in_slices(now_due):
-                connection.take_no_more()
-                leaving.append(connection)
-            hopeless = passed > seconds + ANSWER_SECONDS
-            leaving = [c for c in leaving if not self._send_away(c, now=hopeless)]
-            if waiting or leaving:
-                await asyncio.sleep(STEP_SECONDS)
+            now = loop.time()
+            leaving = [(since, each) for since, each in leaving if not self._has_left(each, now - since)]
+            share = min(1.0, (now - began + STEP_SECONDS) / seconds) if seconds > 0 else 1.0
+            due, waiting = _split(waiting, round(total * share) - (total - len(waiting)))
+            leaving += [(now, connection) for connection in due]
+            # Each stays for a step at least: what it has sent already is on its way here.
+            await asyncio.sleep(STEP_SECONDS)
         for connection in self:
-            self._send_away(connection, now=True)
+            self._has_left(connection, LISTEN_SECONDS + ANSWER_SECONDS)
 
-    def _send_away(self, connection: Connection, *, now: bool) -> bool:
+    def _has_left(self, connection: Connection, after: float) -> bool:
         """End a connection if nothing keeps it, and tell whether it is gone. SDKs come back at once (RTN15h3)."""
         if self._held.get(connection.connection_id) is not connection:
             return True
-        if not (now or connection.is_idle):
+        if after >= LISTEN_SECONDS:
+            connection.take_no_more()
+        if not connection.is_idle and after < LISTEN_SECONDS + ANSWER_SECONDS:
             return False
         connection.end(ChatError(Code.DISCONNECTED, "This server is being restarted; connect again.", status=503))
         self.sent_away += 1

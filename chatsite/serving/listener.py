@@ -78,7 +78,7 @@ class Listener:
         if wait:
             self._pause(wait)
         else:
-            self._accept(now)
+            self._accept(now, even_if_full=False)
 
     def _patience(self, now: float) -> float:
         """Return how long others are to be given the chance to take what waits; 0: nobody else will."""
@@ -104,10 +104,12 @@ class Listener:
         """Take what still waits, whoever's turn it is, and listen again."""
         self._waiting = None
         self._loop.add_reader(self._listening.fileno(), self._wake)
-        self._accept(self._loop.time())
+        self._accept(self._loop.time(), even_if_full=True)
 
-    def _accept(self, now: float) -> None:
+    def _accept(self, now: float, *, even_if_full: bool) -> None:
         for _ in range(AT_ONCE):
+            if self._is_full() and not even_if_full:
+                break
             if not self._has_room(now):
                 self._pause(CROWDED_SECONDS)
                 break
