@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from rooms.attachments import modes_of
+from typing import Any
+
+from rooms.attachments import Attachments, modes_of
 from rooms.capabilities import Capability
+from rooms.directory import RoomRef
 from rooms.grants import Grant
+from rooms.occupancy import NOBODY, Counters
+from rooms.occupancy_askers import Askers
+from rooms.starting_points import StartingPoint
 from rooms.wire import Action, Flag, ProtocolMessage
 
 GRANT = Grant(client_id="a", capability=Capability.parse({"*": ["*"]}), key_name="app.key")
@@ -23,3 +29,36 @@ def test_an_attach_gets_the_modes_that_it_names_as_flags_or_by_name() -> None:
     by_name = ProtocolMessage(action=Action.ATTACH, params={"modes": "subscribe,nonsense"})
 
     assert modes_of(by_flags, "room", GRANT) == modes_of(by_name, "room", GRANT) == Flag.SUBSCRIBE
+
+
+class Ending:
+    """A gateway whose connection ends while it attaches: its token ran out, or its key was revoked."""
+
+    def __init__(self) -> None:
+        self.directory = self.starting_points = self.occupancy = self
+        self.counters, self.askers = Counters(), Askers("s", limit=1)
+        self.joined: list[Any] = []
+        self.room = RoomRef(1, "lobby", "abcdefgh")
+
+    async def get(self, name: str) -> RoomRef:
+        return self.room
+
+    async def hub(self, room: RoomRef) -> Any:
+        return self
+
+    async def find(self, *_: Any) -> StartingPoint:
+        self.attachments.close()
+        return StartingPoint(None)
+
+    def join(self, member: Any, *, after: int | None) -> None:
+        self.joined.append(member)
+
+
+async def test_who_ends_while_attaching_enters_no_room_and_is_not_counted() -> None:
+    here: Any = Ending()
+    replies: list[ProtocolMessage] = []
+    here.attachments = Attachments(here, here, here, connection_id="c", echo=True, reply=replies.append)
+    await here.attachments.attach(ProtocolMessage(action=Action.ATTACH, channel="lobby"), GRANT)
+
+    assert here.joined == replies == []
+    assert here.counters.here(1) == NOBODY
