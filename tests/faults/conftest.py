@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.faults.quiet_clients import HalfSent, IdleMember
+from tests.faults.quiet_clients import Dripping, HalfSent, IdleMember
 from tests.instance import Instance
 
 
@@ -42,3 +42,11 @@ def half_sent(instance: Instance, idle_member: IdleMember) -> Iterator[list[Half
     """200 requests of which the rest never comes, begun before all other tests."""
     with ExitStack() as stack:
         yield [stack.enter_context(HalfSent(instance.port, number)) for number in range(200)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dripping(instance: Instance, half_sent: list[HalfSent]) -> Iterator[list[Dripping]]:
+    """Two clients that send a request byte by byte, begun before all other tests."""
+    whole = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with Dripping(instance.port) as one, Dripping(instance.port, first=whole) as other:
+        yield [one, other]

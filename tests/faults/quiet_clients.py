@@ -58,6 +58,40 @@ class IdleMember:
             self.is_connected = False
 
 
+class Dripping:
+    """A connection on which the head of a request comes byte by byte and never ends, from a thread of its own.
+
+    With `first`, a whole request comes before: the same bound holds for those that follow.
+    """
+
+    def __init__(self, port: int, first: bytes = b"") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.opened_at = time.monotonic()
+        self.dropped_after: float | None = None  # seconds
+        self._first = first
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._drip, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+        self.socket.close()
+
+    def _drip(self) -> None:
+        try:
+            self.socket.sendall(self._first + b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+            while not self._stop.wait(1):
+                self.socket.sendall(b"x")
+        except OSError:
+            self.dropped_after = time.monotonic() - self.opened_at
+
+
 class HalfSent:
     """A connection on which a request begins and never ends."""
 

@@ -104,6 +104,21 @@ def test_members_that_never_read_cost_bounded_memory_and_nobody_else_anything(
         member.read_until(head)
 
 
+def test_fifty_members_that_read_nothing_cost_the_process_little_each(instance: Instance, key: str) -> None:
+    """The kernel takes little more for each than it has room for, and the room's frames are there once for all."""
+    (pid,) = traffic.gateways(instance).values()
+    with ExitStack() as stack:
+        for _ in range(50):
+            stack.callback(DeafMember(instance.port, key).socket.close)
+        traffic.check(traffic.run(instance, key, room=ROOM, members=1, rate=50, seconds=1, size=4600))
+        before = psutil.Process(pid).memory_info().rss
+        report = traffic.run(instance, key, room=ROOM, members=1, rate=300, seconds=2, size=4600)
+        grown = psutil.Process(pid).memory_info().rss - before
+    traffic.check(report)
+    # What the room's log itself keeps in memory does not depend on who reads.
+    assert grown < 50 * 64 * 1024 + 8 * MEGABYTE, f"{grown / MEGABYTE:.1f} MB"
+
+
 def test_a_client_that_floods_is_read_no_faster_than_it_is_served(instance: Instance, key: str) -> None:
     """It publishes without reading one acknowledgement; others get theirs at once."""
     (pid,) = traffic.gateways(instance).values()

@@ -9,7 +9,7 @@ import urllib.request
 import psutil
 
 from tests.faults import traffic
-from tests.faults.quiet_clients import ROOM, HalfSent, IdleMember
+from tests.faults.quiet_clients import ROOM, Dripping, HalfSent, IdleMember
 from tests.instance import Instance, wait_until
 
 IDLE_SECONDS = 120 if os.environ.get("SLOW") else 40
@@ -25,6 +25,16 @@ def test_requests_of_which_the_rest_never_comes_are_dropped(instance: Instance, 
     (pid,) = traffic.gateways(instance).values()
     assert psutil.Process(pid).memory_info().rss < 250 * MEGABYTE
     assert len(psutil.Process(pid).net_connections()) < 50
+
+
+def test_a_request_that_comes_byte_by_byte_has_a_deadline_too(dripping: list[Dripping]) -> None:
+    wait_until(
+        lambda: all(client.dropped_after is not None for client in dripping),
+        seconds=max(DROPPED_SECONDS - (time.monotonic() - dripping[0].opened_at), 1),
+        what="both are dropped",
+    )
+    # 15 s, the next byte or two that find the connection closed, and some grace for a busy machine.
+    assert all(client.dropped_after is not None and client.dropped_after < 25 for client in dripping)
 
 
 def test_an_idle_member_stays_connected_and_gets_the_next_message(
