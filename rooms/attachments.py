@@ -101,7 +101,7 @@ class Attachments:
             allowed = allowed_modes(name, grant)
             if not (Flag.SUBSCRIBE in allowed and grant.capability.allows(name, occupancy.CAPABILITY)):
                 self._stop_asking(attachment)
-            if not allowed & attachment.modes:
+            if not (allowed & attachment.modes if attachment.modes else grant.capability.allows_any(name)):
                 self._leave(name)
                 error = ChatError(Code.OPERATION_NOT_PERMITTED, f"The new token allows nothing on room {name!r}.")
                 self._reply(ProtocolMessage(action=Action.ERROR, channel=name, error=ErrorInfo.of(error)))

@@ -12,6 +12,7 @@ from rooms.occupancy import NOBODY, Counters
 from rooms.occupancy_askers import Askers
 from rooms.starting_points import StartingPoint
 from rooms.wire import Action, Flag, ProtocolMessage
+from tests.rooms.occupancy.test_counters import Connection, Gateway
 
 GRANT = Grant(client_id="a", capability=Capability.parse({"*": ["*"]}), key_name="app.key")
 
@@ -62,3 +63,16 @@ async def test_who_ends_while_attaching_enters_no_room_and_is_not_counted() -> N
 
     assert here.joined == replies == []
     assert here.counters.here(1) == NOBODY
+
+
+def test_who_may_only_read_history_stays_attached_with_a_new_token_of_the_same_right() -> None:
+    told: list[ProtocolMessage] = []
+    gateway: Any = Gateway()
+    connection = Connection(gateway)
+    connection._reply = told.append  # type: ignore[method-assign]
+    connection.enter("a", Flag(0))
+    connection.recheck(Grant(client_id="a", capability=Capability.parse({"a": ["history"]}), key_name="k"))
+    assert not told and connection.find("a")
+
+    connection.recheck(Grant(client_id="a", capability=Capability.parse({"b": ["history"]}), key_name="k"))
+    assert [message.action for message in told] == [Action.ERROR] and connection.find("a") is None
