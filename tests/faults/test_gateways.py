@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, closing
 
 import psutil
 import pytest
@@ -17,6 +17,7 @@ from chatsite.swarm.frames import handshake
 from rooms.wire import Action
 from tests.conformance.raw import RawClient
 from tests.faults import traffic
+from tests.faults.test_hostile_clients import ROOM, DeafMember
 from tests.instance import Instance, wait_until
 
 MOST_PER_GATEWAY = 40
@@ -31,6 +32,7 @@ def small() -> Iterator[Instance]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CONNECTION_MAX_PER_GATEWAY", str(MOST_PER_GATEWAY))
             patch.setenv("GATEWAY_DRAIN_SECONDS", str(DRAIN_SECONDS))
+            patch.setenv("CONNECTION_SLOW_SECONDS", "2")
             running = stack.enter_context(Instance.temporary(gateways=2))
         wait_until(lambda: len(listening(running)) == 2, what="both gateways listen")
         yield running
@@ -150,6 +152,19 @@ async def farewell(client: RawClient) -> tuple[int, int | None] | None:
     except TimeoutError:
         return None
     return told["error"]["code"], await client.wait_until_closed()
+
+
+def test_a_peer_that_takes_nothing_for_too_long_is_dropped_by_the_kernel(small: Instance, small_key: str) -> None:
+    with closing(DeafMember(small.port, small_key).socket) as deaf:
+        port = deaf.getsockname()[1]
+
+        def is_held() -> bool:
+            connections = (psutil.Process(pid).net_connections("tcp") for pid in traffic.gateways(small).values())
+            return any(each.raddr and each.raddr.port == port for some in connections for each in some)
+
+        assert is_held()
+        traffic.check(traffic.run(small, small_key, room=ROOM, members=1, rate=200, seconds=1, size=4600))
+        wait_until(lambda: not is_held(), seconds=15, what="it is dropped")
 
 
 def test_sigint_stops_a_gateway_at_once(small: Instance) -> None:
