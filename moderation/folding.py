@@ -16,6 +16,8 @@ from moderation.lookalikes import FOREIGN, LATIN, REGIONAL, is_foreign, is_latin
 
 MAX_ROUNDS = 4  # decomposing may bring up what folds again; two rounds are the rule
 MASK = "*"
+MAX_CACHED_LETTERS = 16_384
+MANY = "\U0010ffff"  # stands for what a character alone cannot be folded to; no text means it
 MAX_CACHED_CHARACTERS = 16  # of one cluster: a letter under a thousand accents is not worth keeping
 LINE_BREAKS = str.maketrans("\t\n\r", "   ")
 
@@ -45,7 +47,8 @@ class Folded:
     @cached_property
     def unmasked(self) -> str:
         """The text with lookalikes in mixed words replaced; as long as `text`, character by character."""
-        return self.text if self.text.isascii() else _unmask(self.text)
+        has_lookalikes = not (FOREIGN.keys().isdisjoint(self.text) and REGIONAL.keys().isdisjoint(self.text))
+        return _unmask(self.text) if has_lookalikes and not self.text.isascii() else self.text
 
     def span_of(self, start: int, end: int) -> tuple[int, int]:
         """Return where the folded characters start..end are in the original."""
@@ -58,6 +61,9 @@ def fold(text: str) -> Folded:
     """Return the folded copy. Folding it again changes nothing."""
     if text.isascii() and (plain := text.translate(LINE_BREAKS)).isprintable():
         return Folded(original=text, text=plain.lower(), clusters=None)
+    letters = text.translate(_letters)
+    if MANY not in letters:
+        return Folded(original=text, text=letters, clusters=None)
     current, clusters = _fold_once(text)
     for _ in range(MAX_ROUNDS):
         again, steps = _fold_once(current)
@@ -89,6 +95,25 @@ def is_visible(text: str) -> bool:
 
 
 # --- Folding ----------------------------------------------------------------------------------------------
+
+
+class _Letters(dict[int, str]):
+    """What a character folds to whatever its neighbours are; MANY where it needs them, or is not one in the end.
+
+    Most texts of most languages have no other, and are folded at the speed of str.translate.
+    """
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        folded = _fold_cluster(character)
+        stays = len(folded) == 1 and _fold_cluster(folded) == folded
+        letter = folded if stays and not _extends(character) and not _extends(folded) else MANY
+        if len(self) < MAX_CACHED_LETTERS:
+            self[code] = letter
+        return letter
+
+
+_letters = _Letters()
 
 
 def _fold_once(text: str) -> tuple[str, list[tuple[int, int]]]:
