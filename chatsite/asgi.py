@@ -28,7 +28,7 @@ async def http_application(scope: dict[str, Any], receive: Receive, send: Send) 
 admitted_http = Admission(http_application)
 
 
-def application(scope: dict[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+def serve(scope: dict[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
     """Return what serves a connection. No coroutine itself: each would be kept for as long as the connection."""
     match scope["type"]:
         case "websocket":
@@ -38,3 +38,8 @@ def application(scope: dict[str, Any], receive: Receive, send: Send) -> Coroutin
             return admitted_http(scope, receive, send)
         case kind:
             raise ValueError(f"This application serves no {kind}.")
+
+
+async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Serve a connection. The same for any other ASGI server."""
+    await serve(scope, receive, send)

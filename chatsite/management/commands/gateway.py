@@ -25,13 +25,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until SIGTERM (members are sent elsewhere first) or SIGINT (at once)."""
         # Imported here: it installs Twisted's reactor, which no other command wants.
-        from chatsite.asgi import application
+        from chatsite.asgi import serve
         from chatsite.server import GatewayServer
         from chatsite.serving.board import Board
 
         listener = _listener(options["fd"], options["host"], options["port"])
         board = Board.open(options["board"], options["place"]) if options["board"] else None
-        GatewayServer(application, listener, board=board).run()
+        GatewayServer(serve, listener, board=board).run()
 
 
 def _listener(fd: int | None, host: str, port: int) -> socket.socket:
