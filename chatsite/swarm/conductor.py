@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from chatsite.swarm import clock, killing, processes, scrape
+from chatsite.swarm import clock, killing, meter, processes, scrape
 from chatsite.swarm.killing import Kill
 from chatsite.swarm.latency import Latency
 from chatsite.swarm.meter import Meter
@@ -97,8 +97,8 @@ class Conductor:
         self._crowds = [self._start(run_crowd, plan, share) for share in plan.shares()]
         self._offices = [self._start(run_publishers, plan, places) for places in plan.offices()]
         self._wait_for_members()
-        self._busy, own = Meter(self._pids), Meter([worker.process.pid or 0 for worker in self._workers])
-        memory = idle.memory()
+        self._busy, memory = Meter(self._pids), idle.memory()
+        own_memory = sum(meter.resident_bytes(worker.process.pid or 0) for worker in self._workers)
         started = time.monotonic() + LEAD_SECONDS
         self._kill_at = None if plan.kill_after is None else started + plan.kill_after
         for worker in self._workers:
@@ -106,14 +106,13 @@ class Conductor:
         published = self._publish(started)
         publish_seconds = time.monotonic() - started
         tallies = self._finish(published)
-        cpu, own_cpu = self._busy.cpu(), own.cpu()
+        cpu = self._busy.cpu()
         measured = bool(idle.processes)
         usage = Usage(
             started=started,
             clock_offset=offset,
             publish_seconds=publish_seconds,
-            swarm_cpu_seconds=own_cpu,
-            swarm_memory_bytes=own.resident(),
+            swarm_memory_bytes=own_memory,
             swarm_processes=len(self._workers),
             server_processes=self._busy.processes,
             server_cpu_seconds=cpu if measured else None,

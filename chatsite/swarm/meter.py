@@ -37,10 +37,6 @@ class Meter:
         """Return by how many resident bytes the processes grew."""
         return sum(resident_bytes(pid) - before for pid, before in self._memory.items())
 
-    def resident(self) -> int:
-        """Return the resident bytes of the processes."""
-        return sum(map(resident_bytes, self._memory))
-
 
 def cpu_seconds(pid: int) -> float | None:
     """Return the CPU time of a process in seconds, None if there is no such process."""

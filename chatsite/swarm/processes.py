@@ -52,13 +52,14 @@ def run_crowd(plan: Plan, share: Share, pipe: Pipe) -> None:
     _settle_in()
     crowd = Crowd(plan, share)
     try:
-        finish = None
+        finish, used = None, 0.0
         while finish is None:
             _step_until(crowd, time.monotonic() + PROGRESS_SECONDS)
             _tell(crowd, pipe)
             order = pipe.recv() if pipe.poll() else None
             if isinstance(order, Start):
                 crowd.start(order.at)
+                used = time.process_time()
             finish = order if isinstance(order, Finish) else None
         crowd.hurry()
         deadline = time.monotonic() + finish.seconds
@@ -66,7 +67,9 @@ def run_crowd(plan: Plan, share: Share, pipe: Pipe) -> None:
             _step_until(crowd, time.monotonic() + PROGRESS_SECONDS)
             _tell(crowd, pipe)
         _step_until(crowd, time.monotonic() + GRACE_SECONDS)
-        pipe.send(crowd.tally(finish.heads))
+        tally = crowd.tally(finish.heads)
+        tally.cpu_seconds = time.process_time() - used
+        pipe.send(tally)
     except (BrokenPipeError, EOFError):  # the conductor is gone
         pass
     finally:
@@ -83,7 +86,9 @@ def run_publishers(plan: Plan, places: range, pipe: Pipe) -> None:
             publishers.step(PROGRESS_SECONDS)
             pipe.send(_progress(publishers))
             start = pipe.recv() if pipe.poll() else None
+        used = time.process_time()
         _publish(publishers, start.at, pipe)
+        publishers.result.cpu_seconds = time.process_time() - used
         pipe.send(publishers.result)
     except (BrokenPipeError, EOFError):
         pass

@@ -39,6 +39,7 @@ class Published:
     accept_by_second: dict[int, Latency] = field(default_factory=dict)
     behind_seconds: float = 0.0  # how late a message was sent at worst, through this process's own fault
     problems: Counter[str] = field(default_factory=Counter)
+    cpu_seconds: float = 0.0  # that the process used since publishing began
 
 
 @dataclass(kw_only=True)

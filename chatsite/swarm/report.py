@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -128,6 +129,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     server_memory_bytes_per_member: int | None
     swarm_processes: int
     swarm_cpu_microseconds_per_delivery: float | None
+    swarm_cpu_microseconds_per_message: float | None
     swarm_memory_bytes_per_member: int | None
     behind_ms: float  # how late the swarm itself was with a message at worst
     problems: dict[str, int]
@@ -144,7 +146,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """Return the report for people."""
         rows = [*self._rows_of_counts(), *self._rows_of_latencies(), *self._rows_of_costs()]
         problems = [("problem", f"{count} x {text}") for text, count in list(self.problems.items())[:PROBLEMS_SHOWN]]
-        return [*(f"{name:<12}{text}" for name, text in [*rows, *problems]), "ok" if self.ok else "NOT OK"]
+        end = "NOT OK" if not self.ok else f"ok, but {self.refused} were refused" if self.refused else "ok"
+        return [*(f"{name:<12}{text}" for name, text in [*rows, *problems]), end]
 
     def _rows_of_counts(self) -> list[tuple[str, str]]:
         rows = [
@@ -199,19 +202,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return [(name, text) for name, text in rows if not text.startswith("not measured")]
 
     def _rows_of_costs(self) -> list[tuple[str, str]]:
-        cpu, memory = self.server_cpu_microseconds_per_delivery, self.server_memory_bytes_per_member
+        server = [
+            (self.server_cpu_microseconds_per_delivery, "µs CPU per delivery"),
+            (self.server_cpu_microseconds_per_message, "µs CPU per message"),
+            (self.server_memory_bytes_per_member, "bytes per member"),
+        ]
+        swarm = [
+            (self.swarm_cpu_microseconds_per_delivery, "µs CPU per delivery"),
+            (self.swarm_cpu_microseconds_per_message, "µs CPU per message"),
+            (self.swarm_memory_bytes_per_member, "bytes per member"),
+        ]
         rows = [
-            (
-                "server",
-                f"{_unit(cpu, 'µs CPU per delivery')}, "
-                f"{_unit(self.server_cpu_microseconds_per_message, 'µs CPU per message')}, "
-                f"{_unit(memory, 'bytes per member')} ({self.server_processes} processes)",
-            ),
-            (
-                "swarm",
-                f"{_unit(self.swarm_cpu_microseconds_per_delivery, 'µs CPU per delivery')}, "
-                f"{_unit(self.swarm_memory_bytes_per_member, 'bytes per member')} ({self.swarm_processes} processes)",
-            ),
+            ("server", f"{_known(server)} ({self.server_processes} processes)"),
+            ("swarm", f"{_known(swarm)} ({self.swarm_processes} processes)"),
         ]
         if self.behind_ms > BEHIND_MS:
             text = f"the swarm itself was {self.behind_ms:.0f} ms late with a message: the machine or a core is full"
@@ -219,5 +222,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return rows
 
 
-def _unit(value: float | None, unit: str) -> str:
-    return f"unknown {unit}" if value is None else f"{value:g} {unit}"
+def _known(values: Sequence[tuple[float | None, str]]) -> str:
+    return ", ".join(f"{value:g} {unit}" for value, unit in values if value is not None) or "not measured"

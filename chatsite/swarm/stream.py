@@ -156,6 +156,7 @@ class Stream:
         if self.is_open:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
             self._poller.watch(self)
+            self._read()  # what TLS has decrypted already is no event
 
     def close(self, *, reset: bool = False) -> None:
         """Drop the connection without a word to the listener."""

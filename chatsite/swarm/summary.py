@@ -25,7 +25,6 @@ class Usage:
 
     started: float  # monotonic seconds
     publish_seconds: float
-    swarm_cpu_seconds: float
     swarm_memory_bytes: int
     swarm_processes: int
     clock_offset: float | None = None  # the server's epoch seconds minus monotonic ones
@@ -57,6 +56,7 @@ def compile_report(plan: Plan, published: Sequence[Published], tallies: Sequence
     connect_seconds = _connect_seconds(tallies)
     publish_ms, fan_out_ms = _hops(seen, tallies, usage.clock_offset)
     wrong = whole.lost + whole.doubled + whole.late + whole.strayed + discontinuities + slow.lost
+    own_cpu = sum(tally.cpu_seconds for tally in tallies) + sum(each.cpu_seconds for each in published)
     unanswered = plan.total - len(acknowledged) - refused
     all_back = killed is None or killed.seconds_until_all_back is not None
     return Report(
@@ -99,7 +99,8 @@ def compile_report(plan: Plan, published: Sequence[Published], tallies: Sequence
         server_cpu_microseconds_per_message=_microseconds(usage.server_cpu_seconds, len(acknowledged)),
         server_memory_bytes_per_member=_whole_per(usage.server_memory_bytes, attached),
         swarm_processes=usage.swarm_processes,
-        swarm_cpu_microseconds_per_delivery=_microseconds(usage.swarm_cpu_seconds, delivered + slow.delivered),
+        swarm_cpu_microseconds_per_delivery=_microseconds(own_cpu, delivered + slow.delivered),
+        swarm_cpu_microseconds_per_message=_microseconds(own_cpu, len(acknowledged)),
         swarm_memory_bytes_per_member=_whole_per(usage.swarm_memory_bytes, attached),
         behind_ms=round(max((each.behind_seconds for each in published), default=0.0) * 1000, 1),
         problems=dict(_problems(published, tallies).most_common()),

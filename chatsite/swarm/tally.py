@@ -68,3 +68,4 @@ class Tally:
     fan_out: Counter[int] = field(default_factory=Counter)
     seen: dict[Place, Seen] = field(default_factory=dict)
     problems: Counter[str] = field(default_factory=Counter)
+    cpu_seconds: float = 0.0  # that the process used since publishing began

@@ -11,6 +11,7 @@ import shutil
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from django.utils import timezone
 
 from chatsite.instance import read_json
 from chatsite.launch import raise_descriptor_limit
@@ -27,6 +29,7 @@ from chatsite.swarm.display import Display
 from chatsite.swarm.plan import LOOPBACK, MEMBERS_PER_PROCESS, Plan, Protocol
 from integrations import keys
 from rooms.capabilities import Capability
+from rooms.errors import ChatError
 from rooms.wire import Format
 
 LEAST_SIZE = 64  # room for the marks by which a message is recognised
@@ -119,6 +122,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:
             raise CommandError("Stopped before there was a report.") from None
+        finally:
+            if options["key"] is None and plan.key:
+                revoke_key(plan.key)
         display.clear()
         if options["plot"] is not None:
             write_plot(options["plot"], plot.draw(report))
@@ -207,6 +213,12 @@ def make_key(room: str, rooms: int) -> str:
         return keys.create(Capability.parse({pattern: ["publish", "subscribe", "history"]}), label="swarm").text
     except DatabaseError as error:
         raise CommandError(f"No key could be made on the instance at DATA ({type(error).__name__}).") from None
+
+
+def revoke_key(key: str) -> None:
+    """End a key that was made for one run. Where that fails it stays, and opens nothing but the run's rooms."""
+    with suppress(DatabaseError, ChatError):
+        keys.revoke(key.partition(":")[0], timezone.now())
 
 
 def pids_of(option: str | None) -> list[int]:

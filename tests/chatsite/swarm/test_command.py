@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -19,45 +17,19 @@ from tests.chatsite.swarm.test_swarm import run
 from tests.instance import ROOT, Instance
 
 
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Instance]:
-    """An instance with two gateways, one of which may be killed."""
-    with Instance.temporary(gateways=2) as running:
-        yield running
-
-
 def swarm(instance: Instance, arguments: str) -> dict[str, Any]:
     return dict(instance.manage("swarm", *arguments.split()))
 
 
-@pytest.mark.parametrize("wire_format", ["json", "msgpack"])
-def test_a_real_instance_passes(instance: Instance, wire_format: str) -> None:
-    report = swarm(instance, f"--members 50 --rate 100 --seconds 1 --format {wire_format}")
+def test_a_real_instance_passes(instance: Instance) -> None:
+    report = swarm(instance, "--members 50 --rate 100 --seconds 1")
     assert (report["ok"], report["delivered"], report["problems"]) == (True, 5000, {})
     assert report["serverProcesses"] == 1
     assert all(report[hop]["p50"] > 0 for hop in ("latencyMs", "ackLatencyMs", "publishMs", "fanOutMs", "everyoneMs"))
 
 
-def test_nothing_is_lost_when_members_come_and_go_and_a_gateway_is_killed(pair: Instance, tmp_path: Path) -> None:
-    drawing = tmp_path / "latency.svg"
-    report = swarm(
-        pair,
-        "--members 200 --rooms 5 --rate 50 --seconds 3 --churn 10 --kill-gateway 1 --slow-readers 10 "
-        f"--slow-rate 8192 --plot {drawing}",
-    )
-    wrong = ("lost", "duplicated", "outOfOrder", "acknowledgedButMissing", "divergent", "discontinuities")
-    assert [report[name] for name in wrong] == [0] * len(wrong)
-    assert report["ok"], report
-    assert report["churned"] >= 50
-    assert report["killed"]["cut"] >= 50
-    assert report["killed"]["secondsUntilAllBack"] is not None
-    assert report["slowReaders"]["caughtUp"] == 10
-    assert "chat_catch_up_reads" in report["counters"]
-    assert ElementTree.parse(drawing).getroot().tag.endswith("svg")
-
-
-def test_publishing_alone_is_measured(pair: Instance) -> None:
-    report = swarm(pair, "--members 0 --rooms 20 --publishers 20 --rate 400 --batch 4 --seconds 1 --processes 2")
+def test_publishing_alone_is_measured(instance: Instance) -> None:
+    report = swarm(instance, "--members 0 --rooms 20 --publishers 20 --rate 400 --batch 4 --seconds 1 --processes 2")
     assert (report["ok"], report["acknowledged"], report["attached"]) == (True, 400, 0)
     assert report["serverCpuMicrosecondsPerMessage"] > 0
 
@@ -68,7 +40,8 @@ async def test_a_key_that_is_not_accepted_ends_the_run_with_the_server_s_words(i
 
 
 async def test_people_see_what_happens_and_a_report(instance: Instance) -> None:
-    command = [sys.executable, "manage.py", "swarm", "--members", "5", "--seconds", "0.5", "--publishers", "1"]
+    arguments = "--members 5 --seconds 0.5 --publishers 1 --format msgpack"
+    command = [sys.executable, "manage.py", "swarm", *arguments.split()]
     result = await asyncio.to_thread(
         subprocess.run, command, cwd=ROOT, env=instance.environment(), capture_output=True, text=True, check=False
     )

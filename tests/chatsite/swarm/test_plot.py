@@ -52,7 +52,6 @@ def report(series: dict[int, list[float]], **usage: Any) -> Report:
     )
     usual: dict[str, Any] = {
         "publish_seconds": 1,
-        "swarm_cpu_seconds": 1,
         "swarm_memory_bytes": 1,
         "swarm_processes": 1,
     }
