@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.faults.quiet_clients import Dripping, HalfSent, IdleMember
+from tests.faults.quiet_clients import Dripping, HalfSent, IdleMember, Silent
 from tests.instance import Instance
 
 
@@ -42,6 +42,13 @@ def half_sent(instance: Instance, idle_member: IdleMember) -> Iterator[list[Half
     """200 requests of which the rest never comes, begun before all other tests."""
     with ExitStack() as stack:
         yield [stack.enter_context(HalfSent(instance.port, number)) for number in range(200)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def silent(instance: Instance, key: str, idle_member: IdleMember) -> Iterator[list[Silent]]:
+    """A client that asked for heartbeats and one that did not, opened before all other tests."""
+    with Silent(instance.port, key, heartbeats=True) as one, Silent(instance.port, key, heartbeats=False) as other:
+        yield [one, other]
 
 
 @pytest.fixture(scope="session", autouse=True)

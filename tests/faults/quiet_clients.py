@@ -14,6 +14,7 @@ from urllib.parse import quote
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from chatsite.swarm.frames import Opcode, handshake, split, split_handshake
 from rooms.wire import Action
 
 ROOM = "idle"
@@ -56,6 +57,33 @@ class IdleMember:
                     self.messages.append(message)
         except ConnectionClosed:
             self.is_connected = False
+
+
+class Silent:
+    """A connection that attaches to nothing, says nothing, and looks at the end at what it was sent meanwhile."""
+
+    def __init__(self, port: int, key: str, *, heartbeats: bool) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.opened_at = time.monotonic()
+        wanted = "&heartbeats=true" if heartbeats else ""
+        self.socket.sendall(handshake("127.0.0.1", port, f"/?key={quote(key)}&v=3{wanted}"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def received(self) -> list[str]:
+        """Return what came since the handshake, by its kind: an opcode's name, or a protocol message's action."""
+        rest = split_handshake(self.socket.recv(65_536))
+        assert rest is not None
+        return [
+            Action(json.loads(each.payload)["action"]).name if each.opcode == Opcode.TEXT else Opcode(each.opcode).name
+            for each in split(rest)[0]
+        ]
 
 
 class Dripping:

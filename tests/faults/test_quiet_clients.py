@@ -9,7 +9,7 @@ import urllib.request
 import psutil
 
 from tests.faults import traffic
-from tests.faults.quiet_clients import ROOM, Dripping, HalfSent, IdleMember
+from tests.faults.quiet_clients import ROOM, Dripping, HalfSent, IdleMember, Silent
 from tests.instance import Instance, wait_until
 
 IDLE_SECONDS = 120 if os.environ.get("SLOW") else 40
@@ -48,3 +48,13 @@ def test_an_idle_member_stays_connected_and_gets_the_next_message(
     assert idle_member.messages == []
     traffic.run(instance, key, room=ROOM, members=1, publishers=1, rate=10, seconds=0.1)
     wait_until(lambda: idle_member.messages, what="the next message")
+
+
+def test_who_says_nothing_hears_something_within_each_idle_interval(silent: list[Silent]) -> None:
+    """Heartbeats if it asked for them, else pings; and it need not answer either."""
+    for client, sign in zip(silent, ("HEARTBEAT", "PING"), strict=True):
+        rounds = (time.monotonic() - client.opened_at) / 15
+        greeting, *signs = client.received()
+        assert greeting == "CONNECTED"
+        assert set(signs) == {sign}
+        assert int(rounds) <= len(signs) <= rounds * 2 + 1
