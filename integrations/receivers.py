@@ -17,12 +17,13 @@ from rooms.wire import to_json_shape
 
 def owe_deliveries(sender: Any, *, entries: Sequence[Entry], **kwargs: Any) -> None:
     """Write a delivery for each newly published message and each rule after publish that concerns its room."""
-    created = [entry for entry in entries if entry.wire.action in (None, MessageAction.CREATE)]
-    hearing = rule_book.read().hearing(EventKind.MESSAGE) if created else []
+    hearing = rule_book.read().hearing(EventKind.MESSAGE)
     if not hearing:
         return
     owed: list[outbox.Debt] = []
-    for entry in created:
+    for entry in entries:
+        if entry.wire.action not in (None, MessageAction.CREATE):
+            continue
         concerned = [rule for rule in hearing if rules.matches(rule.room_filter, entry.room)]
         if concerned:
             payload = msgspec.json.encode(to_json_shape(entry.wire)).decode()
