@@ -76,7 +76,7 @@ def _lines(report: Report) -> list[tuple[str, Points]]:
         "p99": lambda place: report.series[place].latency_ms.p99,
         "p95": lambda place: report.series[place].latency_ms.p95,
         "p50": lambda place: report.series[place].latency_ms.p50,
-        "everyone": lambda place: report.series[place].everyone_ms,
+        "everyone": lambda place: report.series[place].everyone_ms.p50,
         "ack": lambda place: report.series[place].ack_ms,
     }
     lines: list[tuple[str, Points]] = []
@@ -161,7 +161,7 @@ def _line(scale: Scale, name: str, points: Points) -> str:
 
 
 def _legend(names: Sequence[str]) -> list[str]:
-    words = {"everyone": "until everyone had it (worst)", "ack": "acknowledged (p99)"}
+    words = {"everyone": "until everyone had it (median)", "ack": "acknowledged (p99)"}
     parts, x = [], float(LEFT)
     for name in names:
         text = words.get(name, name)

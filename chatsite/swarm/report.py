@@ -38,7 +38,7 @@ class Second(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     second: int
     delivered: int
     latency_ms: Spread
-    everyone_ms: float | None  # the longest until all members had one
+    everyone_ms: Spread  # until all members had one, by message
     ack_ms: float | None  # p99
 
 

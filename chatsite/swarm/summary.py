@@ -237,7 +237,7 @@ def _series(
 ) -> list[Second]:
     live: defaultdict[int, list[Latency]] = defaultdict(list)
     accept: defaultdict[int, list[Latency]] = defaultdict(list)
-    longest: dict[int, int] = {}
+    everyone: defaultdict[int, Latency] = defaultdict(Latency)
     for tally in tallies:
         for second, latency in tally.by_second.items():
             live[second].append(latency)
@@ -248,13 +248,13 @@ def _series(
     for each_seen in seen.values():
         if each_seen.members:
             second = (each_seen.sent_at - first) // STEPS_PER_SECOND
-            longest[second] = max(longest.get(second, 0), each_seen.last_at - each_seen.sent_at)
+            everyone[second].add_steps(each_seen.last_at - each_seen.sent_at)
     return [
         Second(
             second=second,
             delivered=len(merged := Latency.merged(live[second])),
             latency_ms=Spread.of(merged),
-            everyone_ms=longest[second] * 1000 / STEPS_PER_SECOND if second in longest else None,
+            everyone_ms=Spread.of(everyone[second]),
             ack_ms=Latency.merged(accept[second]).percentile(0.99),
         )
         for second in sorted({*live, *accept})
