@@ -16,6 +16,7 @@ import signal
 import socket as sockets
 from collections import deque
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import daphne.server
@@ -40,7 +41,7 @@ HANDSHAKE_SECONDS = 10
 FINISH_SECONDS = 2.0
 REQUESTS_SECONDS = 5.0  # for closing handshakes and HTTP requests, when everybody has been sent away
 SWEEP_SECONDS = 0.25
-PATIENCE_SWEEPS = 20  # how often slow peers are looked at, in sweeps
+SLOW_PER_SWEEP = 250  # peers that are looked at, whether they are slow no more
 APPLICATION_SECONDS = 10.0  # for a WebSocket's application to end after its connection did
 
 
@@ -68,7 +69,6 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
         self._lost = self._open.discard
         self._closed: deque[tuple[float, asyncio.Task[None]]] = deque()  # applications that should end soon
         self._applications: dict[WebSocket, asyncio.Task[None]] = {}
-        self._sweeps = 0
         self._draining: asyncio.Task[None] | None = None
 
     def run(self) -> None:
@@ -162,10 +162,8 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
         self.doors.drop_late(now)
         while self._closed and (self._closed[0][1].done() or self._closed[0][0] < now):
             self._closed.popleft()[1].cancel()
-        self._sweeps += 1
-        if self._sweeps % PATIENCE_SWEEPS == 0:
-            for slow in list(self.ws_factory.slow):
-                slow.end_patience()
+        for slow in list(islice(self.ws_factory.slow, SLOW_PER_SWEEP)):
+            slow.end_patience()
         self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def figures(self) -> dict[str, tuple[str, str, int]]:

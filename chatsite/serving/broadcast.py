@@ -28,7 +28,7 @@ class BroadcastSocket:
 
     framing = Framing.FRAMED
 
-    def __init__(self, transport: Connection, slow: set[BroadcastSocket]) -> None:
+    def __init__(self, transport: Connection, slow: dict[BroadcastSocket, None]) -> None:
         self._transport = transport
         self._slow = slow  # those that have longer, for whoever calls end_patience
         self._send: Callable[[bytes], int] = transport.socket.send
@@ -98,21 +98,23 @@ class BroadcastSocket:
 
     def _be_patient(self) -> None:
         self.is_slow = True
-        self._slow.add(self)
+        self._slow[self] = None
         self._give_up_after(settings.CONNECTION_SLOW_SECONDS)
 
     def end_patience(self) -> None:
-        """Treat the peer like others again if it has taken everything. Else it goes on to be slow."""
-        if not self._transport.connected:
-            self.forget()
-        elif not self.unsent and not self._unacknowledged():
-            self.forget()
+        """Treat the peer like others again if it has taken everything. Else it goes to the end of the line."""
+        is_connected = self._transport.connected
+        self.forget()
+        if is_connected and (self.unsent or self._unacknowledged()):
+            self.is_slow = True
+            self._slow[self] = None
+        elif is_connected:
             self._give_up_after(settings.CONNECTION_DEAD_SECONDS)
 
     def forget(self) -> None:
         """The connection is over, or slow no more."""
         self.is_slow = False
-        self._slow.discard(self)
+        self._slow.pop(self, None)
 
     def _unacknowledged(self) -> int:
         try:

@@ -256,7 +256,7 @@ class WebSocketFactory(DaphneFactory):
         super().__init__(*args, **kwargs)
         self.loop: asyncio.AbstractEventLoop  # set by the server, like the other three
         self.address: list[Any] = ["", 0]  # our own, for scopes
-        self.slow: set[BroadcastSocket] = set()
+        self.slow: dict[BroadcastSocket, None] = {}
         self.start: Callable[[WebSocket, dict[str, Any]], None]  # with its scope
         self.closed: Callable[[WebSocket], None]
 
