@@ -337,7 +337,7 @@ class Worker:
     async def _expire(self) -> None:
         while True:
             try:
-                expired = await _bounded(database.run(decide.expire, now=datetime.now(UTC)))
+                expired = await _bounded(database.run(decide.expire))
                 self.metrics.expired += expired
                 if expired == decide.EXPIRE_BATCH_MESSAGES:
                     continue

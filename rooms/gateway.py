@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.utils import timezone
 
 from rooms import announce, database, queries
 from rooms.acceptor import Acceptor
@@ -253,7 +252,7 @@ class Gateway:
         await self.occupancy.beat(len(self.connections))
 
     async def _expire(self) -> None:
-        await database.run(expire, now=timezone.now())
+        await database.run(expire)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -95,6 +95,14 @@ def find_overdue(now: datetime, limit: int) -> list[Row]:
     )
 
 
+def read_clock() -> datetime:
+    """Return the moment by Postgres' clock, the one that all hosts share."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+        return moment
+
+
 def read_heads(room_ids: Collection[int]) -> dict[int, int]:
     """Return how far rooms reach: one query for all rooms of a gateway."""
     with connection.cursor() as cursor:
