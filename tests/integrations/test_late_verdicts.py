@@ -76,6 +76,14 @@ def test_after_the_deadline_a_verdict_is_told_that_it_is_late() -> None:
     assert Message.objects.get().status == "rejected"
 
 
+def test_overdue_is_what_is_overdue_by_postgres_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(budget_seconds=60)
+    assert decide.expire() == 0
+
+    monkeypatch.setattr("rooms.queries.read_clock", lambda: now() + timedelta(seconds=61))
+    assert decide.expire() == 1
+
+
 def test_an_expired_token_is_refused() -> None:
     one, _ = ask()
     claims = callbacks.Claims(message=one.message_id, rule=one.rule_id, expires=1)
