@@ -176,6 +176,7 @@ class Gateway:
 
     async def _receive(self) -> None:
         """Take what other processes broadcast. Redis may come and go; what is lost meanwhile is healed."""
+        is_foreign = False  # so that it is told once
         while True:
             try:
                 if not self.channel:
@@ -184,6 +185,11 @@ class Gateway:
                 self._handle(await self._layer.receive(self.channel))
             except asyncio.CancelledError:
                 raise
+            except msgspec.DecodeError as error:
+                if not is_foreign:
+                    # Another host runs another version, for the minutes of an update: the hubs heal.
+                    logger.warning("a broadcast cannot be read (%s); is a host on another version?", error)
+                is_foreign = True
             except Exception as error:
                 logger.warning("waiting for Redis (%s)", type(error).__name__)
                 await asyncio.sleep(1.0)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from rooms import database
 from rooms.directory import RoomRef
 from rooms.gateway import EMPTY_HUB_SECONDS, Gateway
 from rooms.hub import Hub
+from rooms.log import pack
 from tests.rooms.test_log import entry
 
 ROOM = RoomRef(1, "lobby", "abcdefgh")
@@ -64,3 +67,18 @@ async def test_lost_broadcasts_are_found_while_redis_hangs(gateway: Gateway, mon
     assert hub.tail.position == 2
     assert not tending.done()
     tending.cancel()
+
+
+async def test_broadcasts_of_another_version_do_not_hold_back_the_others(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arriving: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    for entries in (msgspec.msgpack.encode([[1, "lobby"]]), b"\xc1", pack([entry(1)])):
+        arriving.put_nowait({"type": "room.published", "entries": entries})
+    monkeypatch.setattr(gateway, "_layer", SimpleNamespace(receive=lambda channel: arriving.get()))
+    hub = hub_of(gateway)
+    receiving = asyncio.create_task(gateway._receive())
+    async with asyncio.timeout(0.5):  # less than the pause after other errors
+        while hub.tail.position != 1:
+            await asyncio.sleep(0)
+    receiving.cancel()
