@@ -17,15 +17,13 @@ from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocket
 from twisted.internet.defer import Deferred
 
 from chatsite.serving.broadcast import BroadcastSocket
+from chatsite.serving.frames import BINARY, PONG, read_plain
 from chatsite.serving.transport import Connection
 from chatsite.serving.upgrade import Upgrade
 
 logger = logging.getLogger(__name__)
 
 INBOX_FRAMES = 32  # frames of one connection that may wait to be handled; then its socket is not read
-SMALL_FRAME_BYTES = 125
-PLAIN_TEXT, PLAIN_BINARY, PLAIN_PONG = PLAIN = (0x81, 0x82, 0x8A)  # whole frames: nothing before, nothing after
-MASKED = 0x80
 
 
 class Inbox:
@@ -201,21 +199,21 @@ class WebSocket(DaphneWebSocket):
     # --- What the peer says -----------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """Read a small frame that comes alone, as most do. Drop a pong: that it came is what the kernel notes."""
-        first = data[0]
-        if (
-            first in PLAIN
-            and 6 <= len(data) <= 6 + SMALL_FRAME_BYTES
-            and data[1] == MASKED + len(data) - 6
+        """Read plain frames, as most are, and leave the rest to autobahn. A pong is dropped: the kernel noted it."""
+        start, size = 0, len(data)
+        while (
+            start < size
+            and self.state == self.STATE_OPEN
             and not self.data
             and self.current_frame is None
             and not self.inside_message
-            and self.state == self.STATE_OPEN
+            and (plain := read_plain(data, start, max_bytes=self.maxFramePayloadSize)) is not None
         ):
-            if first != PLAIN_PONG:
-                self.onMessage(unmask(data), first == PLAIN_BINARY)
-            return
-        self._dataReceived(data)
+            first, payload, start = plain
+            if first != PONG:
+                self.onMessage(payload, first == BINARY)
+        if start < size:
+            self._dataReceived(data[start:] if start else data)
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Hand a frame to the application."""
@@ -272,12 +270,3 @@ class WebSocketFactory(DaphneFactory):
         made = WebSocket()
         made.factory = self
         return made
-
-
-def unmask(data: bytes) -> bytes:
-    """Return the payload of a masked frame below 126 bytes (RFC 6455, section 5.3)."""
-    size = len(data) - 6
-    if not size:
-        return b""
-    mask = (data[2:6] * (size // 4 + 1))[:size]
-    return (int.from_bytes(data[6:], "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little")
