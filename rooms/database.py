@@ -52,7 +52,8 @@ def together(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
         with connected.pipeline():
             for cursor, (sql, values) in zip(cursors, statements, strict=True):
                 cursor.execute(sql, values, prepare=settings.DATABASE_PREPARE, binary=True)
-        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+        # Not `cursor.description`, which describes each column anew.
+        return [cursor.fetchall() if cursor.pgresult and cursor.pgresult.nfields else [] for cursor in cursors]
 
 
 @cache
