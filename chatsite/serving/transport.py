@@ -104,6 +104,11 @@ class Connection(TwistedConnection):
         if why and not self.disconnected:
             self.connectionLost(_CLOSED if isinstance(why, error.ConnectionDone) else _LOST)
 
+    def abortConnection(self) -> None:
+        """Drop the connection in the next turn of the loop. Until then it is nobody's: not even writable."""
+        super().abortConnection()
+        self.connected = 0
+
     def connectionLost(self, reason: Any) -> None:
         """Close the socket, then tell the protocol and the server."""
         if hasattr(self, "socket"):
