@@ -186,7 +186,9 @@ class Hub:
                 if place:
                     yield
                 for member in everyone[place : place + STEP_MEMBERS]:
-                    if member.position != start or (not member.echo and member.connection_id in authors):
+                    if member.position < start and not member.gone:
+                        self._lag(member)  # a pass broke off before it came to this one
+                    elif member.position != start or (not member.echo and member.connection_id in authors):
                         self._write_rest(member, end, entries)
                     elif member.gone:
                         continue

@@ -352,6 +352,29 @@ async def test_a_pass_that_breaks_off_loses_nobody() -> None:
     assert fine.got == [1, 2]
 
 
+async def test_who_was_not_reached_by_a_pass_that_broke_off_catches_up_in_the_next() -> None:
+    hub = make_hub()
+
+    class Broken(Peer):
+        def write(self, batch: Batch) -> bool:
+            raise RuntimeError("a fault in a server's socket")
+
+        def on_writable(self, callback: Callable[[], None]) -> None:
+            raise RuntimeError("another one")
+
+    encoding = ENCODINGS[Format.JSON, Framing.PLAIN]
+    hub.join(
+        Member(socket=Broken(), encoding=encoding, connection_id="b", echo=True, discontinue=lambda _: None), after=None
+    )
+    fine, _ = join(hub)
+    for serial in (1, 2):
+        hub.receive([entry(serial)])
+        await settle()
+        fine.drain()
+
+    assert fine.got == [1, 2]
+
+
 async def test_resuming_in_a_room_that_was_deleted_ends() -> None:
     reads = 0
 
