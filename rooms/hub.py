@@ -82,7 +82,6 @@ class Hub:
         self._is_passing = False
         self._pause: asyncio.TimerHandle | None = None
         self._mark = object()  # of this hub's batches: another one of the same room knows of other edits
-        self._changes = 0  # edits so far: what was encoded before one is not sent after it
 
     @property
     def members(self) -> int:
@@ -122,16 +121,14 @@ class Hub:
     def receive(self, entries: Sequence[Entry]) -> None:
         """Take entries of a broadcast, in whatever order, and start a pass if that closed the log's end."""
         if self.tail.add(entries):
-            self._grown(entries)
+            self._grown()
 
     def fill(self, entries: Sequence[Entry], reaches: int) -> None:
         """Take what Postgres has after the tail's position."""
         if self.tail.fill(entries, reaches):
-            self._grown(entries)
+            self._grown()
 
-    def _grown(self, entries: Sequence[Entry]) -> None:
-        if any(entry.wire.action for entry in entries):
-            self._changes += 1  # what was changed or hidden is not sent from memory as it was
+    def _grown(self) -> None:
         if not self._members:
             self._written = self.tail.position
         self._start_pass()
@@ -271,7 +268,8 @@ class Hub:
         return self._batch(member.encoding, start, end, entries)
 
     def _batch(self, encoding: Encoding, start: int, end: int, entries: Sequence[Entry]) -> Batch:
-        key = (self._mark, self._changes, encoding, start, end)
+        # What was encoded before an edit is not sent after it.
+        key = (self._mark, self.tail.changes, encoding, start, end)
         batch = self._resources.batches.get(key)
         if batch is None:
             batch = encoding.join([self._piece(encoding, entry) for entry in entries])

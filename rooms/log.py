@@ -50,6 +50,7 @@ class Tail:
         self.position = position  # the last serial that is known, with everything before it
         self.floor = position  # entries after this serial are in memory
         self.heard = position  # the highest serial that anybody spoke of
+        self.changes = 0  # edits so far, whenever they were told of: each makes something in the run another
         self._max_bytes = max_bytes
         self._memory = Memory(max_bytes=max_bytes) if memory is None else memory
         self._bytes = 0
@@ -136,6 +137,7 @@ class Tail:
     def _append(self, entry: Entry, position: int) -> None:
         before = self._bytes
         if entry.wire.action:
+            self.changes += 1
             self._forget(entry.pk)
         self._entries.append(entry)
         self.position = position

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rooms.directory import RoomRef
-from rooms.hub import LAGGING_MAX_BYTES, STEP_MEMBERS, Hub, Member, Resources
+from rooms.hub import LAGGING_MAX_BYTES, SHARED_RUN, STEP_MEMBERS, Hub, Member, Resources
 from rooms.log import Entry
 from rooms.memory import BatchCache, Memory
 from rooms.passes import Passes
@@ -406,3 +406,19 @@ async def test_what_was_hidden_is_not_sent_from_memory() -> None:
 
     assert slow.got == late.got == [2, 3]
     assert not any(b"text 1" in piece for peer in (slow, late) for batch in peer.batches for piece in batch)  # type: ignore[operator]
+
+
+async def test_what_was_hidden_out_of_turn_is_not_sent_from_memory() -> None:
+    hub = make_hub()
+    hub.receive([entry(1), entry(2)])
+    hub.fill([entry(SHARED_RUN)], SHARED_RUN)
+    await settle()
+    join(hub, after=0)  # so that what comes up to here is kept, encoded
+    end = SHARED_RUN
+    hub.receive([Entry(room_id=1, room="lobby", serial=end + 2, pk=1, wire=Message(id="m1", action=2), size=10)])
+    hub.receive([entry(end + 1)])  # closes the hole before it
+    late, _ = join(hub, after=0)
+    await settle()
+
+    assert late.got == [2, end, end + 1, end + 2]
+    assert not any(b'text 1"' in piece for batch in late.batches for piece in batch)  # type: ignore[operator]
