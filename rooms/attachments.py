@@ -79,6 +79,8 @@ class Attachments:
         room = await self._gateway.directory.get(name)
         hub = await self._gateway.hub(room)
         start = await self._gateway.starting_points.find(request, hub, grant)
+        if hub.is_closed:  # nobody was in the room for as long as Postgres took
+            hub = await self._gateway.hub(room)
         if self._is_closed:
             return  # ended meanwhile: who enters now would never leave
         self._leave(room.name)

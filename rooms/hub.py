@@ -72,6 +72,7 @@ class Hub:
         self.room = room
         self.tail = Tail(position, max_bytes=resources.room_memory_bytes, memory=resources.memory)
         self.subscribed = False  # to the Channels group; the gateway retries until it is
+        self.is_closed = False  # nothing arrives here any more
         self.delivered = 0  # frames written, for the metrics
         self._resources = resources
         self._loop = asyncio.get_running_loop()
@@ -113,7 +114,8 @@ class Hub:
                 del self._by_connection[member.connection_id]
 
     def close(self) -> None:
-        """Give back the memory. Nobody is a member any more."""
+        """Give back the memory. Nobody is a member any more, or may become one."""
+        self.is_closed = True
         self._resources.memory.release(self.tail)
 
     # --- The log grows -----------------------------------------------------------------------------------

@@ -8,12 +8,16 @@ from rooms.attachments import Attachments, modes_of
 from rooms.capabilities import Capability
 from rooms.directory import RoomRef
 from rooms.grants import Grant
+from rooms.hub import Hub
 from rooms.occupancy import NOBODY, Counters
 from rooms.occupancy_askers import Askers
+from rooms.sockets import ENCODINGS, Framing
 from rooms.starting_points import StartingPoint
-from rooms.wire import Action, Flag, ProtocolMessage
+from rooms.wire import Action, Flag, Format, ProtocolMessage
 from tests.rooms.occupancy.test_counters import Connection, Gateway
+from tests.rooms.test_hub import Peer, resources
 
+PLAIN = ENCODINGS[Format.JSON, Framing.PLAIN]
 GRANT = Grant(client_id="a", capability=Capability.parse({"*": ["*"]}), key_name="app.key")
 
 
@@ -40,6 +44,7 @@ class Ending:
         self.counters, self.askers = Counters(), Askers("s", limit=1)
         self.joined: list[Any] = []
         self.room = RoomRef(1, "lobby", "abcdefgh")
+        self.is_closed = False
 
     async def get(self, name: str) -> RoomRef:
         return self.room
@@ -63,6 +68,24 @@ async def test_who_ends_while_attaching_enters_no_room_and_is_not_counted() -> N
 
     assert here.joined == replies == []
     assert here.counters.here(1) == NOBODY
+
+
+async def test_who_attaches_while_postgres_takes_long_enters_no_hub_that_was_closed_meanwhile() -> None:
+    hubs = [Hub(RoomRef(1, "lobby", "abcdefgh"), resources(), position=number) for number in (1, 2)]
+
+    class Slow(Ending):
+        async def hub(self, room: RoomRef) -> Any:
+            return next(hub for hub in hubs if not hub.is_closed)
+
+        async def find(self, *_: Any) -> StartingPoint:
+            hubs[0].close()
+            return StartingPoint(1, resumed=True)
+
+    here: Any = Slow()
+    attachments = Attachments(here, Peer(), PLAIN, connection_id="c", echo=True, reply=lambda _: None)
+    await attachments.attach(ProtocolMessage(action=Action.ATTACH, channel="lobby"), GRANT)
+
+    assert [hub.members for hub in hubs] == [0, 1]
 
 
 def test_who_may_only_read_history_stays_attached_with_a_new_token_of_the_same_right() -> None:
