@@ -6,12 +6,15 @@ No connection has a task or a timer of its own for this; one task walks over all
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Protocol
 
 from rooms import database
 from rooms.authentication import list_revoked
 from rooms.errors import ChatError, Code
+
+logger = logging.getLogger(__name__)
 
 SLOTS = 60
 ROUND_SHARE = 0.8  # of the idle limit that clients are told: what is sent at its end must also arrive
@@ -86,8 +89,15 @@ class Connections:
                 await asyncio.sleep(due - loop.time())
                 async for connection in _in_slices(slot.values()):
                     if connection.connection_id in slot:
-                        connection.keep_alive()
-                        self.kept_alive += 1
+                        self._keep_alive(connection)
+
+    def _keep_alive(self, connection: Connection) -> None:
+        try:
+            connection.keep_alive()
+        except Exception:  # one that fails must not silence all others
+            logger.exception("a connection could not be kept alive")
+        else:
+            self.kept_alive += 1
 
     # --- Ending ------------------------------------------------------------------------------------------
 

@@ -57,6 +57,21 @@ async def test_each_connection_hears_something_in_each_round() -> None:
     assert connections.kept_alive == sum(member.signs_of_life for member in members)
 
 
+async def test_a_connection_that_fails_silences_no_other() -> None:
+    class Broken(Fake):
+        def keep_alive(self) -> None:
+            raise RuntimeError("a fault")
+
+    connections = Connections(idle_seconds=0.001 * SLOTS)
+    for number in range(SLOTS):
+        Broken(connections, f"b{number}")
+    member = Fake(connections, "m")
+    beating = asyncio.create_task(connections.keep_alive())
+    while member.signs_of_life < 2 and not beating.done():
+        await asyncio.sleep(0)
+    assert beating.cancel()
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 2), max_size=60), st.sampled_from([0.0, 0.1]))
 def test_all_are_sent_away_once_and_none_before_its_publishes_are_answered(unanswered: list[int], over: float) -> None:
