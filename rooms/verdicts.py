@@ -73,17 +73,24 @@ class Verdicts:
             self._recent.popitem(last=False)
 
     async def poll(self) -> None:
-        """Ask Postgres about messages waited for longer than a broadcast takes."""
+        """Ask Postgres about messages waited for longer than a broadcast takes. Raises while it is away."""
         now = asyncio.get_running_loop().time()
         for message in [key for key, waiters in self._waiting.items() if all(f.done() for _, f in waiters)]:
             del self._waiting[message]
         old = [key for key, waiters in self._waiting.items() if now - waiters[0][0] > POLL_SECONDS]
-        for first in range(0, len(old), POLL_BATCH_MESSAGES):
-            self.tell(await database.run(read_outcomes, old[first : first + POLL_BATCH_MESSAGES]))
+        try:
+            for first in range(0, len(old), POLL_BATCH_MESSAGES):
+                self.tell(await database.run(read_outcomes, old[first : first + POLL_BATCH_MESSAGES]))
+        finally:
+            self._end_patience(now)
+
+    def _end_patience(self, now: float) -> None:
         for message, waiters in list(self._waiting.items()):
             if now - waiters[0][0] > settings.ACK_PATIENCE_SECONDS:
-                self.tell([Outcome(kind=OutcomeKind.PENDING, message=message)])
-                del self._recent[message]
+                del self._waiting[message]
+                for _, future in waiters:
+                    if not future.done():
+                        future.set_result(Outcome(kind=OutcomeKind.PENDING, message=message))
 
 
 def read_outcomes(messages: Sequence[int]) -> list[Outcome]:
