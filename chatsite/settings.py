@@ -172,7 +172,7 @@ def parse_database_url(url: str) -> dict[str, Any]:
             "prepare_threshold": 5 if DATABASE_PREPARE else None,  # for rooms.database.together alone
             "pool": {
                 "min_size": 1,
-                "max_size": DATABASE_THREADS + HTTP_CONCURRENCY + 2,
+                "max_size": DATABASE_THREADS + HTTP_CONCURRENCY + 3,
                 "timeout": 10,  # seconds a request waits for a connection before it fails
             },
         },
@@ -348,6 +348,12 @@ ACCEPT_BATCH_MESSAGES = environment.integer(
 ACCEPT_PAUSE_SECONDS = environment.seconds(
     "ACCEPT_PAUSE_SECONDS", 0.005, "Longest pause between two transactions that accept; what comes is gathered."
 )
+ACCEPT_REST_SHARE = environment.seconds(
+    "ACCEPT_REST_SHARE",
+    2.0,
+    "Pause of accepting for a large room, in lengths of writing to all its members: what comes is gathered.",
+)
+ACCEPT_REST_SECONDS = environment.seconds("ACCEPT_REST_SECONDS", 0.02, "Longest such pause.")
 ACCEPT_RETRY_SECONDS = environment.seconds(
     "ACCEPT_RETRY_SECONDS", 20.0, "How long a publish is retried while Postgres is away, before a NACK."
 )

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 1.0
+BUSY_ROOM_SECONDS = 0.002  # from here on writing to a room's members costs more than accepting a message
 
 Publish = Sequence[Draft]  # what one client sent at once; one transaction takes it whole
 Final = asyncio.Future[list[Outcome]]
@@ -32,19 +33,26 @@ Final = asyncio.Future[list[Outcome]]
 class Acceptor:
     """Accepts publishes in batches and tells what became of each message, after its review."""
 
-    def __init__(self, room_gone: Callable[[str], None] = lambda name: None) -> None:
+    def __init__(
+        self,
+        room_gone: Callable[[str], None] = lambda name: None,
+        fan_out_seconds: Callable[[int], float] = lambda room_id: 0.0,
+    ) -> None:
         self.verdicts = Verdicts()
         self._room_gone = room_gone
+        self._fan_out_seconds = fan_out_seconds  # of a room, by its primary key: how long writing to all members takes
         self.accepted = 0  # messages; this and the next three for the metrics
         self.batches = 0
         self.refused = 0  # publishes, because too much waited
         self.seconds = 0.0  # in transactions, with the waits for threads and locks
         self.waiting_bytes = 0  # of content that waits for its transaction, or is in it
+        self._lane = database.Lane("accept")
         self._batcher: Batcher[Publish, list[Outcome]] = Batcher(
             self._accept,
             max_batch=settings.ACCEPT_BATCH_MESSAGES,
             max_waiting=settings.ACCEPT_QUEUE_MESSAGES,
             pause=settings.ACCEPT_PAUSE_SECONDS,
+            rest=self._rest_after,
         )
 
     @property
@@ -61,7 +69,9 @@ class Acceptor:
         try:
             if self.waiting_bytes and self.waiting_bytes + size > settings.ACCEPT_QUEUE_BYTES:
                 raise Full
-            accepted = self._batcher.submit(drafts, weight=len(drafts))
+            # Where the members of the room are still being written to, a message waits here as well as there.
+            is_busy = bool(drafts) and self._fan_out_seconds(drafts[0].room_id) >= BUSY_ROOM_SECONDS
+            accepted = self._batcher.submit(drafts, weight=len(drafts), urgent=not is_busy)
         except Full:
             self.refused += 1
             raise ChatError(Code.TOO_MANY_PUBLISHES, "The server is busy; publish again in a moment.") from None
@@ -69,6 +79,12 @@ class Acceptor:
         self.waiting_bytes += size
         accepted.add_done_callback(partial(self._accepted, final, size))
         return final
+
+    def _rest_after(self, publishes: Sequence[Publish]) -> float:
+        """Return for how long (seconds) nothing that follows this batch in its rooms could be written to members."""
+        rooms = {draft.room_id for publish in publishes for draft in publish}
+        fan_out = sum(map(self._fan_out_seconds, rooms)) * settings.ACCEPT_REST_SHARE
+        return min(fan_out, settings.ACCEPT_REST_SECONDS) if fan_out >= BUSY_ROOM_SECONDS else 0.0
 
     async def close(self) -> None:
         """Wait until everything queued is durable or refused. The caller bounds the wait."""
@@ -93,7 +109,7 @@ class Acceptor:
         while True:
             began = loop.time()
             try:
-                outcomes = await database.run(accept, drafts, now=timezone.now())
+                outcomes = await self._lane.run(accept, drafts, now=timezone.now())
             except (OperationalError, InterfaceError) as error:
                 if loop.time() > give_up:
                     logger.error("%d publishes refused: Postgres is away (%s)", len(publishes), type(error).__name__)

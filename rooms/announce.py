@@ -54,8 +54,9 @@ class ManyLayer(Protocol):
 class Lane:
     """What waits for one server, and the task that sends it. What comes meanwhile is the next batch."""
 
-    def __init__(self, name: Hashable) -> None:
+    def __init__(self, name: Hashable, origin: str) -> None:
         self.name = name
+        self.origin = origin
         self.dropped = 0
         self.sender: asyncio.Task[None] | None = None
         self.away = Away(name)
@@ -81,7 +82,7 @@ class Lane:
             while self._entries or self._news:
                 entries, self._entries, self._bytes = self._entries, deque(), 0
                 news, self._news = self._news, deque(maxlen=MAX_WAITING_ENTRIES)
-                await send(entries, news, self.away)
+                await send(entries, news, self.away, origin=self.origin)
         finally:
             self.sender = None
 
@@ -89,7 +90,8 @@ class Lane:
 class Announcer:
     """Sends what was committed from the loop of this process, in lanes, batching while a send is under way."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener | None = None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener | None = None, *, origin: str = "") -> None:
+        self._origin = origin  # goes with broadcasts: who has a listener knows its own by it
         self._loop = loop
         self._listener = listener
         self._lanes: dict[Hashable, Lane] = {}
@@ -116,8 +118,7 @@ class Announcer:
     def _take(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
         if self._listener is not None:
             self._listener(entries, news)
-        layer = get_channel_layer()
-        many = layer if isinstance(layer, ManyLayer) else None
+        many = _many(get_channel_layer())
         touched: dict[Hashable, Lane] = {}
         lane_of_room: dict[int, Lane] = {}
         for entry in entries:
@@ -139,7 +140,7 @@ class Announcer:
         if lane is None:
             if len(self._lanes) >= MAX_LANES:
                 self._drop_idle_lanes()
-            lane = self._lanes[name] = Lane(name)
+            lane = self._lanes[name] = Lane(name, self._origin)
         return lane
 
     def _drop_idle_lanes(self) -> None:
@@ -187,19 +188,32 @@ def group_of(room_id: int) -> str:
     return f"room.{room_id}"
 
 
-async def send(entries: Iterable[Entry], news: Iterable[Told], away: Away | None = None) -> None:
+async def send(
+    entries: Iterable[Entry], news: Iterable[Told], away: Away | None = None, *, origin: str = ""
+) -> None:
     """Send entries to the gateways of their rooms, and news to the gateways that wait. Never raises."""
     try:
-        await _send(get_channel_layer(), groups=_broadcasts(entries), channels=_letters(news))
+        await _send(get_channel_layer(), groups=_broadcasts(entries, origin), channels=_letters(news))
     except Exception as error:  # whatever Redis does, the hubs heal from Postgres
         (away or _away).note(error)
     else:
         (away or _away).note(None)
 
 
+_is_many: dict[type, bool] = {}  # asking a protocol takes as long as the rest of an announcement
+
+
+def _many(layer: Any) -> ManyLayer | None:
+    kind = type(layer)
+    if kind not in _is_many:
+        _is_many[kind] = isinstance(layer, ManyLayer)
+    return layer if _is_many[kind] else None
+
+
 async def _send(layer: Any, *, groups: Sequence[Addressed], channels: Sequence[Addressed]) -> None:
-    if isinstance(layer, ManyLayer):
-        await layer.send_many(groups=groups, channels=channels)
+    many = _many(layer)
+    if many is not None:
+        await many.send_many(groups=groups, channels=channels)
         return
     for group, message in groups:
         await asyncio.wait_for(layer.group_send(group, message), SEND_TIMEOUT_SECONDS)
@@ -207,12 +221,12 @@ async def _send(layer: Any, *, groups: Sequence[Addressed], channels: Sequence[A
         await asyncio.wait_for(layer.send(channel, message), SEND_TIMEOUT_SECONDS)
 
 
-def _broadcasts(entries: Iterable[Entry]) -> list[Addressed]:
+def _broadcasts(entries: Iterable[Entry], origin: str) -> list[Addressed]:
     rooms: dict[int, list[Entry]] = defaultdict(list)
     for entry in entries:
         rooms[entry.room_id].append(entry)
     return [
-        (group_of(room_id), {"type": "room.published", "entries": pack(part)})
+        (group_of(room_id), {"type": "room.published", "origin": origin, "entries": pack(part)})
         for room_id, of_room in rooms.items()
         for part in _parts(of_room)
     ]

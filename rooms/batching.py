@@ -21,6 +21,9 @@ class Batcher(Generic[Item, Result]):
     An idle batcher starts at once with what it got. `work` gets items of up to `max_batch` weight together, at
     least one, and returns one result for each; if it raises, every item of the batch gets that exception. Where
     more waits already, the next batch follows after as long as the last one took, at most `pause` seconds.
+
+    `rest` says for how many seconds the batch that was just done keeps others busy: what comes meanwhile is gathered,
+    since it would only wait for them. An urgent item ends a rest: those others do not concern it.
     """
 
     def __init__(
@@ -30,11 +33,15 @@ class Batcher(Generic[Item, Result]):
         max_batch: int,
         max_waiting: int,
         pause: float = 0.0,
+        rest: Callable[[Sequence[Item]], float] = lambda items: 0.0,
     ) -> None:
         self._work = work
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._pause = pause
+        self._rest = rest
+        self._resting: asyncio.Future[None] | None = None
+        self._is_urgent = False
         self._waiting: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
         self._weight = 0
         self._worker: asyncio.Task[None] | None = None
@@ -44,19 +51,24 @@ class Batcher(Generic[Item, Result]):
         """How much waits for the next batches, by weight."""
         return self._weight
 
-    def submit(self, item: Item, weight: int = 1) -> asyncio.Future[Result]:
+    def submit(self, item: Item, weight: int = 1, *, urgent: bool = True) -> asyncio.Future[Result]:
         """Queue an item and return the future of its result. Raises Full; an empty queue takes any item."""
         if self._weight and self._weight + weight > self._max_waiting:
             raise Full
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, weight, future))
         self._weight += weight
+        self._is_urgent |= urgent
         if self._worker is None:
             self._worker = asyncio.create_task(self._run(), name="batcher")
+        elif urgent or self._weight >= self._max_batch:
+            self._end_rest()
         return future
 
     async def close(self) -> None:
         """Wait until everything queued has its result. The caller bounds the wait."""
+        self._rest = lambda items: 0.0
+        self._end_rest()
         while self._worker is not None:
             await asyncio.wait([self._worker])
 
@@ -65,11 +77,28 @@ class Batcher(Generic[Item, Result]):
         try:
             while self._waiting:
                 began = loop.time()
-                await self._do(*self._take())
-                if 0 < self._weight < self._max_batch:
-                    await asyncio.sleep(min(loop.time() - began, self._pause))
+                items, futures = self._take()
+                await self._do(items, futures)
+                await self._hold_back(loop.time() - began, self._rest(items))
         finally:
             self._worker = None
+
+    async def _hold_back(self, took: float, rest: float) -> None:
+        if rest > 0 and not self._is_urgent and self._weight < self._max_batch:
+            loop = asyncio.get_running_loop()
+            self._resting = loop.create_future()
+            timer = loop.call_later(rest, self._end_rest)
+            try:
+                await self._resting
+            finally:
+                timer.cancel()
+                self._resting = None
+        elif 0 < self._weight < self._max_batch:
+            await asyncio.sleep(min(took, self._pause))
+
+    def _end_rest(self) -> None:
+        if self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)
 
     def _take(self) -> tuple[list[Item], list[asyncio.Future[Result]]]:
         items: list[Item] = []
@@ -81,6 +110,7 @@ class Batcher(Generic[Item, Result]):
             futures.append(future)
             taken += weight
         self._weight -= taken
+        self._is_urgent &= bool(self._waiting)
         return items, futures
 
     async def _do(self, items: list[Item], futures: list[asyncio.Future[Result]]) -> None:

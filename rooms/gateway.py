@@ -48,14 +48,14 @@ class Gateway:
         self.server_id = secrets.token_hex(4)
         self.channel = ""  # known once connected to Redis
         self.directory = Directory()
-        self.acceptor = Acceptor(room_gone=self.directory.forget)
+        self.acceptor = Acceptor(room_gone=self.directory.forget, fan_out_seconds=self._fan_out_seconds)
         self.passes = Passes(slice_seconds=settings.HUB_SLICE_SECONDS)
         self.reader = Reader(self.passes, limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
         self.memory = Memory(max_bytes=settings.ROOMS_MEMORY_BYTES)
         self.batches = BatchCache(max_bytes=settings.BATCHES_MEMORY_BYTES)
         self.starting_points = StartingPoints(heard=self._hear)
         self.occupancy = OccupancyDesk(self.server_id)
-        self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here)
+        self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here, origin=self.server_id)
         self.hubs: dict[int, Hub] = {}
         self.connections = Connections(idle_seconds=settings.CONNECTION_MAX_IDLE_SECONDS)
         self.delivered = 0  # by hubs that are closed by now
@@ -65,6 +65,7 @@ class Gateway:
         self._opening: dict[int, asyncio.Task[Hub]] = {}
         self._empty_since: dict[int, float] = {}
         self._healing: set[int] = set()
+        self._watched: set[int] = set()  # rooms with a hole that may fill by itself
         announce.bind(self.announcer)
         self._tasks = [
             asyncio.create_task(self._receive(), name="gateway channel"),
@@ -152,6 +153,10 @@ class Gateway:
                 if self.channel and not await self._redis(self._layer.group_discard(group, self.channel)):
                     return
 
+    def _fan_out_seconds(self, room_id: int) -> float:
+        hub = self.hubs.get(room_id)
+        return hub.pass_seconds if hub is not None else 0.0
+
     # --- What was committed ------------------------------------------------------------------------------
 
     def _committed_here(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
@@ -171,8 +176,20 @@ class Gateway:
     def _hear(self, hub: Hub, head: int) -> None:
         """Note how far a room reaches. What no broadcast brings in a moment is read from Postgres."""
         hub.tail.hear_of(head)
-        if hub.tail.has_hole:
-            asyncio.get_running_loop().call_later(HOLE_GRACE_SECONDS, self._heal_soon, hub)
+        if hub.tail.has_hole and hub.room.id not in self._watched:
+            self._watched.add(hub.room.id)
+            asyncio.get_running_loop().call_later(HOLE_GRACE_SECONDS, self._heal_if_stuck, hub, hub.tail.position)
+
+    def _heal_if_stuck(self, hub: Hub, position: int) -> None:
+        self._watched.discard(hub.room.id)
+        if not hub.tail.has_hole:
+            return
+        if hub.tail.position > position:  # that hole was filled, and there is another one: it has its moment too
+            self._hear(hub, hub.tail.heard)
+            return
+        task = asyncio.create_task(self._heal(hub), name="heal hub")
+        self._tasks.append(task)
+        task.add_done_callback(self._tasks.remove)
 
     async def _receive(self) -> None:
         """Take what other processes broadcast. Redis may come and go; what is lost meanwhile is healed."""
@@ -196,7 +213,8 @@ class Gateway:
 
     def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "room.published":
-            self._take(unpack(message["entries"]))
+            if message.get("origin") != self.server_id:  # our own were taken when they were committed
+                self._take(unpack(message["entries"]))
         elif message["type"] == "message.decided":
             news = msgspec.msgpack.decode(message["news"], type=list[News])
             self.acceptor.verdicts.tell(_outcome_of(told) for told in news)
@@ -222,12 +240,6 @@ class Gateway:
                 if not hub.subscribed:
                     return  # Redis is away; the others would wait as long
         await self._close_empty_hubs()
-
-    def _heal_soon(self, hub: Hub) -> None:
-        if hub.tail.has_hole:
-            task = asyncio.create_task(self._heal(hub), name="heal hub")
-            self._tasks.append(task)
-            task.add_done_callback(self._tasks.remove)
 
     async def _heal(self, hub: Hub) -> None:
         if hub.room.id in self._healing:

@@ -74,6 +74,7 @@ class Hub:
         self.subscribed = False  # to the Channels group; the gateway retries until it is
         self.is_closed = False  # nothing arrives here any more
         self.delivered = 0  # frames written, for the metrics
+        self.pass_seconds = 0.0  # how long the last pass took
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._in_step: dict[Encoding, dict[Member, None]] = {}
@@ -162,6 +163,7 @@ class Hub:
 
     def _rest(self, took: float) -> None:
         """Hold the next pass back for a moment, even if nothing waits yet: busy rooms gather, idle ones do not."""
+        self.pass_seconds = took
         pause = min(took * self._resources.pause_share, self._resources.pause_seconds)
         if pause >= SHORTEST_PAUSE_SECONDS:
             self._pause = self._loop.call_later(pause, self._end_rest)
