@@ -189,7 +189,9 @@ class Cluster:
         for node, channels in leaving.items():
             await node.subscriber.leave(channels)
         places = self._slots.places()
-        await self._close_nodes([place for place in self._nodes if place not in places])
+        # A node that lost a slot to nobody is kept: its channels have no other place yet.
+        idle = [place for place, node in self._nodes.items() if place not in places and node not in joining]
+        await self._close_nodes(idle)
 
     async def _close_nodes(self, places: Sequence[Place]) -> None:
         for place in places:
