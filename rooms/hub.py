@@ -127,8 +127,8 @@ class Hub:
             self._grown()
 
     def fill(self, entries: Sequence[Entry], reaches: int) -> None:
-        """Take what Postgres has after the tail's position."""
-        if self.tail.fill(entries, reaches):
+        """Take what Postgres has after the tail's position. A closed hub, which was being healed, keeps nothing."""
+        if not self.is_closed and self.tail.fill(entries, reaches):
             self._grown()
 
     def _grown(self) -> None:

@@ -422,3 +422,14 @@ async def test_what_was_hidden_out_of_turn_is_not_sent_from_memory() -> None:
 
     assert late.got == [2, end, end + 1, end + 2]
     assert not any(b'text 1"' in piece for batch in late.batches for piece in batch)  # type: ignore[operator]
+
+
+async def test_a_hub_that_is_closed_while_it_is_healed_keeps_no_memory() -> None:
+    shared = resources()
+    hub = Hub(ROOM, shared, position=0)
+    hub.receive([entry(2)])
+    hub.close()
+    hub.fill([entry(1), entry(2)], 2)  # what had been asked for before
+
+    assert shared.memory.used == 0
+    assert hub.tail.position == 0
