@@ -291,9 +291,9 @@ HUB_PRELOAD_MESSAGES = environment.integer(
     "HUB_PRELOAD_MESSAGES", 100, "Last messages of a room that a gateway reads when its first member comes."
 )
 HUB_PAUSE_SHARE = environment.seconds(
-    "HUB_PAUSE_SHARE", 2.0, "Pause between two passes over a busy room, in lengths of a pass; what comes is gathered."
+    "HUB_PAUSE_SHARE", 1.0, "Pause between two passes over a busy room, in lengths of a pass; what comes is gathered."
 )
-HUB_PAUSE_SECONDS = environment.seconds("HUB_PAUSE_SECONDS", 0.02, "Longest such pause.")
+HUB_PAUSE_SECONDS = environment.seconds("HUB_PAUSE_SECONDS", 0.01, "Longest such pause.")
 HUB_SLICE_SECONDS = environment.seconds(
     "HUB_SLICE_SECONDS", 0.002, "Longest time that passes take in one turn of the event loop.", minimum=0.0001
 )
@@ -350,7 +350,7 @@ ACCEPT_PAUSE_SECONDS = environment.seconds(
 )
 ACCEPT_REST_SHARE = environment.seconds(
     "ACCEPT_REST_SHARE",
-    2.0,
+    3.0,
     "Pause of accepting for a large room, in lengths of writing to all its members: what comes is gathered.",
 )
 ACCEPT_REST_SECONDS = environment.seconds("ACCEPT_REST_SECONDS", 0.02, "Longest such pause.")

@@ -95,3 +95,47 @@ def test_batches_keep_the_order_and_exceed_their_weight_only_by_a_single_item(we
     assert [item for batch in batches for item in batch] == [f"{place}" for place in range(len(weights))]
     for batch in batches:
         assert len(batch) == 1 or sum(weights[int(item)] for item in batch) <= 5
+
+
+async def test_what_comes_while_others_are_still_busy_with_the_last_batch_is_gathered() -> None:
+    work = Work()
+    work.go.set()
+    batcher: Batcher[str, str] = Batcher(work, max_batch=10, max_waiting=10, rest=lambda items: 0.02)
+    await batcher.submit("a", urgent=False)
+    await asyncio.gather(*(batcher.submit(item, urgent=False) for item in "bc"))
+
+    assert work.batches == [["a"], ["b", "c"]]
+
+
+@pytest.mark.parametrize("ends", ["urgent", "full", "close"])
+async def test_a_rest_ends_with_what_is_urgent_a_full_batch_or_the_end(ends: str) -> None:
+    work = Work()
+    work.go.set()
+    batcher: Batcher[str, str] = Batcher(work, max_batch=3, max_waiting=10, rest=lambda items: 3600.0)
+    await batcher.submit("a", urgent=False)
+    late = batcher.submit("b", urgent=False)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not late.done()
+    if ends == "urgent":
+        batcher.submit("c")
+    elif ends == "full":
+        batcher.submit("c", weight=2, urgent=False)
+    else:
+        await batcher.close()
+
+    assert await asyncio.wait_for(late, 5) == "B"
+    await batcher.close()
+
+
+async def test_an_urgent_item_that_comes_during_a_batch_is_not_held_back_after_it() -> None:
+    work = Work()
+    batcher: Batcher[str, str] = Batcher(work, max_batch=3, max_waiting=10, rest=lambda items: 3600.0)
+    batcher.submit("a", urgent=False)
+    while not work.batches:
+        await asyncio.sleep(0)
+    urgent = batcher.submit("b")
+    work.go.set()
+
+    assert await asyncio.wait_for(urgent, 5) == "B"
+    await batcher.close()
