@@ -154,6 +154,17 @@ DATABASE_URL = environment.text(
 ) or str(_instance.get("database_url", ""))
 
 
+# A server that is gone without a word is given up within half a minute, not after the quarter of an hour (or two hours)
+# of the kernel's own defaults: every thread that uses the database would wait for that. DATABASE_URL may name others.
+DATABASE_LOST = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",  # milliseconds; where data waits to be acknowledged, keepalives are not sent
+}
+
+
 def parse_database_url(url: str) -> dict[str, Any]:
     """Return Django's DATABASES entry for a postgresql:// address (a socket folder may stand in ?host=)."""
     parts = urlsplit(url)
@@ -168,6 +179,7 @@ def parse_database_url(url: str) -> dict[str, Any]:
         "HOST": host,
         "PORT": str(parts.port or query.pop("port", "") or ""),
         "OPTIONS": {
+            **DATABASE_LOST,
             **{name: unquote(value) for name, value in query.items()},
             "prepare_threshold": 5 if DATABASE_PREPARE else None,  # for rooms.database.together alone
             "pool": {
