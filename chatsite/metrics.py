@@ -97,7 +97,7 @@ class GatewayCollector(Collector):
             ),
             "chat_accept_seconds": ("Seconds in these transactions, waits for locks included", here.acceptor.seconds),
             "chat_accept_refused": ("Publishes refused because too much waited (42910)", here.acceptor.refused),
-            "chat_healed": ("Messages that no broadcast brought, read from Postgres", here.healed),
+            "chat_healed": ("Messages that no broadcast brought, read from Postgres", here.healer.healed),
             "chat_pass_slices": ("Turns of the loop spent on passes (each: HUB_SLICE_SECONDS)", here.passes.slices),
             "chat_starting_point_reads": (
                 "Questions to Postgres about where members start to read",

@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import transaction
 
 from rooms.log import Entry, pack
@@ -23,7 +24,6 @@ from rooms.outcomes import News, Outcome
 
 logger = logging.getLogger(__name__)
 
-SEND_TIMEOUT_SECONDS = 2.0  # a Redis that hangs must not hold back the next broadcast for longer
 MAX_WAITING_ENTRIES = 20_000  # in a lane; beyond these the oldest are dropped; hubs read them from Postgres
 MAX_WAITING_BYTES = 67_108_864
 BROADCAST_MAX_BYTES = 1_048_576
@@ -117,7 +117,10 @@ class Announcer:
 
     def _take(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
         if self._listener is not None:
-            self._listener(entries, news)
+            try:
+                self._listener(entries, news)
+            except Exception:  # the others are to hear of it all the same
+                logger.exception("what was committed here could not be taken")
         many = _many(get_channel_layer())
         touched: dict[Hashable, Lane] = {}
         lane_of_room: dict[int, Lane] = {}
@@ -188,9 +191,7 @@ def group_of(room_id: int) -> str:
     return f"room.{room_id}"
 
 
-async def send(
-    entries: Iterable[Entry], news: Iterable[Told], away: Away | None = None, *, origin: str = ""
-) -> None:
+async def send(entries: Iterable[Entry], news: Iterable[Told], away: Away | None = None, *, origin: str = "") -> None:
     """Send entries to the gateways of their rooms, and news to the gateways that wait. Never raises."""
     try:
         await _send(get_channel_layer(), groups=_broadcasts(entries, origin), channels=_letters(news))
@@ -216,9 +217,9 @@ async def _send(layer: Any, *, groups: Sequence[Addressed], channels: Sequence[A
         await many.send_many(groups=groups, channels=channels)
         return
     for group, message in groups:
-        await asyncio.wait_for(layer.group_send(group, message), SEND_TIMEOUT_SECONDS)
+        await asyncio.wait_for(layer.group_send(group, message), settings.REDIS_TIMEOUT_SECONDS)
     for channel, message in channels:
-        await asyncio.wait_for(layer.send(channel, message), SEND_TIMEOUT_SECONDS)
+        await asyncio.wait_for(layer.send(channel, message), settings.REDIS_TIMEOUT_SECONDS)
 
 
 def _broadcasts(entries: Iterable[Entry], origin: str) -> list[Addressed]:

@@ -23,6 +23,7 @@ from rooms.connections import Connections
 from rooms.decide import expire
 from rooms.directory import Directory, RoomRef
 from rooms.errors import ChatError, Code
+from rooms.healing import Healer
 from rooms.hub import Hub, Resources
 from rooms.log import Entry, unpack
 from rooms.memory import BatchCache, Memory
@@ -34,8 +35,7 @@ from rooms.starting_points import StartingPoints
 
 logger = logging.getLogger(__name__)
 
-REDIS_TIMEOUT_SECONDS = 2.0
-HOLE_GRACE_SECONDS = 0.05  # two processes' broadcasts may cross; what is still missing then was lost
+EARLY_MAX_ENTRIES = 1000  # kept for a hub that opens; what is more is read from Postgres
 EMPTY_HUB_SECONDS = 30.0  # a room's last member may be about to come back
 EXPIRE_SECONDS = 2.0  # the worker does it sooner; this is for when there is none
 REVOKED_SECONDS = 0.5
@@ -47,29 +47,28 @@ class Gateway:
     def __init__(self) -> None:
         self.server_id = secrets.token_hex(4)
         self.channel = ""  # known once connected to Redis
+        self.hubs: dict[int, Hub] = {}
+        self.healer = Healer(self.hubs)
         self.directory = Directory()
         self.acceptor = Acceptor(room_gone=self.directory.forget, fan_out_seconds=self._fan_out_seconds)
         self.passes = Passes(slice_seconds=settings.HUB_SLICE_SECONDS)
         self.reader = Reader(self.passes, limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
         self.memory = Memory(max_bytes=settings.ROOMS_MEMORY_BYTES)
         self.batches = BatchCache(max_bytes=settings.BATCHES_MEMORY_BYTES)
-        self.starting_points = StartingPoints(heard=self._hear)
+        self.starting_points = StartingPoints(heard=self.healer.hear)
         self.occupancy = OccupancyDesk(self.server_id)
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here, origin=self.server_id)
-        self.hubs: dict[int, Hub] = {}
         self.connections = Connections(idle_seconds=settings.CONNECTION_MAX_IDLE_SECONDS)
         self.delivered = 0  # by hubs that are closed by now
-        self.healed = 0  # entries that no broadcast brought, for the metrics
         self._layer: Any = get_channel_layer()
         self._connected = asyncio.Event()
         self._opening: dict[int, asyncio.Task[Hub]] = {}
+        self._early: dict[int, list[Entry]] = {}  # what was broadcast while a hub was opening
         self._empty_since: dict[int, float] = {}
-        self._healing: set[int] = set()
-        self._watched: set[int] = set()  # rooms with a hole that may fill by itself
         announce.bind(self.announcer)
         self._tasks = [
             asyncio.create_task(self._receive(), name="gateway channel"),
-            asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._heal_all), name="heal"),
+            asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self.healer.heal_all), name="heal"),
             asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._tend_hubs), name="tend hubs"),
             asyncio.create_task(self._every(1.0, self.acceptor.verdicts.poll), name="verdicts"),
             asyncio.create_task(self._every(REVOKED_SECONDS, self.connections.end_revoked), name="revoked"),
@@ -84,6 +83,7 @@ class Gateway:
         await self.announcer.close()
         self.reader.close()
         self.passes.close()
+        self.healer.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -107,6 +107,7 @@ class Gateway:
     async def _open(self, room: RoomRef) -> Hub:
         try:
             # Subscribe first and read the head then: what is published between the two arrives by broadcast.
+            self._early[room.id] = []
             subscribed = await self._subscribe(room.id)
             # With the last entries: whoever comes back to a gateway that has just started missed little more.
             end = await database.repeat(queries.read_end, room, settings.HUB_PRELOAD_MESSAGES)
@@ -118,9 +119,13 @@ class Gateway:
             hub.fill(entries, head)
             hub.subscribed = subscribed
             self.hubs[room.id] = hub
+            hub.receive(self._early[room.id])  # of which Postgres' answer may have told already
+            self.healer.hear(hub, hub.tail.heard)
             return hub
         finally:
-            del self._opening[room.id]
+            del self._early[room.id], self._opening[room.id]
+            if room.id not in self.hubs and self.channel:
+                await self._redis(self._layer.group_discard(announce.group_of(room.id), self.channel))
 
     def _resources(self) -> Resources:
         return Resources(
@@ -135,7 +140,7 @@ class Gateway:
 
     async def _subscribe(self, room_id: int) -> bool:
         try:
-            await asyncio.wait_for(self._connected.wait(), REDIS_TIMEOUT_SECONDS)
+            await asyncio.wait_for(self._connected.wait(), settings.REDIS_TIMEOUT_SECONDS)
         except TimeoutError:
             return False
         return await self._redis(self._layer.group_add(announce.group_of(room_id), self.channel))
@@ -155,7 +160,7 @@ class Gateway:
 
     def _fan_out_seconds(self, room_id: int) -> float:
         hub = self.hubs.get(room_id)
-        return hub.pass_seconds if hub is not None else 0.0
+        return hub.pass_seconds if hub is not None and hub.members else 0.0
 
     # --- What was committed ------------------------------------------------------------------------------
 
@@ -170,46 +175,43 @@ class Gateway:
         for room_id, of_room in by_room.items():
             hub = self.hubs.get(room_id)
             if hub is not None:
-                hub.receive(of_room)
-                self._hear(hub, hub.tail.heard)
+                self._give(hub, of_room)
+            elif room_id in self._early and len(self._early[room_id]) < EARLY_MAX_ENTRIES:
+                self._early[room_id] += of_room
 
-    def _hear(self, hub: Hub, head: int) -> None:
-        """Note how far a room reaches. What no broadcast brings in a moment is read from Postgres."""
-        hub.tail.hear_of(head)
-        if hub.tail.has_hole and hub.room.id not in self._watched:
-            self._watched.add(hub.room.id)
-            asyncio.get_running_loop().call_later(HOLE_GRACE_SECONDS, self._heal_if_stuck, hub, hub.tail.position)
-
-    def _heal_if_stuck(self, hub: Hub, position: int) -> None:
-        self._watched.discard(hub.room.id)
-        if not hub.tail.has_hole:
-            return
-        if hub.tail.position > position:  # that hole was filled, and there is another one: it has its moment too
-            self._hear(hub, hub.tail.heard)
-            return
-        task = asyncio.create_task(self._heal(hub), name="heal hub")
-        self._tasks.append(task)
-        task.add_done_callback(self._tasks.remove)
+    def _give(self, hub: Hub, entries: Sequence[Entry]) -> None:
+        try:
+            hub.receive(entries)
+            self.healer.hear(hub, hub.tail.heard)
+        except Exception:  # a fault in one room is not the others'
+            logger.exception("a room could not take what was published in it")
 
     async def _receive(self) -> None:
         """Take what other processes broadcast. Redis may come and go; what is lost meanwhile is healed."""
         is_foreign = False  # so that it is told once
         while True:
             try:
-                if not self.channel:
-                    self.channel = await asyncio.wait_for(self._layer.new_channel("gateway."), REDIS_TIMEOUT_SECONDS)
-                    self._connected.set()
-                self._handle(await self._layer.receive(self.channel))
-            except asyncio.CancelledError:
-                raise
+                message = await self._next_message()
+            except Exception as error:
+                logger.warning("waiting for Redis (%s)", type(error).__name__)
+                await asyncio.sleep(1.0)
+                continue
+            try:
+                self._handle(message)
             except msgspec.DecodeError as error:
                 if not is_foreign:
                     # Another host runs another version, for the minutes of an update: the hubs heal.
                     logger.warning("a broadcast cannot be read (%s); is a host on another version?", error)
                 is_foreign = True
-            except Exception as error:
-                logger.warning("waiting for Redis (%s)", type(error).__name__)
-                await asyncio.sleep(1.0)
+            except Exception:
+                logger.exception("a broadcast could not be handled")
+
+    async def _next_message(self) -> dict[str, Any]:
+        if not self.channel:
+            self.channel = await asyncio.wait_for(self._layer.new_channel("gateway."), settings.REDIS_TIMEOUT_SECONDS)
+            self._connected.set()
+        message: dict[str, Any] = await self._layer.receive(self.channel)
+        return message
 
     def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "room.published":
@@ -219,17 +221,7 @@ class Gateway:
             news = msgspec.msgpack.decode(message["news"], type=list[News])
             self.acceptor.verdicts.tell(_outcome_of(told) for told in news)
 
-    # --- Healing -----------------------------------------------------------------------------------------
-
-    async def _heal_all(self) -> None:
-        """Find by one query for all rooms what broadcasts did not bring, and read it."""
-        heads = await database.run(queries.read_heads, list(self.hubs)) if self.hubs else {}
-        for room_id, head in heads.items():
-            known = self.hubs.get(room_id)
-            if known is not None:
-                known.tail.hear_of(head)
-                if known.tail.has_hole:
-                    await self._heal(known)
+    # --- Tending -----------------------------------------------------------------------------------------
 
     async def _tend_hubs(self) -> None:
         """Subscribe hubs that could not be, and close empty ones. Apart from healing, which a Redis that hangs
@@ -240,29 +232,6 @@ class Gateway:
                 if not hub.subscribed:
                     return  # Redis is away; the others would wait as long
         await self._close_empty_hubs()
-
-    async def _heal(self, hub: Hub) -> None:
-        if hub.room.id in self._healing:
-            return  # whoever heals it goes on until there is no hole
-        self._healing.add(hub.room.id)
-        try:
-            await self._fill_holes(hub)
-        finally:
-            self._healing.discard(hub.room.id)
-
-    async def _fill_holes(self, hub: Hub) -> None:
-        while hub.tail.has_hole:
-            before = hub.tail.position
-            try:
-                entries, reaches = await database.run(queries.read_after, hub.room, before, settings.CATCH_UP_MESSAGES)
-            except Exception as error:
-                logger.warning("healing waits for Postgres (%s)", type(error).__name__)
-                return
-            if hub.tail.position == before:
-                self.healed += len(entries)
-            hub.fill(entries, reaches)
-            if hub.tail.position == before:
-                return
 
     # --- Tasks for all connections together --------------------------------------------------------------
 
@@ -284,7 +253,7 @@ class Gateway:
 
     async def _redis(self, sending: Awaitable[Any]) -> bool:
         try:
-            await asyncio.wait_for(sending, REDIS_TIMEOUT_SECONDS)
+            await asyncio.wait_for(sending, settings.REDIS_TIMEOUT_SECONDS)
         except Exception as error:
             logger.warning("Redis is away (%s); the hubs heal from Postgres", type(error).__name__)
             return False

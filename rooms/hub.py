@@ -74,7 +74,7 @@ class Hub:
         self.subscribed = False  # to the Channels group; the gateway retries until it is
         self.is_closed = False  # nothing arrives here any more
         self.delivered = 0  # frames written, for the metrics
-        self.pass_seconds = 0.0  # how long the last pass took
+        self.pass_seconds = 0.0  # what the last pass took of the loop's time
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._in_step: dict[Encoding, dict[Member, None]] = {}
@@ -141,7 +141,23 @@ class Hub:
     def _start_pass(self) -> None:
         if self._written < self.tail.position and self._members and not self._is_passing and self._pause is None:
             self._is_passing = True
-            self._resources.passes.start(self._pass())
+            self._resources.passes.start(self._timed(self._pass()))
+
+    def _timed(self, steps: Iterator[None]) -> Iterator[None]:
+        """Go through the steps of a pass and note what they took, without what other rooms did in between."""
+        spent = 0.0
+        try:
+            while True:
+                began = self._loop.time()
+                try:
+                    next(steps)
+                except StopIteration:
+                    return
+                finally:
+                    spent += self._loop.time() - began
+                yield
+        finally:
+            self.pass_seconds = spent
 
     def _pass(self) -> Iterator[None]:
         """Write what is new to all members in step. What arrives meanwhile, and in the pause after, is gathered."""
@@ -163,7 +179,6 @@ class Hub:
 
     def _rest(self, took: float) -> None:
         """Hold the next pass back for a moment, even if nothing waits yet: busy rooms gather, idle ones do not."""
-        self.pass_seconds = took
         pause = min(took * self._resources.pause_share, self._resources.pause_seconds)
         if pause >= SHORTEST_PAUSE_SECONDS:
             self._pause = self._loop.call_later(pause, self._end_rest)

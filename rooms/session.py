@@ -165,12 +165,11 @@ class Session:
         """See rooms.connections.Connection."""
         return self._publisher.is_idle
 
-    def keep_alive(self) -> None:
+    def keep_alive(self) -> bool:
         """See rooms.connections.Connection. Who has something unsent hears of us when it reads that."""
-        if self._wants_heartbeats:
-            self._socket.write(HEARTBEATS[self._encoding])
-        else:
-            self._socket.ping()
+        if not self._socket.was_quiet():
+            return False
+        return self._socket.write(HEARTBEATS[self._encoding]) if self._wants_heartbeats else self._socket.ping()
 
     def take_no_more(self) -> None:
         """See rooms.connections.Connection."""

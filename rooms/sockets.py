@@ -58,8 +58,11 @@ class Socket(Protocol):
     def reply(self, piece: bytes, *, binary: bool) -> None:
         """Send one piece after whatever is unsent; a peer that lets too much pile up is cut off."""
 
-    def ping(self) -> None:
-        """Send a WebSocket ping, if nothing is unsent."""
+    def ping(self) -> bool:
+        """Send a WebSocket ping if nothing is unsent. Return whether it was sent."""
+
+    def was_quiet(self) -> bool:
+        """Tell whether nothing was sent since this was last asked."""
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         """Call back once, as soon as nothing is unsent; never if the socket closes first."""
@@ -91,6 +94,7 @@ class PlainSocket:
         self._callbacks: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._is_quiet = False
 
     def write(self, batch: Batch) -> bool:
         """See Socket."""
@@ -108,8 +112,14 @@ class PlainSocket:
             self.close()
             self._task = asyncio.create_task(self._send_close(), name="plain socket closes")
 
-    def ping(self) -> None:
+    def ping(self) -> bool:
         """See Socket. ASGI has no pings for applications: its server sends them."""
+        return False
+
+    def was_quiet(self) -> bool:
+        """See Socket."""
+        was_quiet, self._is_quiet = self._is_quiet, True
+        return was_quiet
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         """See Socket."""
@@ -128,6 +138,7 @@ class PlainSocket:
     def _queue(self, pieces: Sequence[bytes]) -> None:
         if self._closed:
             return
+        self._is_quiet = False
         self._unsent.extend(pieces)
         self._unsent_bytes += sum(map(len, pieces))
         if self._task is None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet import error, main, reactor
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -28,6 +28,12 @@ def address_of(address: tuple[Any, ...]) -> IPv4Address | IPv6Address:
     return kind("TCP", address[0], address[1])
 
 
+class Writer(Protocol):
+    """Who writes past Twisted, and only while nothing waits in it."""
+
+    is_clear: bool
+
+
 class Connection(TwistedConnection):
     """An accepted connection. Calls `lost` once when it is over."""
 
@@ -39,6 +45,7 @@ class Connection(TwistedConnection):
     connected = 1
     reactor = reactor
     _tempDataLen = 0
+    writer: Writer | None = None
 
     def __init__(
         self,
@@ -78,10 +85,13 @@ class Connection(TwistedConnection):
 
     def startWriting(self) -> None:
         """Have doWrite called while the kernel takes something."""
+        if self.writer is not None:
+            self.writer.is_clear = False
         self._loop.add_writer(self.fileno(), self._may_write)
 
     def stopWriting(self) -> None:
         """The opposite."""
+        self._tell_writer()
         if (number := self.fileno()) >= 0:
             self._loop.remove_writer(number)
 
@@ -108,12 +118,18 @@ class Connection(TwistedConnection):
         """Drop the connection in the next turn of the loop. Until then it is nobody's: not even writable."""
         super().abortConnection()
         self.connected = 0
+        self._tell_writer()
 
     def connectionLost(self, reason: Any) -> None:
         """Close the socket, then tell the protocol and the server."""
         if hasattr(self, "socket"):
             super().connectionLost(reason)
+            self._tell_writer()
             self._lost(self)
+
+    def _tell_writer(self) -> None:
+        if self.writer is not None:
+            self.writer.is_clear = not self.unsent and bool(self.connected)
 
     # --- Unsent bytes ------------------------------------------------------------------------------------
 

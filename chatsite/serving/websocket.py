@@ -229,6 +229,11 @@ class WebSocket(DaphneWebSocket):
             return
         self.application_queue.put_nowait({"type": "websocket.receive", "text": text})
 
+    def onPing(self, payload: bytes) -> None:
+        """Answer within the bounds of replies: autobahn would keep every pong that the peer does not read."""
+        if self.broadcast is not None and self.state == self.STATE_OPEN:
+            self.broadcast.reply(bytes((PONG, len(payload))) + payload, binary=True)
+
     def onOpen(self) -> None:
         """Autobahn completed a handshake."""
 

@@ -32,8 +32,9 @@ class Fake:
             return False
         return True
 
-    def keep_alive(self) -> None:
+    def keep_alive(self) -> bool:
         self.signs_of_life += 1
+        return True
 
     def take_no_more(self) -> None:
         self.takes_more = False
@@ -59,7 +60,7 @@ async def test_each_connection_hears_something_in_each_round() -> None:
 
 async def test_a_connection_that_fails_silences_no_other() -> None:
     class Broken(Fake):
-        def keep_alive(self) -> None:
+        def keep_alive(self) -> bool:
             raise RuntimeError("a fault")
 
     connections = Connections(idle_seconds=0.001 * SLOTS)

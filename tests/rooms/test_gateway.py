@@ -9,15 +9,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.db import OperationalError
 
 from rooms import database
+from rooms.announce import group_of
 from rooms.directory import RoomRef
 from rooms.gateway import EMPTY_HUB_SECONDS, Gateway
 from rooms.hub import Hub
 from rooms.log import pack
 from tests.rooms.test_log import entry
 
-ROOM = RoomRef(1, "lobby", "abcdefgh")
+ROOM, OTHER = RoomRef(1, "lobby", "abcdefgh"), RoomRef(2, "other", "abcdefgh")
 
 
 class HangingLayer:
@@ -54,6 +56,52 @@ async def test_an_empty_hub_that_somebody_is_about_to_join_is_not_closed(gateway
     assert gateway.hubs == {ROOM.id: hub}
 
 
+async def test_what_is_broadcast_while_a_hub_opens_is_not_late(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def repeat(function: Any, *args: Any) -> Any:
+        gateway._take([entry(2)])  # committed after Postgres has answered, and heard of before the answer is here
+        return [entry(1)], 0, 1
+
+    monkeypatch.setattr(database, "repeat", repeat)
+    monkeypatch.setattr(gateway, "_subscribe", repeat_true)
+    hub = await gateway.hub(ROOM)
+
+    assert hub.tail.position == 2
+
+
+async def repeat_true(room_id: int) -> bool:
+    return True
+
+
+async def test_a_room_that_cannot_be_read_is_left_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[str] = []
+
+    async def fail(function: Any, *args: Any) -> Any:
+        raise OperationalError("the database is away")
+
+    async def group_discard(group: str, channel: str) -> None:
+        left.append(group)
+
+    monkeypatch.setattr(database, "repeat", fail)
+    monkeypatch.setattr(gateway, "_subscribe", repeat_true)
+    monkeypatch.setattr(gateway._layer, "group_discard", group_discard)
+    with pytest.raises(OperationalError):
+        await gateway.hub(ROOM)
+
+    assert left == [group_of(ROOM.id)]
+    assert not gateway._early and not gateway._opening
+
+
+async def test_a_fault_in_one_room_is_not_the_others(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty, fine = Hub(ROOM, gateway._resources(), position=0), Hub(OTHER, gateway._resources(), position=0)
+    gateway.hubs |= {ROOM.id: faulty, OTHER.id: fine}
+    monkeypatch.setattr(faulty, "receive", None)
+    gateway._take([entry(1), msgspec.structs.replace(entry(1), room_id=OTHER.id)])
+
+    assert fine.tail.position == 1
+
+
 async def test_lost_broadcasts_are_found_while_redis_hangs(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run(function: Any, *args: Any, **kwargs: Any) -> Any:
         return {ROOM.id: 2} if function.__name__ == "read_heads" else ([entry(1), entry(2)], 2)
@@ -62,7 +110,7 @@ async def test_lost_broadcasts_are_found_while_redis_hangs(gateway: Gateway, mon
     hub = hub_of(gateway)
     tending = asyncio.create_task(gateway._tend_hubs())  # waits for Redis to subscribe the hub
     async with asyncio.timeout(0.5):
-        await gateway._heal_all()
+        await gateway.healer.heal_all()
 
     assert hub.tail.position == 2
     assert not tending.done()

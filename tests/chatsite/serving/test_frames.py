@@ -94,3 +94,14 @@ def test_messages_arrive_in_order_in_whatever_pieces_their_frames_come(sent: lis
         stream = stream[cut:]
 
     assert got == expected
+
+
+def test_pongs_go_the_way_of_replies_which_has_a_bound() -> None:
+    replies: list[bytes] = []
+    websocket: Any = WebSocketFactory(None).make()
+    websocket.state = WebSocket.STATE_OPEN
+    websocket.broadcast = Wire()
+    websocket.broadcast.reply = lambda piece, *, binary: replies.append(piece)
+    websocket.onPing(b"are you there")
+
+    assert replies == [bytes((PONG, 13)) + b"are you there"]
