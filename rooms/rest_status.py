@@ -38,8 +38,12 @@ async def status(request: HttpRequest, name: str) -> HttpResponse:
 
 @rest("GET")
 async def listing(request: HttpRequest) -> HttpResponse:
-    """GET /channels: one page of the rooms with somebody in them, by name, and links to the first and the next."""
-    require_all_rooms(await authenticate(credentials_of(request)))
+    """GET /channels: one page of the rooms with somebody in them, by name, and links to the first and the next.
+
+    A page is shorter by what the capability does not cover: '*' means all rooms but those of other spaces ("[...").
+    """
+    grant = await authenticate(credentials_of(request))
+    require_all_rooms(grant)
     by = request.GET.get("by", "value")
     if by not in ("id", "value"):
         raise ChatError(Code.INVALID_PARAMETER, "The parameter by is 'id' or 'value'.")
@@ -47,11 +51,17 @@ async def listing(request: HttpRequest) -> HttpResponse:
     if not 1 <= limit <= LIMIT_MAX:
         raise ChatError(Code.INVALID_PARAMETER, f"The parameter limit is 1 to {LIMIT_MAX}.")
     prefix, after = _text(request, "prefix"), _text(request, "cursor")
-    found = await database.run(occupancy_store.read_active, prefix=prefix, after=after, limit=limit + 1)
-    page = found[:limit]
+    page, last = await database.run(read_page, grant, prefix=prefix, after=after, limit=limit)
     response = answer(request, [name if by == "id" else details_of(name, metrics) for name, metrics in page])
-    response["Link"] = ", ".join(_links(request, page[-1][0] if len(found) > limit else None))
+    response["Link"] = ", ".join(_links(request, last))
     return response
+
+
+def read_page(grant: Grant, *, prefix: str, after: str, limit: int) -> tuple[list[tuple[str, Metrics]], str | None]:
+    """Return the active rooms of a page that the grant covers, and the name after which the next page goes on."""
+    found = occupancy_store.read_active(prefix=prefix, after=after, limit=limit + 1)
+    last = found[limit - 1][0] if len(found) > limit else None
+    return [room for room in found[:limit] if grant.capability.allows(room[0], CAPABILITY)], last
 
 
 def details_of(name: str, metrics: Metrics) -> dict[str, Any]:
