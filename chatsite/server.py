@@ -30,6 +30,7 @@ from chatsite.serving.board import Board
 from chatsite.serving.door import Doors
 from chatsite.serving.http import HTTPFactory
 from chatsite.serving.listener import Listener
+from chatsite.serving.sweep import sweep
 from chatsite.serving.transport import Connection
 from chatsite.serving.upgrade import Upgrade
 from chatsite.serving.websocket import WebSocket, WebSocketFactory
@@ -106,7 +107,7 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
         gateway.current()
         self._loop.add_signal_handler(signal.SIGTERM, self._asked_to_drain)
         self.listener.start()
-        self._sweep()
+        sweep(self._loop, SWEEP_SECONDS, self._sweep)
         status.register(self)
 
     # --- Connections -------------------------------------------------------------------------------------
@@ -155,16 +156,14 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
             logger.error("a WebSocket's application failed (%s)", type(error).__name__, exc_info=error)
             websocket.handle_exception(error)
 
-    def _sweep(self) -> None:
+    def _sweep(self, now: float) -> None:
         """Look after what has a deadline: all of it together, a few times a second."""
-        now = self._loop.time()
         self.listener.tell(now)
         self.doors.drop_late(now)
         while self._closed and (self._closed[0][1].done() or self._closed[0][0] < now):
             self._closed.popleft()[1].cancel()
         for slow in list(islice(self.ws_factory.slow, SLOW_PER_SWEEP)):
             slow.end_patience()
-        self._loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def figures(self) -> dict[str, tuple[str, str, int]]:
         """See chatsite.serving.status."""

@@ -1,0 +1,19 @@
+"""One timer for all that has a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+
+def sweep(loop: asyncio.AbstractEventLoop, seconds: float, work: Callable[[float], None]) -> None:
+    """Call `work` with the loop's time, now and again after `seconds`, for as long as the loop runs."""
+    try:
+        work(loop.time())
+    except Exception:  # one fault must not end the deadlines of everybody
+        logger.exception("not all deadlines could be enforced")
+    finally:
+        loop.call_later(seconds, sweep, loop, seconds, work)
