@@ -73,8 +73,14 @@ class Lane:
             self.dropped += 1
 
     def add_news(self, told: Told) -> None:
-        """Take news; who hears nothing asks Postgres."""
+        """Take news; the oldest make room for them, and who hears nothing asks Postgres."""
+        self.dropped += len(self._news) == self._news.maxlen
         self._news.append(told)
+
+    @property
+    def is_idle(self) -> bool:
+        """True while nothing waits and nothing is being sent."""
+        return self.sender is None and not self._entries and not self._news
 
     async def send_all(self) -> None:
         """Send until nothing waits."""
@@ -99,7 +105,7 @@ class Announcer:
 
     @property
     def dropped(self) -> int:
-        """Entries that were not broadcast because their lane was too slow."""
+        """Entries and news that were not broadcast because their lane was too slow."""
         return self._dropped + sum(lane.dropped for lane in self._lanes.values())
 
     def announce(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
@@ -149,7 +155,7 @@ class Announcer:
     def _drop_idle_lanes(self) -> None:
         """Forget the lanes of servers that are gone: in a cluster they come and go."""
         for name, lane in list(self._lanes.items()):
-            if lane.sender is None:
+            if lane.is_idle:
                 self._dropped += lane.dropped
                 del self._lanes[name]
 

@@ -96,6 +96,44 @@ async def test_what_waits_for_one_server_is_bounded_and_the_newest_stay(
     assert announcer.dropped == 3
 
 
+async def test_news_that_are_dropped_are_counted_too(layer: LanesLayer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announce, "MAX_WAITING_ENTRIES", 3)
+    announcer = Announcer(asyncio.get_running_loop())
+    told = ("gateway.1", Outcome(kind=OutcomeKind.PUBLISHED, message=1, serial=1, error=None))
+    await announce_now(announcer, [entry_of(2, 1)])
+    await announce_now(announcer, [], [told] * 5)
+
+    assert announcer.dropped == 2
+    layer.open["even"].set()
+    await announcer.close()
+
+
+class ManyServersLayer(LanesLayer):
+    """Each room is on a server of its own, and all hang."""
+
+    def group_lane(self, group: str) -> str:
+        return group
+
+    async def send_many(self, *, groups: Sequence[Addressed], channels: Sequence[Addressed]) -> None:
+        self.sends.append([name for name, _ in (*groups, *channels)])
+        await self.open["even"].wait()
+
+
+async def test_a_server_has_one_sender_however_many_servers_a_batch_is_for() -> None:
+    layer = ManyServersLayer()
+    former = channel_layers.set("default", layer)
+    try:
+        announcer = Announcer(asyncio.get_running_loop())
+        rooms = range(1, announce.MAX_LANES + 3)
+        await announce_now(announcer, [entry_of(room, 1) for room in rooms])
+        await announce_now(announcer, [entry_of(room, 2) for room in rooms])
+        assert sorted(layer.sends) == sorted([group_of(room)] for room in rooms)
+        layer.open["even"].set()
+        await announcer.close()
+    finally:
+        channel_layers.set("default", former)
+
+
 async def test_a_layer_that_sends_one_at_a_time_will_do() -> None:
     layer = InMemoryChannelLayer()
     former = channel_layers.set("default", layer)
