@@ -305,7 +305,7 @@ HUB_PRELOAD_MESSAGES = environment.integer(
 HUB_PAUSE_SHARE = environment.seconds(
     "HUB_PAUSE_SHARE", 1.0, "Pause between two passes over a busy room, in lengths of a pass; what comes is gathered."
 )
-HUB_PAUSE_SECONDS = environment.seconds("HUB_PAUSE_SECONDS", 0.01, "Longest such pause.")
+HUB_PAUSE_SECONDS = environment.seconds("HUB_PAUSE_SECONDS", 1.0, "Longest such pause.")
 HUB_SLICE_SECONDS = environment.seconds(
     "HUB_SLICE_SECONDS", 0.002, "Longest time that passes take in one turn of the event loop.", minimum=0.0001
 )
