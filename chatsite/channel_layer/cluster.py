@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from chatsite.channel_layer.addresses import Address
 from chatsite.channel_layer.node import Links, Node
 from chatsite.channel_layer.publisher import Message
-from chatsite.channel_layer.slots import Place, Slots, ask
+from chatsite.channel_layer.slots import Place, Slots, ask_any
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,10 @@ class Cluster:
     # --- Publishing --------------------------------------------------------------------------------------
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """See Broker. What a node says has moved is sent again, once, to where it is now."""
+        """See Broker. What a node says has moved is sent again, once, to where it is now.
+
+        Each reading of the slots takes no longer than one round trip may.
+        """
         await self._start()
         moved = await self._publish(messages)
         if moved:
@@ -84,20 +87,27 @@ class Cluster:
     # --- Subscribing -------------------------------------------------------------------------------------
 
     async def subscribe(self, channel: str) -> None:
-        """See Broker. It follows the slot: when that moves while we wait, the wait goes on at the new place."""
+        """See Broker. It follows the slot: when that moves while we wait, the wait goes on at the new place.
+
+        Raises redis.ConnectionError when the channel is left meanwhile.
+        """
         self._placed.setdefault(channel, None)
-        while channel in self._placed:
+        while True:
             await self._start()
-            node = self._placed.get(channel) or self._node_of(channel)
+            if channel not in self._placed:
+                raise RedisConnectionError("the subscription was given up")
+            node = self._placed[channel] or self._node_of(channel)
             if node is None:
                 raise RedisConnectionError("no node has the slot")
             self._placed[channel] = node
             try:
                 await node.subscriber.subscribe(channel)
-                return
             except RedisConnectionError:
-                if self._placed.get(channel) is node:
+                if self._placed.get(channel, node) is node:
                     raise
+            else:
+                if channel in self._placed:
+                    return
 
     async def leave(self, channel: str) -> None:
         """See Broker."""
@@ -153,24 +163,24 @@ class Cluster:
             await asyncio.sleep(REFRESH_MIN_SECONDS * random.uniform(1.0, 2.0))
 
     async def _read_slots(self) -> None:
-        """Ask nodes in random order until one answers. Raises redis.ConnectionError when none does."""
+        """Ask nodes in random order until one answers. Raises redis.ConnectionError when none does in time.
+
+        One deadline for all of it: however many nodes hang, who publishes waits for one timeout.
+        """
         loop = asyncio.get_running_loop()
         called_at = loop.time()
-        async with self._reading:
-            if self._read_at > called_at:
-                return  # somebody else has read them while we waited
-            known = [node.address for node in self._nodes.values()]
-            for address in (*random.sample(known, len(known)), *self._seeds):
+        try:
+            async with asyncio.timeout(self._links.timeout), self._reading:
+                if self._read_at > called_at:
+                    return  # somebody else has read them while we waited
                 began = loop.time()
-                try:
-                    self._slots = await ask(address, timeout=self._links.timeout)
-                except Exception as error:
-                    logger.debug("Redis at %s does not tell the slots (%s)", address, type(error).__name__)
-                    continue
+                known = [node.address for node in self._nodes.values()]
+                addresses = [*random.sample(known, len(known)), *self._seeds]
+                self._slots = await ask_any(addresses, timeout=self._links.timeout)
                 self._read_at = began
-                return
+        except (RedisConnectionError, TimeoutError):
             self._suspect()
-            raise RedisConnectionError("no node of the cluster answers")
+            raise RedisConnectionError("no node of the cluster answers") from None
 
     async def _move_subscriptions(self) -> None:
         """Listen to each channel where its slot is now, and drop nodes that have none."""

@@ -112,7 +112,8 @@ class LoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis sh
             await self.broker.subscribe(channel)
         except BaseException:
             # The caller never learns its name: nobody else can take it away.
-            self._overflowed += self.channels.pop(channel).dropped
+            if (inbox := self.channels.pop(channel, None)) is not None:  # None: everything was flushed meanwhile
+                self._overflowed += inbox.dropped
             await self.broker.leave(channel)
             raise
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.crc import key_slot
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from chatsite.channel_layer.addresses import Address
+
+logger = logging.getLogger(__name__)
 
 Place = tuple[str, int]  # host and port
 
@@ -37,6 +41,41 @@ async def ask(address: Address, *, timeout: float) -> Slots:
             return Slots(read(await connection.read_response(disable_decoding=True), asked=address.host))
         finally:
             await connection.disconnect(nowait=True)
+
+
+async def ask_any(addresses: Sequence[Address], *, timeout: float) -> Slots:
+    """Ask nodes until one answers: the next as soon as one fails, or a little later, so that all are asked in time.
+
+    Raises redis.ConnectionError when all fail, or none has answered after `timeout` seconds.
+    """
+    patience = timeout / (2 * len(addresses))
+    asked: set[asyncio.Task[Slots]] = set()
+    try:
+        for address in addresses:
+            asked.add(asyncio.create_task(ask(address, timeout=timeout), name="redis cluster question"))
+            if (slots := await _first_answer(asked, patience)) is not None:
+                return slots
+        while asked:
+            if (slots := await _first_answer(asked, timeout)) is not None:
+                return slots
+        raise RedisConnectionError("no node tells the slots")
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+
+
+async def _first_answer(asked: set[asyncio.Task[Slots]], patience: float) -> Slots | None:
+    """Return what one of them answers within a while, None if none does. Those that are done are taken out."""
+    done, _ = await asyncio.wait(asked, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+    asked -= done
+    answer: Slots | None = None
+    for task in done:
+        if (error := task.exception()) is None:
+            answer = task.result()
+        else:
+            logger.debug("a node of the cluster does not tell the slots (%s)", type(error).__name__)
+    return answer
 
 
 def read(reply: Any, *, asked: str) -> dict[int, Place]:

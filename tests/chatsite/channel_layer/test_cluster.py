@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from redis.crc import key_slot
@@ -119,6 +122,26 @@ async def test_a_replica_that_takes_over_is_followed(nodes: list[Server], make_l
     assert server_of(sender, group, nodes) is replica
     former.start()
     wait_for_agreement(nodes)
+
+
+@contextmanager
+def hanging_servers(count: int) -> Iterator[str]:
+    """Servers that take connections and say nothing; yield their addresses as REDIS_URL lists them."""
+    with ExitStack() as stack:
+        listening = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        yield ",".join("{}:{}".format(*server.getsockname()) for server in listening)
+
+
+async def test_nodes_that_hang_cost_one_timeout_however_many_they_are(
+    nodes: list[Server], make_layer: MakeLayer
+) -> None:
+    with hanging_servers(20) as hanging:
+        layer = make_layer(f"redis+cluster://{hanging}", timeout=0.5)
+        with pytest.raises(RedisError):
+            await asyncio.wait_for(layer.send_many(groups=[("room.1", {"number": 1})], channels=()), 4)
+
+        layer = make_layer(f"redis+cluster://{hanging},127.0.0.1:{nodes[0].port}", timeout=2.0)
+        await asyncio.wait_for(layer.send_many(groups=[("room.1", {"number": 1})], channels=()), 8)
 
 
 async def test_nobody_answers_until_the_first_node_does(make_layer: MakeLayer) -> None:
