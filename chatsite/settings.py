@@ -149,6 +149,12 @@ DATABASE_PREPARE = environment.flag(
     "Prepare the statements that accept messages; turn it off behind a pooler that shares connections.",
     default=True,
 )
+DATABASE_STATEMENT_SECONDS = environment.seconds(
+    "DATABASE_STATEMENT_SECONDS",
+    15.0,
+    "Longest statement in gateways and workers; then Postgres counts as away. 0: no limit (a pooler may refuse it).",
+    maximum=86_400,
+)
 DATABASE_URL = environment.text(
     "DATABASE_URL", "", "postgresql://user:password@host/name; empty: an embedded server under DATA."
 ) or str(_instance.get("database_url", ""))

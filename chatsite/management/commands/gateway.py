@@ -8,6 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from rooms.database_patience import limit_statements
+
 
 class Command(BaseCommand):
     """Serve on a listening socket that is inherited (--fd) or opened here (--host, --port)."""
@@ -24,6 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until SIGTERM (members are sent elsewhere first) or SIGINT (at once)."""
+        limit_statements()
         # Imported here: it installs Twisted's reactor, which no other command wants.
         from chatsite.asgi import serve
         from chatsite.server import GatewayServer

@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from integrations.worker import Worker, make_outgoing
+from rooms.database_patience import limit_statements
 
 
 class Command(BaseCommand):
@@ -21,6 +22,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker."""
+        limit_statements()
         asyncio.run(serve(options["name"]))
 
 
