@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from chatsite.swarm.report import Report
+from chatsite.swarm.report import Report, rate_of
 
 WIDTH, HEIGHT = 960, 540
 LEFT, RIGHT, TOP, BOTTOM = 80, 24, 92, 64
@@ -97,7 +97,7 @@ def _scale(report: Report, values: Iterable[float]) -> Scale:
 
 def _titles(report: Report) -> list[str]:
     wrong = report.lost + report.duplicated + report.out_of_order
-    title = f"{report.members:,} members, {report.published_per_second:,.0f} messages a second"
+    title = f"{report.members:,} members, {rate_of(report.published_per_second)} messages a second"
     facts = [
         f"{report.rooms:,} rooms" if report.rooms > 1 else "1 room",
         f"{report.delivered:,} delivered",
@@ -134,7 +134,7 @@ def _grid(scale: Scale) -> list[str]:
     )
     parts.append(
         f'<text class="quiet" x="20" y="{(TOP + bottom) / 2:.0f}" text-anchor="middle" '
-        f'transform="rotate(-90 20 {(TOP + bottom) / 2:.0f})">milliseconds until it was received</text>'
+        f'transform="rotate(-90 20 {(TOP + bottom) / 2:.0f})">time until it was received</text>'
     )
     return parts
 

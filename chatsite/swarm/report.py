@@ -158,7 +158,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             ),
             (
                 "published",
-                f"{self.published} ({self.published_per_second:.0f}/s), acknowledged {self.acknowledged}, "
+                f"{self.published} ({rate_of(self.published_per_second)}/s), acknowledged {self.acknowledged}, "
                 f"refused {self.refused}",
             ),
             ("delivered", f"{self.delivered} of {self.expected} ({self.deliveries_per_second:.0f}/s)"),
@@ -220,6 +220,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             text = f"the swarm itself was {self.behind_ms:.0f} ms late with a message: the machine or a core is full"
             rows.append(("behind", f"{text}; latencies are the swarm's as well"))
         return rows
+
+
+def rate_of(per_second: float) -> str:
+    """Return a rate for people: a slow one with a decimal."""
+    return f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:,.1f}"
 
 
 def _known(values: Sequence[tuple[float | None, str]]) -> str:
