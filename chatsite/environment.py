@@ -1,6 +1,6 @@
 """Settings come from the environment through typed readers that refuse nonsense.
 
-Each reader registers what it reads, so that the README's table of settings can be checked against the code.
+Each reader registers what it reads, so that docs/settings.md can be checked against the code.
 A value may also come from a file: `SECRET_KEY_FILE=/run/secrets/key` is read where `SECRET_KEY` is not set.
 """
 
