@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -41,6 +42,10 @@ def rest(*methods: str) -> Callable[[View], View]:
                 response = await view(request, *args, **kwargs)
             except ChatError as error:
                 response = error_response(request, error)
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("a REST request was refused: Postgres is away (%s)", type(error).__name__)
+                away = ChatError(Code.UNAVAILABLE, "The server cannot do this right now. Try again.", status=503)
+                response = error_response(request, away)
             except Exception:
                 logger.exception("a REST request failed")
                 response = error_response(request, ChatError(Code.INTERNAL, "The request could not be handled."))
