@@ -46,7 +46,7 @@ class Acceptor:
         self.refused = 0  # publishes, because too much waited
         self.seconds = 0.0  # in transactions, with the waits for threads and locks
         self.waiting_bytes = 0  # of content that waits for its transaction, or is in it
-        self._lane = database.Lane("accept")
+        self._thread = database.SingleThread("accept")
         self._batcher: Batcher[Publish, list[Outcome]] = Batcher(
             self._accept,
             max_batch=settings.ACCEPT_BATCH_MESSAGES,
@@ -88,7 +88,10 @@ class Acceptor:
 
     async def close(self) -> None:
         """Wait until everything queued is durable or refused. The caller bounds the wait."""
-        await self._batcher.close()
+        try:
+            await self._batcher.close()
+        finally:
+            self._thread.close()
 
     def _accepted(self, final: Final, size: int, accepted: Final) -> None:
         self.waiting_bytes -= size
@@ -109,7 +112,7 @@ class Acceptor:
         while True:
             began = loop.time()
             try:
-                outcomes = await self._lane.run(accept, drafts, now=timezone.now())
+                outcomes = await self._thread.run(accept, drafts, now=timezone.now())
             except (OperationalError, InterfaceError) as error:
                 if loop.time() > give_up:
                     logger.error("%d publishes refused: Postgres is away (%s)", len(publishes), type(error).__name__)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -34,7 +35,7 @@ async def repeat(function: Callable[Arguments, Result], *args: Arguments.args, *
         return await run(function, *args, **kwargs)
 
 
-class Lane:
+class SingleThread:
     """A thread of its own for work that comes one at a time: its connection keeps its plans, and caches stay warm."""
 
     def __init__(self, name: str) -> None:
@@ -46,6 +47,12 @@ class Lane:
         """See `run`."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(_call, function, *args, **kwargs))
+
+    def close(self) -> None:
+        """End the thread, and give its connection back, when what it was given is done; nobody waits for that."""
+        with suppress(RuntimeError):  # it was closed before
+            self._pool.submit(connection.close)
+        self._pool.shutdown(wait=False)
 
 
 Statement = tuple[str, Sequence[Any]]  # SQL and its parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -71,3 +72,14 @@ async def test_messages_are_accepted_without_prepared_statements_too(acceptor: A
         ["published"],
     ]
     assert await database.run(Message.objects.count) == 1
+
+
+async def test_a_closed_acceptor_keeps_no_thread(acceptor: Acceptor) -> None:
+    room, others = await make_room(), set(threading.enumerate())
+    assert await kinds_of(acceptor, [draft(room, "a")]) == [["published"]]
+    threads = [thread for thread in set(threading.enumerate()) - others if thread.name.startswith("accept")]
+    assert threads
+    await acceptor.close()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
