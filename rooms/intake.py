@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from rooms import table_version
+from rooms import queries, table_version
 from rooms.database import Statement, together
 from rooms.rows import READ, TYPES, LockedRoom, Row, columns_of, names, row_of
 from rooms.table_version import SmallTable
@@ -22,7 +22,6 @@ _BY_INDEX = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
     "set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
 )
-_LOCK = "SELECT id, name, epoch, head FROM rooms_room WHERE id = ANY(%b::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 _FIND_KNOWN = (
     "SELECT message.id FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, message_id) "
     "JOIN rooms_message AS message USING (room_id, message_id)"
@@ -32,10 +31,6 @@ _FIND_BUSY = (
     "SELECT asked.room_id, asked.author FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, author) "
     "CROSS JOIN LATERAL (SELECT FROM rooms_message AS message WHERE message.room_id = asked.room_id "
     "AND message.author = asked.author AND status IN ('accepted', 'approved') LIMIT 1) AS first"
-)
-_MOVE_HEADS = (
-    "UPDATE rooms_room AS room SET head = moved.head "
-    "FROM unnest(%b::bigint[], %b::bigint[]) AS moved (id, head) WHERE room.id = moved.id"
 )
 
 
@@ -58,7 +53,7 @@ def look(message_ids: Collection[Key], authors: Collection[Key]) -> Found:
     _, rooms, known, busy, versions = together(
         [
             (_BY_INDEX, ()),
-            (_LOCK, [sorted(set(by_id[0]))]),
+            queries.locking(by_id[0]),
             (_FIND_KNOWN, [list(by_id[0]), list(by_id[1])]),
             (_FIND_BUSY, [list(by_author[0]), list(by_author[1])]),
             (table_version.query_of(tables), ()),
@@ -67,7 +62,7 @@ def look(message_ids: Collection[Key], authors: Collection[Key]) -> Found:
     # Repeats are rare, and a row is wide: it is read only where there is one.
     rows = map(row_of, together([(_READ_KNOWN, [[id_ for (id_,) in known]])])[0]) if known else ()
     return Found(
-        rooms={room[0]: LockedRoom(id=room[0], name=room[1], epoch=room[2], head=room[3]) for room in rooms},
+        rooms=queries.locked(rooms),
         known={(row.room_id, row.message_id): row for row in rows},
         busy=set(busy),
         versions=dict(zip(tables, versions[0], strict=True)),
@@ -76,8 +71,7 @@ def look(message_ids: Collection[Key], authors: Collection[Key]) -> Found:
 
 def store(rows: Sequence[Row], moved: Iterable[LockedRoom]) -> None:
     """Write: insert rows in order, fill in their primary keys, which grow in that order, and store heads that moved."""
-    moved = list(moved)
-    ids, *_ = together([_insertion(rows), (_MOVE_HEADS, [[room.id for room in moved], [room.head for room in moved]])])
+    ids, *_ = together([_insertion(rows), queries.moving(moved)])
     for row, (id_,) in zip(rows, sorted(ids), strict=True):
         row.id = id_
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import connection
 
+from rooms.database import Statement
 from rooms.log import Entry
 from rooms.rows import READ, TYPES, LockedRoom, Row, columns_of, entry_of, names, row_of
 
@@ -27,27 +28,56 @@ _CHANGING_ARRAYS = ", ".join(f"%s::{TYPES[name]}[]" for name in _CHANGING)
 _ASSIGNMENTS = ", ".join(f'"{name}" = new."{name}"' for name in _CHANGING)
 
 
+class AnyRoom(Protocol):
+    """A room as whoever asks has it: the model, a RoomRef or a LockedRoom."""
+
+    @property
+    def id(self) -> int:
+        """Primary key."""
+
+    @property
+    def name(self) -> str:
+        """What clients call it."""
+
+    @property
+    def epoch(self) -> str:
+        """What its serials carry, so that a room made anew under the same name is another."""
+
+
 def lock_rooms(room_ids: Iterable[int]) -> dict[int, LockedRoom]:
     """Write: take the row locks of rooms, in order, and return them by id. Missing rooms are left out."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id, name, epoch, head FROM rooms_room WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
-            [sorted(set(room_ids))],
-        )
-        return {
-            id_: LockedRoom(id=id_, name=name, epoch=epoch, head=head) for id_, name, epoch, head in cursor.fetchall()
-        }
+        cursor.execute(*locking(room_ids))
+        return locked(cursor.fetchall())
 
 
 def move_heads(rooms: Iterable[LockedRoom]) -> None:
     """Write: store the heads of locked rooms."""
-    rooms = list(rooms)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE rooms_room AS room SET head = moved.head "
-            "FROM unnest(%s::bigint[], %s::bigint[]) AS moved (id, head) WHERE room.id = moved.id",
-            [[room.id for room in rooms], [room.head for room in rooms]],
-        )
+        cursor.execute(*moving(rooms))
+
+
+def locking(room_ids: Iterable[int]) -> Statement:
+    """Return the statement of `lock_rooms`; `locked` reads what it returns."""
+    return (
+        "SELECT id, name, epoch, head FROM rooms_room WHERE id = ANY(%b::bigint[]) ORDER BY id FOR NO KEY UPDATE",
+        [sorted(set(room_ids))],
+    )
+
+
+def locked(records: Iterable[Sequence[Any]]) -> dict[int, LockedRoom]:
+    """Return rooms by id from what `locking` found."""
+    return {id_: LockedRoom(id=id_, name=name, epoch=epoch, head=head) for id_, name, epoch, head in records}
+
+
+def moving(rooms: Iterable[LockedRoom]) -> Statement:
+    """Return the statement of `move_heads`."""
+    rooms = list(rooms)
+    return (
+        "UPDATE rooms_room AS room SET head = moved.head "
+        "FROM unnest(%b::bigint[], %b::bigint[]) AS moved (id, head) WHERE room.id = moved.id",
+        [[room.id for room in rooms], [room.head for room in rooms]],
+    )
 
 
 def update(rows: Sequence[Row]) -> None:
@@ -110,7 +140,7 @@ def read_heads(room_ids: Collection[int]) -> dict[int, int]:
         return dict(cursor.fetchall())
 
 
-def read_after(room: LockedRoom | Any, serial: int, limit: int) -> tuple[list[Entry], int]:
+def read_after(room: AnyRoom, serial: int, limit: int) -> tuple[list[Entry], int]:
     """Return a room's entries after a serial, in order, and how far they reach; at most LOG_PAGE_BYTES of data.
 
     One statement, so that head and entries are of one moment. The head comes with each row and, through the
@@ -134,7 +164,7 @@ def read_after(room: LockedRoom | Any, serial: int, limit: int) -> tuple[list[En
     return entries, max(serial, head) if is_all else entries[-1].serial
 
 
-def read_end(room: LockedRoom | Any, count: int) -> tuple[list[Entry], int, int] | None:
+def read_end(room: AnyRoom, count: int) -> tuple[list[Entry], int, int] | None:
     """Return a room's last `count` entries at most, the serial after which they come, and the room's head.
 
     None if there is no such room. At most LOG_PAGE_BYTES of data, the newest.
@@ -161,7 +191,7 @@ def read_end(room: LockedRoom | Any, count: int) -> tuple[list[Entry], int, int]
     return entries[1:], entries[0].serial, head
 
 
-def read_last(room: Any, count: int) -> int:
+def read_last(room: AnyRoom, count: int) -> int:
     """Return the serial after which the last `count` entries of a room come."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -173,7 +203,7 @@ def read_last(room: Any, count: int) -> int:
         return found[0] if found else 0
 
 
-def read_before_time(room: Any, moment: datetime, *, after: int) -> int:
+def read_before_time(room: AnyRoom, moment: datetime, *, after: int) -> int:
     """Return the last serial that was given out before a moment, `after` if none since then was."""
     earliest = max(after, _serial_before(room, moment - TIME_DISORDER))
     with connection.cursor() as cursor:
@@ -186,7 +216,7 @@ def read_before_time(room: Any, moment: datetime, *, after: int) -> int:
         return found[0] if found else earliest
 
 
-def _serial_before(room: Any, moment: datetime) -> int:
+def _serial_before(room: AnyRoom, moment: datetime) -> int:
     """Return a serial of creation at or below which everything was published before a moment, and above it nothing.
 
     A binary search, so some twenty probes of an index however long the room is. It takes times to grow with
@@ -211,7 +241,7 @@ def _serial_before(room: Any, moment: datetime) -> int:
 
 
 def read_history(
-    room: Any,
+    room: AnyRoom,
     *,
     start: datetime | None,
     end: datetime | None,
@@ -230,7 +260,8 @@ def read_history(
     if end is not None:
         latest = _serial_before(room, end + TIME_DISORDER) + 1
         before = latest if before is None else min(before, latest)
-    conditions, values = ["room_id = %s", "created_serial IS NOT NULL"], [room.id]
+    conditions = ["room_id = %s", "created_serial IS NOT NULL"]
+    values: list[Any] = [room.id]
     for condition, value in (
         ("published_at >= %s", start),
         ("published_at <= %s", end),
