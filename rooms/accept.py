@@ -46,7 +46,8 @@ def accept(drafts: Sequence[Draft], *, now: datetime) -> list[Outcome]:
         fresh = [draft for key, draft in by_key.items() if key not in found.known and draft.room_id in found.rooms]
         with versions_read(found.versions):
             rows = _review_and_store(fresh, found, now)
-            entries = release.tell([row for row in rows if row.status == Status.PUBLISHED], found.rooms)
+            published = [row for row in rows if row.status == Status.PUBLISHED]
+            entries = release.tell(release.entries_of(published, found.rooms))
         announce.after_commit(entries=entries)
     known = found.known | {(row.room_id, row.message_id): row for row in rows}
     return [_outcome_of_draft(draft, known, found.rooms) for draft in drafts]

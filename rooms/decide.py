@@ -45,7 +45,7 @@ def decide(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
         published = _release(changed, rooms, now)
         queries.update(list(changed.values()))
         pipeline.defer(deferred)
-        entries = release.record(published, rooms)
+        entries = release.tell(release.store(published, rooms))
         news = [
             (row.origin, outcome_of(row, rooms[row.room_id].epoch))
             for row in changed.values()

@@ -43,27 +43,20 @@ def take_ready(undecided: Iterable[Row]) -> list[Row]:
     return ready
 
 
-def record(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
-    """Store newly published rows' heads and tell the apps (their outbox), in the same transaction."""
+def store(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
+    """Write: store the heads of the rooms whose rows got a serial. Return the log's new entries, in order."""
     if rows:
         queries.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
-    return tell(rows, rooms)
+    return entries_of(rows, rooms)
 
 
-def tell(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
-    """Tell the apps (their outbox) of newly published rows, in the same transaction. Return the log's new entries."""
-    entries = _entries_of(rows, rooms)
+def entries_of(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
+    """Return rows that got a serial as the log's entries."""
+    return [entry_of(row, (room := rooms[row.room_id]).name, room.epoch) for row in rows]
+
+
+def tell(entries: list[Entry]) -> list[Entry]:
+    """Write: tell the apps (their outbox) of newly published messages, in the same transaction. Return them."""
     if entries:
         signals.messages_published.send(sender=None, entries=entries)
     return entries
-
-
-def store(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
-    """Store the heads of the rooms whose rows got a serial. Return the log's new entries, in order."""
-    if rows:
-        queries.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
-    return _entries_of(rows, rooms)
-
-
-def _entries_of(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
-    return [entry_of(row, (room := rooms[row.room_id]).name, room.epoch) for row in rows]
