@@ -11,19 +11,15 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rooms.batches import LAGGING_MAX_BYTES, PASS_MAX_BYTES, Batches, parts, up_to_shared_end
 from rooms.directory import RoomRef
 from rooms.log import Entry, Tail
 from rooms.memory import BatchCache, Memory
 from rooms.passes import Passes
 from rooms.reader import Reader
-from rooms.serials import encode as encode_serial
-from rooms.sockets import Batch, Encoding, Socket
-from rooms.wire import Action, ProtocolMessage, encode, for_format
+from rooms.sockets import Encoding, Socket
 
 STEP_MEMBERS = 128  # written to in one step of a pass, below a millisecond
-PASS_MAX_BYTES = 65_536  # what one write to a member in step carries, and so what a full socket leaves behind
-LAGGING_MAX_BYTES = 16_384  # the same for one that catches up; a single message may be larger than both
-SHARED_RUN = 32  # serials; those that catch up stop at multiples of it, and so meet in the same batches
 SHORTEST_PAUSE_SECONDS = 0.001
 
 
@@ -83,7 +79,7 @@ class Hub:
         self._written = position  # all members in step have been offered what lies up to here
         self._is_passing = False
         self._pause: asyncio.TimerHandle | None = None
-        self._mark = object()  # of this hub's batches: another one of the same room knows of other edits
+        self._batches = Batches(room, self.tail, resources.batches)
 
     @property
     def members(self) -> int:
@@ -196,7 +192,7 @@ class Hub:
             if author is not None and author in self._in_step.get(author.encoding, ()):
                 self._write_rest(author, end, entries)
         for encoding, members in list(self._in_step.items()):
-            batch = self._batch(encoding, start, end, entries)
+            batch = self._batches.of(encoding, start, end, entries)
             everyone = list(members)
             for place in range(0, len(everyone), STEP_MEMBERS):
                 if place:
@@ -252,7 +248,7 @@ class Hub:
                 member.position = self.tail.position
                 member.discontinue(member.position)
                 continue
-            part = _up_to_shared_end(entries)
+            part = up_to_shared_end(entries)
             if not self._offer(member, part, part[-1].serial if part else self.tail.position):
                 return
 
@@ -263,65 +259,20 @@ class Hub:
         if reaches <= member.position:
             # Postgres has no more although the log went on: the room was deleted. Asking again would never end.
             member.replaying = False
-        for part in _parts(entries):
+        for part in parts(entries):
             if not self._offer(member, part, part[-1].serial):
                 return
         member.position = max(member.position, reaches)
         self.catch_up(member)
 
     def _offer(self, member: Member, entries: Sequence[Entry], end: int) -> bool:
-        data = self._batch_for(member, member.position, end, entries)
+        if not member.echo and any(entry.wire.connection_id == member.connection_id for entry in entries):
+            data = self._batches.without(member.connection_id, member.encoding, entries)
+        else:
+            data = self._batches.of(member.encoding, member.position, end, entries)
         if data and not member.write(data):
             member.socket.on_writable(lambda: self.catch_up(member))
             return False
         member.position = end
         self.delivered += len(entries)
         return True
-
-    # --- Encoding ----------------------------------------------------------------------------------------
-
-    def _batch_for(self, member: Member, start: int, end: int, entries: Sequence[Entry]) -> Batch:
-        if not member.echo and any(entry.wire.connection_id == member.connection_id for entry in entries):
-            others = [entry for entry in entries if entry.wire.connection_id != member.connection_id]
-            return member.encoding.join([self._piece(member.encoding, entry) for entry in others])
-        return self._batch(member.encoding, start, end, entries)
-
-    def _batch(self, encoding: Encoding, start: int, end: int, entries: Sequence[Entry]) -> Batch:
-        # What was encoded before an edit is not sent after it.
-        key = (self._mark, self.tail.changes, encoding, start, end)
-        batch = self._resources.batches.get(key)
-        if batch is None:
-            batch = encoding.join([self._piece(encoding, entry) for entry in entries])
-            self._resources.batches.put(key, batch)
-        return batch
-
-    def _piece(self, encoding: Encoding, entry: Entry) -> bytes:
-        message = ProtocolMessage(
-            action=Action.MESSAGE,
-            channel=self.room.name,
-            channel_serial=encode_serial(self.room.epoch, entry.serial),
-            connection_id=entry.wire.connection_id,
-            timestamp=entry.wire.timestamp,
-            messages=[for_format(entry.wire, encoding.format)],
-        )
-        return encoding.piece(encode(message, encoding.format))
-
-
-def _up_to_shared_end(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """Return the entries up to the last multiple of SHARED_RUN among them, all of them if there is none."""
-    for place in range(len(entries) - 1, -1, -1):
-        if entries[place].serial % SHARED_RUN == 0:
-            return entries[: place + 1]
-    return entries
-
-
-def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """Cut what was read from Postgres into writes as one who catches up gets them."""
-    while entries:
-        count, size = 0, 0
-        while count < len(entries) and (not count or size + entries[count].size <= LAGGING_MAX_BYTES):
-            size += entries[count].size
-            count += 1
-        part = _up_to_shared_end(entries[:count])
-        yield part
-        entries = entries[len(part) :]

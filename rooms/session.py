@@ -12,12 +12,11 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from django.conf import settings
-from django.core.signing import BadSignature, Signer
 from django.db import InterfaceError, OperationalError
 
+from rooms import connection_keys
 from rooms.attachments import Attachments
 from rooms.authentication import authenticate
 from rooms.directory import require_name
@@ -100,7 +99,7 @@ class Session:
         self._socket = socket
         self._encoding = ENCODINGS[opening.format, socket.framing]
         self._close = close
-        resumed = read_connection_key(opening.resume, grant.client_id)
+        resumed = connection_keys.read(opening.resume, grant.client_id)
         self.connection_id, self._private = resumed or (secrets.token_urlsafe(9), secrets.token_urlsafe(6))
         self._resume_failed = opening.resume is not None and resumed is None
         self._publisher = Publisher(gateway.acceptor, self.reply)
@@ -190,7 +189,7 @@ class Session:
 
     def _greet(self, error: ErrorInfo | None = None) -> None:
         client_id = None if self.grant.client_id == ANY_CLIENT else self.grant.client_id
-        key = _signer(self.grant.client_id).sign(f"{self.connection_id}.{self._private}")
+        key = connection_keys.make(self.connection_id, self._private, self.grant.client_id)
         self.reply(
             ProtocolMessage(
                 action=Action.CONNECTED,
@@ -297,29 +296,6 @@ class Session:
     def _finish(self, code: int) -> None:
         self.stop()
         self._close(code)
-
-
-def read_connection_key(key: str | None, client_id: str | None) -> tuple[str, str] | None:
-    """Return the connection id, and its private part, of a key that this server gave to that client.
-
-    Whichever process did. None for any other key.
-    """
-    try:
-        connection_id, _, private = _signer(client_id).unsign(key).partition(".") if key else ("", "", "")
-    except BadSignature:
-        return None
-    return (connection_id, private) if private else None
-
-
-def _signer(client_id: str | None) -> Signer:
-    return _make_signer(client_id, settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-
-
-@lru_cache(maxsize=1024)
-def _make_signer(client_id: str | None, key: str, *fallback_keys: str) -> Signer:
-    # The client id is part of what is signed: a key is of no use to anybody else who got hold of it.
-    salt = f"connection of {client_id}" if client_id is not None else "connection"
-    return Signer(key=key, fallback_keys=list(fallback_keys), salt=salt, sep="!")
 
 
 def require_serial(serial: int) -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rooms.batches import LAGGING_MAX_BYTES, SHARED_RUN
 from rooms.directory import RoomRef
-from rooms.hub import LAGGING_MAX_BYTES, SHARED_RUN, STEP_MEMBERS, Hub, Member, Resources
+from rooms.hub import STEP_MEMBERS, Hub, Member, Resources
 from rooms.log import Entry
 from rooms.memory import BatchCache, Memory
 from rooms.passes import Passes

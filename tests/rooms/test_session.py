@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from rooms import connection_keys
 from rooms.capabilities import Capability
 from rooms.errors import ChatError, Code
 from rooms.grants import Credentials, Grant
-from rooms.session import Opening, Session, read_connection_key, require_serial
+from rooms.session import Opening, Session, require_serial
 from rooms.sockets import Framing
 from rooms.wire import Action, AuthDetails, Format, Message, ProtocolMessage, decode
 
@@ -77,7 +78,7 @@ def test_a_connection_key_is_of_no_use_to_another_client(thief: str | None) -> N
 
 @pytest.mark.parametrize("key", ["", "x", "x!y", "x.y!z", None])
 def test_a_key_that_was_never_given_out_resumes_nothing(key: str | None) -> None:
-    assert read_connection_key(key, "alice") is None
+    assert connection_keys.read(key, "alice") is None
 
 
 def test_the_id_of_a_publish_to_come_cannot_be_told_from_what_others_see() -> None:
