@@ -33,6 +33,7 @@ test("who asks is told soon and on each change, of one category only if its own 
   quiet.close();
   await reader.channels.get(room).detach();
   await until(() => last(messages)?.connections === 2, "two again");
+  await until(() => told(publishers).length === 3, "the other one is told too");
   assert.deepEqual(heard, []);
   const counts = told(publishers).map((message) => message.data);
   assert.deepEqual(counts, [1, 2, 1].map((publishers) => ({ metrics: { publishers } })));
