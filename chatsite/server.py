@@ -14,6 +14,7 @@ import gc
 import logging
 import signal
 import socket as sockets
+import sys
 from collections import deque
 from functools import partial
 from itertools import islice
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 10
 FINISH_SECONDS = 2.0
+SWITCH_SECONDS = 0.0005
 REQUESTS_SECONDS = 5.0  # for closing handshakes and HTTP requests, when everybody has been sent away
 SWEEP_SECONDS = 0.25
 SLOW_PER_SWEEP = 250  # peers that are looked at, whether they are slow no more
@@ -80,6 +82,9 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        # A pass gives the GIL away at each socket, and has it back before a database's thread wakes up. That thread
+        # gets it only when it has waited this long, some ten times for each batch that it accepts.
+        sys.setswitchinterval(SWITCH_SECONDS)
         super().run()
 
     def _listen(self) -> None:
