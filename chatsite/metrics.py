@@ -107,10 +107,10 @@ class GatewayCollector(Collector):
             "chat_broadcasts_dropped": ("Messages not broadcast because Redis was too slow", here.announcer.dropped),
             "chat_occupancy_told": ("Occupancy events written (a second: OCCUPANCY_FRAMES_PER_SECOND)", told.told),
             "chat_occupancy_missed_beats": ("Heartbeats to the other gateways that failed", here.occupancy.missed),
+            "chat_kept_alive": ("Heartbeats and pings sent", here.connections.kept_alive),
+            "chat_sent_away": ("Connections sent elsewhere before a stop", here.connections.sent_away),
             **broadcast_counters(),
         }
-        counters["chat_kept_alive"] = ("Heartbeats and pings sent", here.connections.kept_alive)
-        counters["chat_sent_away"] = ("Connections sent elsewhere before a stop", here.connections.sent_away)
         for name, (kind, text, figure) in status.figures().items():
             (gauges if kind == "gauge" else counters)[name] = (text, figure)
         for name, (text, value) in gauges.items():

@@ -77,7 +77,7 @@ def payload_of(submission: Submission) -> str:
         client_id=submission.client_id,
         connection_id=submission.connection_id,
         name=content.name,
-        data=content.text if content.binary is None else content.binary,
+        data=content.data,
         encoding=content.encoding,
         extras=content.extras,
         timestamp=submission.accepted_ms,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -19,7 +20,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
 
-from rooms.log import Entry, pack
+from rooms.log import Entry, first_within, pack
 from rooms.outcomes import News, Outcome
 
 logger = logging.getLogger(__name__)
@@ -207,14 +208,9 @@ async def send(entries: Iterable[Entry], news: Iterable[Told], away: Away | None
         (away or _away).note(None)
 
 
-_is_many: dict[type, bool] = {}  # asking a protocol takes as long as the rest of an announcement
-
-
-def _many(layer: Any) -> ManyLayer | None:
-    kind = type(layer)
-    if kind not in _is_many:
-        _is_many[kind] = isinstance(layer, ManyLayer)
-    return layer if _is_many[kind] else None
+@lru_cache(maxsize=8)  # asking a protocol takes as long as the rest of an announcement
+def _many(layer: Hashable) -> ManyLayer | None:
+    return layer if isinstance(layer, ManyLayer) else None
 
 
 async def _send(layer: Any, *, groups: Sequence[Addressed], channels: Sequence[Addressed]) -> None:
@@ -256,17 +252,12 @@ def _announce(entries: Sequence[Entry], news: Sequence[Told]) -> None:
         async_to_sync(send)(entries, news)
 
 
-def _parts(entries: Sequence[Entry]) -> list[list[Entry]]:
+def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     """Cut a room's entries into broadcasts of bounded size."""
-    parts: list[list[Entry]] = [[]]
-    size = 0
-    for entry in entries:
-        if size + entry.size > BROADCAST_MAX_BYTES and parts[-1]:
-            parts.append([])
-            size = 0
-        parts[-1].append(entry)
-        size += entry.size
-    return parts
+    while entries:
+        part = first_within(entries, BROADCAST_MAX_BYTES)
+        yield part
+        entries = entries[len(part) :]
 
 
 def _news_of(outcome: Outcome) -> News:

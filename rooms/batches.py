@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rooms.directory import RoomRef
-from rooms.log import Entry, Tail
+from rooms.log import Entry, Tail, first_within
 from rooms.memory import BatchCache
 from rooms.serials import encode as encode_serial
 from rooms.sockets import Batch, Encoding
@@ -63,10 +63,6 @@ def up_to_shared_end(entries: Sequence[Entry]) -> Sequence[Entry]:
 def parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
     """Cut what was read from Postgres into writes as one who catches up gets them."""
     while entries:
-        count, size = 0, 0
-        while count < len(entries) and (not count or size + entries[count].size <= LAGGING_MAX_BYTES):
-            size += entries[count].size
-            count += 1
-        part = up_to_shared_end(entries[:count])
+        part = up_to_shared_end(first_within(entries, LAGGING_MAX_BYTES))
         yield part
         entries = entries[len(part) :]

@@ -55,6 +55,15 @@ class Gateway:
         self.reader = Reader(self.passes, limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
         self.memory = Memory(max_bytes=settings.ROOMS_MEMORY_BYTES)
         self.batches = BatchCache(max_bytes=settings.BATCHES_MEMORY_BYTES)
+        self._resources = Resources(
+            passes=self.passes,
+            reader=self.reader,
+            memory=self.memory,
+            batches=self.batches,
+            room_memory_bytes=settings.ROOM_MEMORY_BYTES,
+            pause_share=settings.HUB_PAUSE_SHARE,
+            pause_seconds=settings.HUB_PAUSE_SECONDS,
+        )
         self.starting_points = StartingPoints(heard=self.healer.hear)
         self.occupancy = OccupancyDesk(self.server_id)
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here, origin=self.server_id)
@@ -115,7 +124,7 @@ class Gateway:
                 self.directory.forget(room.name)
                 raise ChatError(Code.NOT_FOUND, "The room was deleted a moment ago; attach again.")
             entries, after, head = end
-            hub = Hub(room, self._resources(), position=after)
+            hub = Hub(room, self._resources, position=after)
             hub.fill(entries, head)
             hub.subscribed = subscribed
             self.hubs[room.id] = hub
@@ -126,17 +135,6 @@ class Gateway:
             del self._early[room.id], self._opening[room.id]
             if room.id not in self.hubs and self.channel:
                 await self._redis(self._layer.group_discard(announce.group_of(room.id), self.channel))
-
-    def _resources(self) -> Resources:
-        return Resources(
-            passes=self.passes,
-            reader=self.reader,
-            memory=self.memory,
-            batches=self.batches,
-            room_memory_bytes=settings.ROOM_MEMORY_BYTES,
-            pause_share=settings.HUB_PAUSE_SHARE,
-            pause_seconds=settings.HUB_PAUSE_SECONDS,
-        )
 
     async def _subscribe(self, room_id: int) -> bool:
         try:

@@ -141,19 +141,14 @@ class Hub:
 
     def _timed(self, steps: Iterator[None]) -> Iterator[None]:
         """Go through the steps of a pass and note what they took, without what other rooms did in between."""
-        spent = 0.0
+        spent, began = 0.0, self._loop.time()
         try:
-            while True:
-                began = self._loop.time()
-                try:
-                    next(steps)
-                except StopIteration:
-                    return
-                finally:
-                    spent += self._loop.time() - began
+            for _ in steps:
+                spent += self._loop.time() - began
                 yield
+                began = self._loop.time()
         finally:
-            self.pass_seconds = spent
+            self.pass_seconds = spent + self._loop.time() - began
 
     def _pass(self) -> Iterator[None]:
         """Write what is new to all members in step. What arrives meanwhile, and in the pause after, is gathered."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -29,6 +30,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     size: int  # bytes, for the tail's limit
 
 
+serial_of = attrgetter("serial")  # for looking an entry up among others, which are in order
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Entry])
 
@@ -41,6 +43,18 @@ def pack(entries: Sequence[Entry]) -> bytes:
 def unpack(data: bytes) -> list[Entry]:
     """Return the entries of a broadcast. Raises msgspec.DecodeError."""
     return _decoder.decode(data)
+
+
+def first_within(entries: Iterable[Entry], max_bytes: int) -> list[Entry]:
+    """Return the first entries that fit into so many bytes together; at least one."""
+    found: list[Entry] = []
+    size = 0
+    for entry in entries:
+        size += entry.size
+        if found and size > max_bytes:
+            break
+        found.append(entry)
+    return found
 
 
 class Tail:
@@ -111,15 +125,9 @@ class Tail:
         """
         if serial < self.floor:
             return None
-        found: list[Entry] = []
-        size = 0
-        for place in range(bisect_right(self._entries, serial, key=_serial_of), len(self._entries)):
-            entry = self._entries[place]
-            size += entry.size
-            if max_bytes is not None and found and size > max_bytes:
-                break
-            found.append(entry)
-        return found
+        first = bisect_right(self._entries, serial, key=serial_of)
+        entries = (self._entries[place] for place in range(first, len(self._entries)))
+        return list(entries) if max_bytes is None else first_within(entries, max_bytes)
 
     def start_of_last(self, count: int) -> int | None:
         """Return the serial after which the last `count` entries come; None if they are not all in memory."""
@@ -165,7 +173,3 @@ class Tail:
             self._append(entry, entry.serial)
         self._stash = {serial: entry for serial, entry in self._stash.items() if serial > self.position}
         self._stash_bytes = sum(entry.size for entry in self._stash.values())
-
-
-def _serial_of(entry: Entry) -> int:
-    return entry.serial

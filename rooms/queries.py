@@ -141,25 +141,12 @@ def read_heads(room_ids: Collection[int]) -> dict[int, int]:
 
 
 def read_after(room: AnyRoom, serial: int, limit: int) -> tuple[list[Entry], int]:
-    """Return a room's entries after a serial, in order, and how far they reach; at most LOG_PAGE_BYTES of data.
-
-    One statement, so that head and entries are of one moment. The head comes with each row and, through the
-    outer join, alone where nothing follows.
-    """
-    columns = names(READ, "message")
+    """Return a room's entries after a serial, in order, and how far they reach; at most LOG_PAGE_BYTES of data."""
     page = f"SELECT {_COLUMNS} FROM rooms_message WHERE room_id = room.id AND serial > %s ORDER BY serial LIMIT %s"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT room.head, message.page_rows, {columns} FROM rooms_room AS room LEFT JOIN LATERAL "
-            f"({_within_bytes(page, 'serial')}) AS message ON message.bytes_before < %s "
-            "WHERE room.id = %s ORDER BY message.serial",
-            [serial, limit, settings.LOG_PAGE_BYTES, room.id],
-        )
-        found = cursor.fetchall()
-    if not found:
+    found = _read_page(room, page, [serial, limit], order="serial")
+    if found is None:
         return [], serial
-    entries = [entry_of(row_of(record[2:]), room.name, room.epoch) for record in found if record[1] is not None]
-    head, page_rows = found[0][:2]
+    entries, page_rows, head = found
     is_all = not entries or len(entries) == page_rows < limit
     return entries, max(serial, head) if is_all else entries[-1].serial
 
@@ -169,26 +156,38 @@ def read_end(room: AnyRoom, count: int) -> tuple[list[Entry], int, int] | None:
 
     None if there is no such room. At most LOG_PAGE_BYTES of data, the newest.
     """
-    columns = names(READ, "message")
     page = (
         f"SELECT {_COLUMNS} FROM rooms_message WHERE room_id = room.id AND serial IS NOT NULL "
         "ORDER BY serial DESC LIMIT %s"
     )
+    found = _read_page(room, page, [count + 1], order="serial DESC")
+    if found is None:
+        return None
+    entries, page_rows, head = found
+    if len(entries) == page_rows <= count:
+        return entries, 0, head
+    return entries[1:], entries[0].serial, head
+
+
+def _read_page(room: AnyRoom, page: str, values: Sequence[Any], *, order: str) -> tuple[list[Entry], int, int] | None:
+    """Return a page's first entries within LOG_PAGE_BYTES, by serial, how many rows it has in all, and the head.
+
+    None if there is no such room. One statement, so that head and entries are of one moment. The head comes with
+    each row and, through the outer join, alone where nothing follows.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT room.head, message.page_rows, {columns} FROM rooms_room AS room LEFT JOIN LATERAL "
-            f"({_within_bytes(page, 'serial DESC')}) AS message ON message.bytes_before < %s "
+            f"SELECT room.head, message.page_rows, {names(READ, 'message')} FROM rooms_room AS room LEFT JOIN LATERAL "
+            f"({_within_bytes(page, order)}) AS message ON message.bytes_before < %s "
             "WHERE room.id = %s ORDER BY message.serial",
-            [count + 1, settings.LOG_PAGE_BYTES, room.id],
+            [*values, settings.LOG_PAGE_BYTES, room.id],
         )
         found = cursor.fetchall()
     if not found:
         return None
     entries = [entry_of(row_of(record[2:]), room.name, room.epoch) for record in found if record[1] is not None]
-    head, page_rows = found[0][0], found[0][1] or 0
-    if len(entries) == page_rows <= count:
-        return entries, 0, head
-    return entries[1:], entries[0].serial, head
+    head, page_rows = found[0][:2]
+    return entries, page_rows or 0, head
 
 
 def read_last(room: AnyRoom, count: int) -> int:

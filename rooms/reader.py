@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rooms import database, queries
 from rooms.directory import RoomRef
-from rooms.log import Entry
+from rooms.log import Entry, serial_of
 from rooms.passes import Passes
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def _tell(served: Sequence[Question], entries: Sequence[Entry], reaches: int) ->
         if place % STEP_MEMBERS == STEP_MEMBERS - 1:
             yield
         if after != part_after:
-            part, part_after = entries[bisect_right(entries, after, key=_serial_of) :], after
+            part, part_after = entries[bisect_right(entries, after, key=serial_of) :], after
         try:
             callback((part, reaches))
         except Exception:
@@ -95,7 +95,3 @@ def _tell(served: Sequence[Question], entries: Sequence[Entry], reaches: int) ->
 
 def _after_of(question: Question) -> int:
     return question[0]
-
-
-def _serial_of(entry: Entry) -> int:
-    return entry.serial

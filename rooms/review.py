@@ -34,6 +34,11 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     encoding: str | None = None
     extras: dict[str, Any] | None = None
 
+    @property
+    def data(self) -> str | bytes | None:
+        """What the wire calls data."""
+        return self.text if self.binary is None else self.binary
+
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
     """A message on its way to the room. `passed` is this reviewer's own last step, "" at first."""

@@ -148,7 +148,7 @@ def wire_of(row: Row, epoch: str) -> Message:
         client_id=row.client_id,
         connection_id=row.connection_id,
         name=content.name,
-        data=content.text if content.binary is None else content.binary,
+        data=content.data,
         encoding=content.encoding,
         extras=content.extras,
         timestamp=milliseconds(moment),

@@ -42,7 +42,7 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gateway]:
 
 
 def hub_of(gateway: Gateway) -> Hub:
-    hub = Hub(ROOM, gateway._resources(), position=0)
+    hub = Hub(ROOM, gateway._resources, position=0)
     gateway.hubs[ROOM.id] = hub
     return hub
 
@@ -94,7 +94,7 @@ async def test_a_room_that_cannot_be_read_is_left_again(gateway: Gateway, monkey
 
 
 async def test_a_fault_in_one_room_is_not_the_others(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    faulty, fine = Hub(ROOM, gateway._resources(), position=0), Hub(OTHER, gateway._resources(), position=0)
+    faulty, fine = Hub(ROOM, gateway._resources, position=0), Hub(OTHER, gateway._resources, position=0)
     gateway.hubs |= {ROOM.id: faulty, OTHER.id: fine}
     monkeypatch.setattr(faulty, "receive", None)
     gateway._take([entry(1), msgspec.structs.replace(entry(1), room_id=OTHER.id)])
