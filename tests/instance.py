@@ -51,6 +51,20 @@ def launch_options() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
+@contextmanager
+def open_folder(prefix: str) -> Iterator[Path]:
+    """Make a folder that the servers' user may enter, and remove it at the end.
+
+    Not pytest's: a second test run beside this one takes the database's user the right to read those.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Instance:
     """One `manage.py up` and its folder."""
 
@@ -76,17 +90,9 @@ class Instance:
     @classmethod
     @contextmanager
     def temporary(cls, **options: int) -> Iterator[Instance]:
-        """Start an instance in a folder of its own, and remove it at the end.
-
-        Not pytest's: a second test run beside this one takes the database's user the right to read those.
-        """
-        folder = Path(tempfile.mkdtemp(prefix="chatsite-instance-"))
-        folder.chmod(0o755)
-        try:
-            with cls.started(folder, **options) as instance:
-                yield instance
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        """Start an instance in a folder of its own, and remove it at the end."""
+        with open_folder("chatsite-instance-") as folder, cls.started(folder, **options) as instance:
+            yield instance
 
     @property
     def url(self) -> str:

@@ -6,10 +6,8 @@ import json
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +21,7 @@ from rooms.wire import Action
 from tests.chatsite.channel_layer.servers import SLOTS, Server, cluster, cluster_url
 from tests.conformance.raw import RawClient
 from tests.conformance.test_two_gateways import publish, texts
-from tests.instance import FOREIGN, ROOT, launch_options, wait_until
+from tests.instance import FOREIGN, ROOT, launch_options, open_folder, wait_until
 
 
 class Host:
@@ -75,10 +73,8 @@ class Host:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="chatsite-hosts-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with open_folder("chatsite-hosts-") as path:
+        yield path
 
 
 @pytest.fixture(scope="module")

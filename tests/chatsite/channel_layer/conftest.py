@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 
 from chatsite.channel_layer.layer import BroadcastLayer
 from tests.chatsite.channel_layer.servers import Server, cluster, running
+from tests.instance import open_folder
 
 MakeLayer = Callable[..., BroadcastLayer]
 
@@ -33,11 +32,8 @@ async def make_layer() -> AsyncIterator[MakeLayer]:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder that the servers' user may enter: not pytest's."""
-    path = Path(tempfile.mkdtemp(prefix="chatsite-layer-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with open_folder("chatsite-layer-") as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +81,23 @@ class Listener:
                 except Exception:
                     pass
                 await asyncio.wait([receiving], timeout=0.05)
+
+
+async def expect_a_batch_at_exactly_those_who_joined(
+    sender: BroadcastLayer, first: BroadcastLayer, second: BroadcastLayer
+) -> None:
+    """Send 2,500 messages into 20 rooms at once: in order of each room, and nothing of a room to who is not in it."""
+    everywhere = await Listener.on(first, *(f"room.{n}" for n in range(20)))
+    somewhere = await Listener.on(second, "room.3", "room.4")
+
+    await sender.send_many(
+        groups=[(f"room.{number % 20}", {"number": number}) for number in range(2500)],
+        channels=[(somewhere.channel, {"number": 2500})],
+    )
+
+    heard = await everywhere.hears(2500)
+    for room in range(20):
+        assert [number for number in heard if number % 20 == room] == list(range(room, 2500, 20))
+    heard = await somewhere.hears(251)
+    assert sorted(heard) == sorted([n for n in range(2500) if n % 20 in (3, 4)] + [2500])
+    assert second.received == 251  # nothing else came over the network

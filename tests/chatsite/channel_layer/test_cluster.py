@@ -12,7 +12,7 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 
 from chatsite.channel_layer.layer import BroadcastLayer
-from tests.chatsite.channel_layer.conftest import Listener, MakeLayer
+from tests.chatsite.channel_layer.conftest import Listener, MakeLayer, expect_a_batch_at_exactly_those_who_joined
 from tests.chatsite.channel_layer.servers import Server, cluster_url, wait_for_agreement
 
 
@@ -27,19 +27,7 @@ def lane_of(node: Server) -> str:
 
 async def test_a_batch_reaches_exactly_those_who_joined_in_order(nodes: list[Server], make_layer: MakeLayer) -> None:
     sender, first, second = (make_layer(cluster_url(nodes[:number])) for number in (1, 2, 3))
-    everywhere = await Listener.on(first, *(f"room.{n}" for n in range(20)))
-    somewhere = await Listener.on(second, "room.3", "room.4")
-
-    await sender.send_many(
-        groups=[(f"room.{number % 20}", {"number": number}) for number in range(2500)],
-        channels=[(somewhere.channel, {"number": 2500})],
-    )
-
-    heard = await everywhere.hears(2500)
-    for room in range(20):
-        assert [number for number in heard if number % 20 == room] == list(range(room, 2500, 20))
-    await somewhere.hears(251)
-    assert second.received == 251
+    await expect_a_batch_at_exactly_those_who_joined(sender, first, second)
     assert {sender.group_lane(f"room.{n}") for n in range(20)} == {lane_of(node) for node in nodes[:3]}
 
 

@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from chatsite.channel_layer.layer import BroadcastLayer
-from tests.chatsite.channel_layer.conftest import Listener, MakeLayer
+from tests.chatsite.channel_layer.conftest import Listener, MakeLayer, expect_a_batch_at_exactly_those_who_joined
 from tests.chatsite.channel_layer.servers import Server
 
 
@@ -24,20 +24,7 @@ def address(servers: list[Server]) -> str:
 
 async def test_a_batch_reaches_exactly_those_who_joined_in_order(pair: list[Server], make_layer: MakeLayer) -> None:
     sender, first, second = (make_layer(address(pair)) for _ in range(3))
-    everywhere = await Listener.on(first, *(f"room.{n}" for n in range(20)))
-    somewhere = await Listener.on(second, "room.3", "room.4")
-
-    await sender.send_many(
-        groups=[(f"room.{number % 20}", {"number": number}) for number in range(2500)],
-        channels=[(somewhere.channel, {"number": 2500})],
-    )
-
-    heard = await everywhere.hears(2500)
-    for room in range(20):
-        assert [number for number in heard if number % 20 == room] == list(range(room, 2500, 20))
-    heard = await somewhere.hears(251)
-    assert sorted(heard) == sorted([n for n in range(2500) if n % 20 in (3, 4)] + [2500])
-    assert second.received == 251  # nothing else came over the network
+    await expect_a_batch_at_exactly_those_who_joined(sender, first, second)
 
 
 async def test_who_left_hears_nothing_and_may_come_back(pair: list[Server], make_layer: MakeLayer) -> None:
