@@ -74,6 +74,7 @@ INSTALLED_APPS = [
     "rooms",
     "channels",
     "rest_framework",
+    "django.contrib.postgres",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -386,10 +387,19 @@ VERDICTS_KEPT = environment.integer(
 REVIEW_DEADLINE_SECONDS = environment.seconds(
     "REVIEW_DEADLINE_SECONDS",
     15.0,
-    "Budget of a message's review by a Lambda; then the rule's policy decides.",
+    "Budget of a message's review by Lambdas, all rules and retries together; then the rule's policy decides.",
     minimum=0.1,
 )
 REVIEW_DEADLINE_MAX_SECONDS = 3600.0
+REVIEW_WAIT_SECONDS = environment.seconds(
+    "REVIEW_WAIT_SECONDS",
+    86_400.0,
+    "Longest wait for a rule whose policy is to ask again until an answer comes; then a moderator decides.",
+    minimum=1,
+)
+TRUST_KNOWN_MESSAGES = environment.integer(
+    "TRUST_KNOWN_MESSAGES", 20, "Published messages after which an author is no longer new.", minimum=1
+)
 DELIVERY_CONCURRENCY = environment.integer(
     "DELIVERY_CONCURRENCY", 64, "Webhook calls that one worker has under way at once.", minimum=1
 )
@@ -403,7 +413,43 @@ DELIVERY_LEASE_SECONDS = environment.seconds(
     minimum=1,
 )
 DELIVERY_MAX_ATTEMPTS = environment.integer(
-    "DELIVERY_MAX_ATTEMPTS", 12, "Attempts before a delivery becomes a dead letter.", minimum=1
+    "DELIVERY_MAX_ATTEMPTS", 30, "Attempts before a delivery becomes a dead letter.", minimum=1
+)
+DELIVERY_RETRY_SECONDS = environment.seconds(
+    "DELIVERY_RETRY_SECONDS",
+    99_360.0,
+    "Age at which a delivery that still fails becomes a dead letter (27.6 hours).",
+    minimum=1,
+)
+DELIVERY_RULE_CONCURRENCY = environment.integer(
+    "DELIVERY_RULE_CONCURRENCY",
+    25,
+    "Calls to one rule that one worker has under way, if the rule says nothing.",
+    minimum=1,
+)
+DELIVERY_KEEP_SECONDS = environment.seconds(
+    "DELIVERY_KEEP_SECONDS", 604_800.0, "How long deliveries that were made are kept, with their attempts.", minimum=60
+)
+DELIVERY_DEAD_KEEP_SECONDS = environment.seconds(
+    "DELIVERY_DEAD_KEEP_SECONDS", 2_592_000.0, "How long dead letters are kept.", minimum=60
+)
+BREAKER_PROBE_SECONDS = environment.seconds(
+    "BREAKER_PROBE_SECONDS", 10.0, "Longest pause between two probes of a target that is down.", minimum=0.1
+)
+RULE_WARN_SECONDS = environment.seconds(
+    "RULE_WARN_SECONDS", 86_400.0, "So long a rule's calls must all have failed before admins get a notice.", minimum=1
+)
+RULE_DISABLE_SECONDS = environment.seconds(
+    "RULE_DISABLE_SECONDS",
+    432_000.0,
+    "So long a rule's calls must all have failed before it is turned off (rules before publish never are).",
+    minimum=1,
+)
+RULE_SECRET_OVERLAP_SECONDS = environment.seconds(
+    "RULE_SECRET_OVERLAP_SECONDS", 86_400.0, "How long calls carry signatures by a rule's former secret too.", minimum=0
+)
+CALLBACK_KEEP_SECONDS = environment.seconds(
+    "CALLBACK_KEEP_SECONDS", 604_800.0, "How long uses of callback tokens are kept.", minimum=60
 )
 WEBHOOK_ALLOW_PRIVATE = environment.listing(
     "WEBHOOK_ALLOW_PRIVATE",

@@ -30,7 +30,7 @@ def take(token: str, body: bytes, *, now: datetime) -> dict[str, Any]:
     body, 40400 where rule or message are gone, 40900 (409; 410 after the deadline) where something else was decided.
     """
     claims = check_token(token, now)
-    delivery = Delivery.objects.filter(message_id=claims.message, rule_id=claims.rule, serial=0).first()
+    delivery = Delivery.objects.filter(message_id=claims.message, rule_id=claims.rule, deadline__isnull=False).first()
     if delivery is None:
         raise ChatError(Code.NOT_FOUND, "The message or the rule of this token no longer exists.")
     message_id = read_payload(delivery.payload).id or ""

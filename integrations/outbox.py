@@ -363,12 +363,12 @@ def resend(deliveries: Sequence[int], *, now: datetime) -> int:
 
 def note_answer(*, rule_id: int, message_id: int, text: str) -> None:
     """Store the verdict that counted, where it came by callback."""
-    Delivery.objects.filter(message_id=message_id, rule_id=rule_id, serial=0).update(answer=text)
+    Delivery.objects.filter(message_id=message_id, rule_id=rule_id, deadline__isnull=False).update(answer=text)
 
 
 def read_answer(*, rule_id: int, message_id: int) -> str | None:
     """Return the verdict of this rule that counted, "" if none did, None if the rule was never asked."""
-    mine = Delivery.objects.filter(message_id=message_id, rule_id=rule_id, serial=0)
+    mine = Delivery.objects.filter(message_id=message_id, rule_id=rule_id, deadline__isnull=False)
     return mine.values_list("answer", flat=True).first()
 
 

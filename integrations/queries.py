@@ -28,7 +28,7 @@ WITH due AS (
     {_FREE}
     CROSS JOIN LATERAL (
         SELECT id, due_at FROM integrations_delivery
-        WHERE rule_id = rule.id AND finished_at IS NULL AND serial = 0 AND due_at <= %(now)s
+        WHERE rule_id = rule.id AND finished_at IS NULL AND NOT in_lane AND due_at <= %(now)s
         ORDER BY due_at
         LIMIT CASE WHEN rule.batched
             THEN greatest(%(batches)s - coalesce(busy.calls, 0), 0) * %(batch)s
@@ -82,8 +82,8 @@ WITH head AS (
     JOIN integrations_integrationrule AS rule ON rule.id = lane.rule_id
     CROSS JOIN LATERAL (
         SELECT id FROM integrations_delivery
-        WHERE rule_id = lane.rule_id AND room_id = lane.room_id AND finished_at IS NULL AND serial > 0
-        ORDER BY serial
+        WHERE rule_id = lane.rule_id AND room_id = lane.room_id AND finished_at IS NULL AND in_lane
+        ORDER BY id
         LIMIT CASE WHEN rule.batched AND lane.narrow = 0 THEN %(batch)s ELSE 1 END
     ) AS oldest
     WHERE lane.id = ANY(%(lanes)s)
@@ -114,7 +114,7 @@ SET owner = '',
     due_at = CASE WHEN EXISTS (
         SELECT FROM integrations_delivery AS owed
         WHERE owed.rule_id = lane.rule_id AND owed.room_id = lane.room_id
-          AND owed.finished_at IS NULL AND owed.serial > 0
+          AND owed.finished_at IS NULL AND owed.in_lane
     ) THEN told.due_at END
 FROM unnest(%(lanes)s::bigint[], %(due)s::timestamptz[], %(narrow)s::int[]) AS told (id, due_at, narrow)
 WHERE lane.id = told.id
@@ -135,9 +135,9 @@ ON CONFLICT (rule_id, room_id) DO UPDATE SET due_at = excluded.due_at WHERE inte
 # then removed from the chain's view and met a second time. A rule that is being removed owes nothing any more; the
 # lock keeps one that is not from going before the deliveries are there.
 ADD_DELIVERIES: Final = """
-INSERT INTO integrations_delivery (rule_id, room_id, message_id, serial, webhook_id, payload, state, attempts,
-    forgiven, due_at, deadline, owner, last_error, answer, created_at)
-SELECT rule_id, room_id, message_id, serial, webhook_id, payload, 'pending', 0,
+INSERT INTO integrations_delivery (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, state,
+    attempts, forgiven, due_at, deadline, owner, last_error, answer, created_at)
+SELECT rule_id, room_id, message_id, 'channel.message', serial, serial > 0, webhook_id, payload, 'pending', 0,
     0, %(now)s, deadline, '', '', '', %(now)s
 FROM unnest(%(rules)s::bigint[], %(rooms)s::bigint[], %(messages)s::bigint[], %(serials)s::bigint[],
     %(webhook_ids)s::text[], %(payloads)s::text[], %(deadlines)s::timestamptz[])
@@ -145,7 +145,7 @@ FROM unnest(%(rules)s::bigint[], %(rooms)s::bigint[], %(messages)s::bigint[], %(
 JOIN integrations_integrationrule AS rule ON rule.id = owed.rule_id
 ORDER BY place
 FOR KEY SHARE OF rule
-ON CONFLICT (message_id, rule_id, serial) DO UPDATE
+ON CONFLICT (message_id, rule_id, event, serial) DO UPDATE
 SET state = 'pending', payload = excluded.payload, due_at = excluded.due_at, deadline = excluded.deadline,
     forgiven = integrations_delivery.attempts, owner = '', finished_at = NULL, answer = ''
 WHERE excluded.serial = 0
@@ -175,8 +175,10 @@ WHERE delivery.id = mine.id AND delivery.attempts = mine.attempt AND delivery.st
 
 # Writes down calls. The delivery may have gone with its rule meanwhile; then the attempt is not kept either.
 ADD_ATTEMPTS: Final = """
-INSERT INTO integrations_attempt (delivery_id, number, worker, started_at, duration_ms, status, error, response)
-SELECT delivery.id, made.number, %(owner)s, made.started_at, made.duration_ms, made.status, made.error, made.response
+INSERT INTO integrations_attempt (delivery_id, number, worker, started_at, duration_ms, status, error, response,
+    events, by_stand_in)
+SELECT delivery.id, made.number, %(owner)s, made.started_at, made.duration_ms, made.status, made.error, made.response,
+    1, false
 FROM unnest(%(ids)s::bigint[], %(numbers)s::int[], %(started)s::timestamptz[], %(durations)s::float8[],
     %(statuses)s::smallint[], %(errors)s::text[], %(responses)s::text[])
     AS made (delivery_id, number, started_at, duration_ms, status, error, response)
@@ -189,6 +191,6 @@ ON CONFLICT DO NOTHING
 RESEND: Final = """
 UPDATE integrations_delivery
 SET state = 'pending', due_at = %(now)s, finished_at = NULL, forgiven = attempts, owner = ''
-WHERE id = ANY(%(ids)s) AND finished_at IS NOT NULL AND serial > 0
+WHERE id = ANY(%(ids)s) AND finished_at IS NOT NULL AND in_lane
 RETURNING id, rule_id, room_id
 """

@@ -20,7 +20,7 @@ class RuleBook:
 
     def hearing(self, event: EventKind) -> list[IntegrationRule]:
         """Return the enabled rules that hear of an event after it was published."""
-        return [rule for rule in self.after if rule.event == event]
+        return [rule for rule in self.after if event in rule.events]
 
 
 _current = RuleBook(version="", before=(), after=())

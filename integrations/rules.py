@@ -40,7 +40,7 @@ class Wanted:
 
     name: str
     url: str
-    event: str = EventKind.MESSAGE
+    events: Sequence[str] = (EventKind.MESSAGE,)
     room_filter: str = ""
     when: str = When.AFTER
     order: int = 0
@@ -60,7 +60,7 @@ def add(wanted: Wanted, *, now: datetime) -> tuple[IntegrationRule, str]:
     secret = draw_secret()
     rule = IntegrationRule(
         name=wanted.name,
-        event=wanted.event,
+        events=list(wanted.events),
         room_filter=wanted.room_filter,
         when=wanted.when,
         order=wanted.order,
@@ -135,7 +135,9 @@ def matches(room_filter: str, room: str) -> bool:
 def check(wanted: Wanted) -> None:
     """Raise ChatError 40003 or 40035 with a sentence for the first thing that is wrong."""
     _require(bool(NAME.fullmatch(wanted.name)), "The name has 1 to 80 characters, and no control characters.")
-    _require_one_of("event", wanted.event, EventKind.values)
+    _require(bool(wanted.events), "A rule hears of one kind of event at least.")
+    for event in wanted.events:
+        _require_one_of("event", event, EventKind.values)
     _require_one_of("when", wanted.when, When.values)
     _require_one_of("at_deadline", wanted.at_deadline, AtDeadline.values)
     _require(0 <= wanted.order <= 32_767, "The order is a number from 0 to 32767.")

@@ -16,7 +16,7 @@ from django.conf import settings
 from integrations import callbacks, envelope, signing
 from integrations.calls import Owed
 from integrations.envelope import Callback, Event, Shape
-from integrations.models import IntegrationRule, When
+from integrations.models import EventKind, IntegrationRule, When
 from integrations.sealing import unseal
 from rooms.rows import milliseconds
 from rooms.serials import encode
@@ -40,7 +40,7 @@ def prepare(rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: da
     """Return the signed request for claimed deliveries. Raises SealBroken where the rule's secret cannot be read."""
     shape = Shape(
         rule_id=str(rule.pk),
-        source=rule.event,
+        source=EventKind.MESSAGE,
         app_id=app_id,
         site=SITE,
         enveloped=rule.enveloped,

@@ -52,7 +52,7 @@ class StateFilter(admin.SimpleListFilter):
         if self.value() == "unfinished":
             # Two conditions, one for each of the two indexes of unfinished deliveries.
             is_open = {"finished_at__isnull": True}
-            return queryset.filter(Q(**is_open, serial=0) | Q(**is_open, serial__gt=0))
+            return queryset.filter(Q(**is_open, in_lane=False) | Q(**is_open, in_lane=True))
         return queryset
 
 

@@ -18,14 +18,14 @@ from django.utils.safestring import SafeString
 
 from integrations import rules
 from integrations.admin.secrets import shown_once
-from integrations.models import Delivery, DeliveryState, IntegrationRule, When
+from integrations.models import Delivery, DeliveryState, EventKind, IntegrationRule, When
 from rooms import large_tables
 from rooms.admin.tables import LargeTableAdmin, badge, first, log, plural, quiet
 from rooms.errors import ChatError
 from rooms.journey import Tone
 
 WANTED = (
-    "name", "event", "room_filter", "when", "order", "url", "enveloped", "batched", "headers", "budget_seconds",
+    "name", "events", "room_filter", "when", "order", "url", "enveloped", "batched", "headers", "budget_seconds",
     "at_deadline",
 )  # fmt: skip
 ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, make a new one."
@@ -33,6 +33,10 @@ ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, mak
 
 class RuleForm(forms.ModelForm[IntegrationRule]):
     """A rule as somebody asks for it. integrations.rules judges it."""
+
+    events = forms.MultipleChoiceField(
+        choices=EventKind.choices, initial=[EventKind.MESSAGE], widget=forms.CheckboxSelectMultiple
+    )
 
     class Meta:
         model = IntegrationRule
@@ -95,8 +99,8 @@ class IntegrationRuleAdmin(LargeTableAdmin):
         "deliveries_link",
         "is_enabled",
     )
-    list_filter = ("enabled", "when", "event")
-    allowed_lookups = ("enabled__exact", "when__exact", "event__exact")
+    list_filter = ("enabled", "when")
+    allowed_lookups = ("enabled__exact", "when__exact")
     search_fields = ("name", "url")
     fields = (*WANTED, "enabled", "created_at", "changed_at")
     actions = ("enable", "disable", "rotate")

@@ -1,29 +1,49 @@
-"""The tables of this app: keys, rules and deliveries."""
+"""The tables of this app: keys, rules, deliveries, and how these are doing."""
 
 from __future__ import annotations
 
-from integrations.models.keys import ApiKey, KeyPurpose, UsedNonce
-from integrations.models.rules import (
-    AtDeadline,
-    Attempt,
-    Delivery,
-    DeliveryState,
-    EventKind,
-    IntegrationRule,
-    Lane,
-    When,
+from integrations.models.authors import AuthorTrust, Trust
+from integrations.models.callbacks import CallbackResult, CallbackUse
+from integrations.models.deliveries import UNFINISHED, Attempt, Delivery, DeliveryState, Lane
+from integrations.models.health import (
+    BreakerState,
+    Notice,
+    NoticeLevel,
+    RuleHealth,
+    RuleMinute,
+    RuleThrottle,
+    WorkerProcess,
 )
+from integrations.models.keys import ApiKey, KeyPurpose, Revocation, Subject, UsedNonce
+from integrations.models.rules import AtDeadline, EventKind, IntegrationRule, Invocation, Late, TargetKind, When
 
 __all__ = [
+    "UNFINISHED",
     "ApiKey",
     "AtDeadline",
     "Attempt",
+    "AuthorTrust",
+    "BreakerState",
+    "CallbackResult",
+    "CallbackUse",
     "Delivery",
     "DeliveryState",
     "EventKind",
     "IntegrationRule",
+    "Invocation",
     "KeyPurpose",
     "Lane",
+    "Late",
+    "Notice",
+    "NoticeLevel",
+    "Revocation",
+    "RuleHealth",
+    "RuleMinute",
+    "RuleThrottle",
+    "Subject",
+    "TargetKind",
+    "Trust",
     "UsedNonce",
     "When",
+    "WorkerProcess",
 ]

@@ -23,6 +23,8 @@ class ApiKey(models.Model):
     app_id = models.CharField(max_length=32)
     key_id = models.CharField(max_length=32, unique=True)
     sealed_secret = models.BinaryField(editable=False)
+    sealed_former_secret = models.BinaryField(null=True, editable=False)
+    former_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
     capability = models.JSONField(help_text="Room pattern to operations; no token of this key may do more.")
     label = models.CharField(max_length=120, blank=True, help_text="What it is for, to recognise it later.")
     purpose = models.CharField(max_length=8, choices=KeyPurpose, default=KeyPurpose.GENERAL, blank=True, editable=False)
@@ -62,3 +64,36 @@ class UsedNonce(models.Model):
 
     def __str__(self) -> str:
         return f"nonce of {self.key_id} until {self.expires_at:%H:%M:%S}"
+
+
+class Subject(models.TextChoices):
+    """Whose tokens a revocation ends. The values are the protocol's target types; `tokenId` is ours."""
+
+    CLIENT = "clientId", "the tokens of a client id"
+    TOKEN = "tokenId", "one token"
+    REVOCATION_KEY = "revocationKey", "the tokens that carry this x-ably-revocation-key"
+    CHANNEL = "channel", "the tokens whose capability names this room"
+
+
+class Revocation(models.Model):
+    """Tokens of a key that ended before their time: those issued before a moment. Only integrations.revocations writes.
+
+    Kept until the last token that it can concern has expired.
+    """
+
+    key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="revocations", db_index=False)
+    subject = models.CharField(max_length=13, choices=Subject)
+    value = models.CharField(max_length=255)
+    issued_before = models.DateTimeField(help_text="Tokens that were issued later are good.")
+    applies_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    created_at = models.DateTimeField(default=timezone.now)
+    created_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (models.UniqueConstraint(fields=["key", "subject", "value"], name="revocation_once"),)
+        indexes = (models.Index(fields=["expires_at"], name="revocation_by_expiry"),)
+
+    def __str__(self) -> str:
+        return f"{self.subject}:{self.value}"

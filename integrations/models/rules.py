@@ -1,18 +1,39 @@
-"""Integration rules and what they owe: a delivery for each event, an attempt for each call."""
+"""Integration rules: which events of which rooms go to which target, and what their answers mean."""
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
-
-from rooms.models import Message, Room
 
 
 class EventKind(models.TextChoices):
-    """What a rule listens to; the values are the public `source`."""
+    """What a rule listens to. The first is the public `source`; integrations.envelope says which source each has."""
 
-    MESSAGE = "channel.message", "a message"
+    MESSAGE = "channel.message", "a message is published"
+    EDITED = "channel.message.updated", "a published message is edited"
+    DELETED = "channel.message.deleted", "a published message is hidden"
+    ACCEPTED = "channel.message.accepted", "a message is accepted, not reviewed yet"
+    REVIEWED = "channel.message.reviewed", "a review ends: published, rejected, held, retracted or restored"
+    OCCUPANCY = "channel.occupancy", "the number of members changes"
+    OPENED = "channel.opened", "a room gets its first member"
+    CLOSED = "channel.closed", "a room's last member has left"
+
+
+class TargetKind(models.TextChoices):
+    """How a rule's target is called."""
+
+    HTTP = "http", "HTTPS endpoint, or a Function URL with auth NONE"
+    FUNCTION_URL = "function-url", "Lambda Function URL with auth AWS_IAM"
+    INVOKE = "lambda", "Lambda Invoke API"
+
+
+class Invocation(models.TextChoices):
+    """How the Invoke API calls a function."""
+
+    SYNC = "sync", "RequestResponse: its answer counts"
+    EVENT = "event", "Event: queued by Lambda, answers by callback only"
 
 
 class When(models.TextChoices):
@@ -28,30 +49,99 @@ class AtDeadline(models.TextChoices):
     REJECT = "reject", "refuse it: nothing unchecked is ever shown"
     HOLD = "hold", "keep it for a moderator"
     PUBLISH = "publish", "publish it unchecked"
+    RETRY = "retry", "let it wait, and ask again until an answer comes (for up to REVIEW_WAIT_SECONDS, then hold)"
+
+
+class Late(models.TextChoices):
+    """What a verdict does that comes after the deadline has decided."""
+
+    RECORD = "record", "it is recorded, nothing else"
+    APPLY = "apply", "it is asked for until it comes, and retracts, restores or decides what nobody decided since"
 
 
 class IntegrationRule(models.Model):
-    """Which events of which rooms go to which address. Only integrations.rules changes one."""
+    """Which events of which rooms go to which target. Only integrations.rules changes one."""
 
     name = models.CharField(max_length=80, unique=True)
-    event = models.CharField(max_length=32, choices=EventKind, default=EventKind.MESSAGE)
+    events = ArrayField(models.CharField(max_length=32, choices=EventKind), default=list, help_text="What it hears of.")
     room_filter = models.CharField(
         max_length=500, blank=True, help_text="RE2 pattern, searched in the room's name; empty: every room."
     )
+    author_filter = models.CharField(
+        max_length=500, blank=True, help_text="RE2 pattern, searched in the author's client id; empty: every author."
+    )
+    sample_percent = models.FloatField(default=100.0, help_text="So much of what the filters let through.")
     when = models.CharField(max_length=6, choices=When, default=When.AFTER)
     order = models.PositiveSmallIntegerField(
         default=0, help_text="Rules before publish are asked one after the other, the smallest first."
     )
-    url = models.CharField(max_length=2000, verbose_name="URL")
+
+    # Where to
+    target = models.CharField(max_length=12, choices=TargetKind, default=TargetKind.HTTP)
+    url = models.CharField(
+        max_length=2000, blank=True, verbose_name="URL", help_text="For the Invoke API: empty, or another endpoint."
+    )
+    function = models.CharField(max_length=200, blank=True, help_text="Invoke API: the function's name or ARN.")
+    qualifier = models.CharField(max_length=128, blank=True, help_text="Invoke API: version or alias.")
+    invocation = models.CharField(max_length=5, choices=Invocation, default=Invocation.SYNC)
+    region = models.CharField(max_length=32, blank=True, help_text="Empty: as URL or ARN say, else AWS_REGION.")
+    role = models.CharField(max_length=200, blank=True, help_text="ARN of a role to assume before the call.")
+    external_id = models.CharField(max_length=200, blank=True, help_text="What the role asks for, if it does.")
+    sealed_credentials = models.BinaryField(null=True, editable=False)  # AWS keys; without: environment or instance
+
+    # How
     enveloped = models.BooleanField(default=True, help_text="With room and sender in the body, not only in headers.")
+    ordered = models.BooleanField(
+        default=True, help_text="After publish: in room order, one call at a time for each room; off: side by side."
+    )
     batched = models.BooleanField(default=False, help_text="What gathers while a call is under way goes in one call.")
+    batch_events = models.PositiveIntegerField(default=100, help_text="Most events of one call.")
+    batch_bytes = models.PositiveIntegerField(default=262_144, help_text="Most bytes of payloads of one call.")
+    batch_wait_ms = models.PositiveIntegerField(default=0, help_text="So long (ms) a batch waits for more events.")
+    timeout_seconds = models.FloatField(
+        null=True, blank=True, help_text="Longest time for one call; empty: DELIVERY_TIMEOUT_SECONDS."
+    )
+    concurrency = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Most calls at once of one worker; empty: DELIVERY_RULE_CONCURRENCY."
+    )
     headers = models.JSONField(default=dict, blank=True, help_text="Further headers of each call, as a JSON object.")
     sealed_secret = models.BinaryField(editable=False)
+    sealed_former_secret = models.BinaryField(null=True, editable=False)
+    former_secret_until = models.DateTimeField(null=True, editable=False)
+
+    # Verdicts
     budget_seconds = models.FloatField(
         null=True, blank=True, help_text="Before publish: longest wait for a verdict; empty: REVIEW_DEADLINE_SECONDS."
     )
     # Refusing is the default: a broken Lambda must never let pass what nobody has checked.
     at_deadline = models.CharField(max_length=7, choices=AtDeadline, default=AtDeadline.REJECT)
+    at_deadline_new = models.CharField(
+        max_length=7, choices=AtDeadline, blank=True, help_text="For authors who are new here; empty: as for all."
+    )
+    at_deadline_trusted = models.CharField(
+        max_length=7, choices=AtDeadline, blank=True, help_text="For authors who are trusted; empty: as for all."
+    )
+    late = models.CharField(max_length=6, choices=Late, default=Late.RECORD)
+    cache_seconds = models.FloatField(
+        default=10.0, help_text="So long a verdict serves for messages that say the same; 0: each is asked about."
+    )
+    cache_after = models.PositiveSmallIntegerField(
+        default=3, help_text="From so many calls about the same text within that time on."
+    )
+
+    # Beside another rule
+    shadow_of = models.ForeignKey(
+        "self",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="shadows",
+        help_text="It is asked what that rule is asked, and decides nothing; the answers are compared.",
+    )
+    stands_in = models.BooleanField(
+        default=False, help_text="It decides in place of the rule that it shadows while that one's target is down."
+    )
+
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     changed_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -60,133 +150,35 @@ class IntegrationRule(models.Model):
         ordering = ("order", "id")
         constraints = (
             models.CheckConstraint(condition=Q(when__in=When.values), name="rule_when_known"),
-            models.CheckConstraint(condition=Q(at_deadline__in=AtDeadline.values), name="rule_at_deadline_known"),
+            models.CheckConstraint(
+                condition=Q(at_deadline__in=AtDeadline.values)
+                & Q(at_deadline_new__in=["", *AtDeadline.values])
+                & Q(at_deadline_trusted__in=["", *AtDeadline.values]),
+                name="rule_at_deadline_known",
+            ),
             models.CheckConstraint(
                 condition=Q(budget_seconds__isnull=True) | Q(budget_seconds__gt=0), name="rule_budget_positive"
+            ),
+            models.CheckConstraint(condition=Q(events__contained_by=EventKind.values), name="rule_events_known"),
+            models.CheckConstraint(condition=Q(target__in=TargetKind.values), name="rule_target_known"),
+            models.CheckConstraint(
+                condition=Q(sample_percent__gt=0, sample_percent__lte=100), name="rule_sample_in_percent"
+            ),
+            models.CheckConstraint(
+                condition=Q(batch_events__gte=1, batch_bytes__gte=1), name="rule_batch_holds_something"
+            ),
+            models.CheckConstraint(
+                condition=Q(shadow_of__isnull=True) | ~Q(shadow_of=F("id")), name="rule_shadows_another"
+            ),
+            models.CheckConstraint(
+                condition=Q(stands_in=False) | Q(shadow_of__isnull=False), name="rule_stands_in_for_one_it_shadows"
             ),
         )
 
     def __str__(self) -> str:
         return self.name
 
-
-class Lane(models.Model):
-    """The deliveries of one room to one rule after publish: taken in order, by one worker at a time.
-
-    `due_at` is when a worker may take the lane: now, at the head's next retry, or when the lease of the worker that
-    has it ends. Null: nothing is owed. Whoever adds a delivery locks the lane until it commits, whoever empties it
-    looks under the same lock: none is forgotten. Only integrations.outbox changes one.
-    """
-
-    rule = models.ForeignKey(IntegrationRule, on_delete=models.CASCADE, related_name="lanes", db_index=False)
-    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="+")
-    due_at = models.DateTimeField(null=True)
-    fence = models.BigIntegerField(default=0, help_text="Grows with each claim: a late worker is recognised by it.")
-    owner = models.CharField(max_length=80, blank=True)
-    narrow = models.IntegerField(default=0, help_text="So many go one by one, to find the one that a batch fails on.")
-
-    class Meta:
-        constraints = (models.UniqueConstraint(fields=["rule", "room"], name="lane_once"),)
-        indexes = (models.Index(fields=["rule", "due_at"], condition=Q(due_at__isnull=False), name="lane_due"),)
-
-    def __str__(self) -> str:
-        return f"room {self.room_id} to rule {self.rule_id}"
-
-
-class DeliveryState(models.TextChoices):
-    """Where a delivery stands. Only integrations.outbox changes it."""
-
-    PENDING = "pending", "waiting for its (next) call"
-    DELIVERING = "delivering", "being called"
-    DELIVERED = "delivered", "answered with 2xx"
-    DEAD = "dead", "dead letter: given up"
-    CANCELLED = "cancelled", "no longer needed"
-
-
-UNFINISHED = (DeliveryState.PENDING, DeliveryState.DELIVERING)
-
-
-class Delivery(models.Model):
-    """One event owed to one rule, written in the transaction of the event.
-
-    `payload` is the public message as JSON text, as it was at the event: the bytes that are sent are made from it
-    without parsing it again. `serial` is the event's place in the room's log; 0 before publish.
-    """
-
-    id = models.BigAutoField(primary_key=True)
-    rule = models.ForeignKey(IntegrationRule, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
-    # The message's room, here for the order of a lane; it goes when its message goes, so nothing looks for it by room.
-    room = models.ForeignKey(Room, on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False)
-    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
-    serial = models.BigIntegerField(default=0)
-    webhook_id = models.CharField(max_length=40, help_text="The same in every attempt: receivers drop repeats by it.")
-    payload = models.TextField()
-    state = models.CharField(max_length=10, choices=DeliveryState, default=DeliveryState.PENDING)
-    attempts = models.PositiveIntegerField(
-        default=0, help_text="Calls begun. A worker without its lease is told by it."
-    )
-    forgiven = models.PositiveIntegerField(default=0, help_text="Calls that no longer count, since a resend.")
-    due_at = models.DateTimeField(help_text="Before publish: when a worker may take it; a lease pushes it forward.")
-    deadline = models.DateTimeField(null=True, blank=True, help_text="Before publish: when the rule's policy decides.")
-    owner = models.CharField(max_length=80, blank=True, help_text="The worker that has it.")
-    last_status = models.PositiveSmallIntegerField(null=True, blank=True)
-    last_error = models.CharField(max_length=500, blank=True)
-    answer = models.TextField(blank=True, help_text="The verdict that counted, as JSON.")
-    created_at = models.DateTimeField()
-    finished_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        ordering = ("-id",)
-        verbose_name_plural = "deliveries"
-        constraints = (
-            models.UniqueConstraint(fields=["message", "rule", "serial"], name="delivery_once"),
-            models.CheckConstraint(condition=Q(state__in=DeliveryState.values), name="delivery_state_known"),
-            models.CheckConstraint(
-                condition=Q(state__in=UNFINISHED, finished_at__isnull=True)
-                | (~Q(state__in=UNFINISHED) & Q(finished_at__isnull=False)),
-                name="delivery_finished_iff_ended",
-            ),
-            models.CheckConstraint(
-                condition=Q(serial__gt=0) | Q(serial=0, deadline__isnull=False), name="delivery_before_has_deadline"
-            ),
-        )
-        indexes = (
-            models.Index(
-                fields=["rule", "due_at"], condition=Q(finished_at__isnull=True, serial=0), name="delivery_before_due"
-            ),
-            models.Index(
-                fields=["rule", "room", "serial"],
-                condition=Q(finished_at__isnull=True, serial__gt=0),
-                name="delivery_lane_head",
-            ),
-            models.Index(fields=["rule", "-id"], name="delivery_by_rule"),
-            models.Index(fields=["-id"], condition=Q(state="dead"), name="delivery_dead"),
-        )
-
-    def __str__(self) -> str:
-        return self.webhook_id
-
     @property
-    def is_before(self) -> bool:
-        """Tell whether the message waits for this delivery's verdict."""
-        return self.serial == 0
-
-
-class Attempt(models.Model):
-    """One HTTP call for a delivery and what came of it."""
-
-    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="tries", db_index=False)
-    number = models.PositiveIntegerField()
-    worker = models.CharField(max_length=80, blank=True)
-    started_at = models.DateTimeField()
-    duration_ms = models.FloatField()
-    status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="HTTP status; empty: no answer came.")
-    error = models.CharField(max_length=500, blank=True)
-    response = models.TextField(blank=True, help_text="The first 4 KiB of the answer.")
-
-    class Meta:
-        ordering = ("-id",)
-        constraints = (models.UniqueConstraint(fields=["delivery", "number"], name="attempt_once"),)
-
-    def __str__(self) -> str:
-        return f"attempt {self.number} of delivery {self.delivery_id}"
+    def is_shadow(self) -> bool:
+        """Whether its answers are compared with another rule's and decide nothing."""
+        return self.shadow_of_id is not None

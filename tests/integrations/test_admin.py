@@ -127,7 +127,13 @@ def test_revoking_ends_keys_and_says_how_many(alice: Client) -> None:
 
 
 def wanted(**changed: str) -> dict[str, str]:
-    defaults = {"name": "filter", "event": "channel.message", "room_filter": "^lobby$", "when": "before", "order": "0"}
+    defaults = {
+        "name": "filter",
+        "events": ["channel.message"],
+        "room_filter": "^lobby$",
+        "when": "before",
+        "order": "0",
+    }
     target = {"url": "http://127.0.0.1:9/hook", "enveloped": "on", "headers": "{}", "at_deadline": "reject"}
     return {**defaults, **target, "budget_seconds": "", **changed}
 

@@ -381,9 +381,10 @@ def test_claims_are_index_ranges_however_many_deliveries_there_are() -> None:
             "FROM rooms_message, generate_series(1, 20000) AS n"
         )
         cursor.execute(
-            "INSERT INTO integrations_delivery (rule_id, room_id, message_id, serial, webhook_id, payload, state, "
-            "attempts, forgiven, due_at, owner, last_error, answer, created_at, finished_at) "
-            "SELECT first.rule_id, first.room_id, message.id, message.id + 10, 'x', '{}', 'delivered', 1, 0, "
+            "INSERT INTO integrations_delivery (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, "
+            "payload, state, attempts, forgiven, due_at, owner, last_error, answer, created_at, finished_at) "
+            "SELECT first.rule_id, first.room_id, message.id, first.event, message.id + 10, true, 'x', '{}', "
+            "'delivered', 1, 0, "
             "first.due_at, '', '', '', first.created_at, first.created_at "
             "FROM integrations_delivery AS first, rooms_message AS message WHERE message.message_id LIKE 'copy-%'"
         )

@@ -95,7 +95,7 @@ def test_a_private_target_says_how_to_allow_it_and_then_is_allowed(settings: Any
 @pytest.mark.parametrize(
     "wanted",
     [
-        {"name": ""}, {"name": "a\nb"}, {"name": "x" * 81}, {"when": "never"}, {"event": "channel.nothing"},
+        {"name": ""}, {"name": "a\nb"}, {"name": "x" * 81}, {"when": "never"}, {"events": ["channel.nothing"]},
         {"at_deadline": "wait"}, {"budget_seconds": 0}, {"budget_seconds": 1e9}, {"budget_seconds": float("nan")},
         {"order": -1}, {"headers": {"host": "x"}}, {"headers": {"Webhook-Id": "x"}}, {"headers": {"a b": "x"}},
         {"headers": {"a": "x\r\ny: z"}}, {"headers": {str(n): "" for n in range(21)}},

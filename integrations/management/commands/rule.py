@@ -37,7 +37,9 @@ class Command(BaseCommand):
 
     def _declare_add(self, add: ArgumentParser) -> None:
         add.add_argument("--name", required=True)
-        add.add_argument("--event", default=EventKind.MESSAGE, help=f"One of {', '.join(EventKind.values)}.")
+        add.add_argument(
+            "--event", action="append", metavar="EVENT", help=f"Repeatable; one of {', '.join(EventKind.values)}."
+        )
         add.add_argument("--filter", default="", metavar="REGEX", help="Searched in the room's name; empty: all rooms.")
         add.add_argument("--when", default=When.AFTER, help="before: its verdict decides; after: it is told.")
         add.add_argument("--url", required=True, help="A Lambda's Function URL, or any HTTP endpoint.")
@@ -70,7 +72,7 @@ class Command(BaseCommand):
         wanted = rules.Wanted(
             name=options["name"],
             url=options["url"],
-            event=options["event"],
+            events=options["event"] or [EventKind.MESSAGE],
             room_filter=options["filter"],
             when=options["when"],
             order=options["order"],
@@ -132,7 +134,7 @@ def describe(rule: IntegrationRule) -> dict[str, Any]:
     return {
         "id": str(rule.pk),
         "name": rule.name,
-        "event": rule.event,
+        "events": rule.events,
         "filter": rule.room_filter,
         "when": rule.when,
         "order": rule.order,

@@ -1,0 +1,130 @@
+"""How workers and rules are doing: soft state of the living, figures by the minute, notices for admins."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from integrations.models.rules import IntegrationRule
+
+
+class WorkerProcess(models.Model):
+    """A worker that reports, each second, that it is alive. Soft state: an unlogged table; times are the database's.
+
+    Only integrations.workers writes it. What a worker that fell silent had under lease is taken from it at once.
+    """
+
+    name = models.CharField(max_length=80, unique=True, help_text="As deliveries and attempts name it.")
+    host = models.CharField(max_length=253)
+    pid = models.IntegerField("process id")
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+    calls = models.IntegerField("calls under way", default=0)
+
+    class Meta:
+        ordering = ("host", "pid")
+        verbose_name = "worker"
+
+    def __str__(self) -> str:
+        return f"{self.host} · {self.pid}"
+
+
+class BreakerState(models.TextChoices):
+    """Whether a rule's target is called."""
+
+    CLOSED = "closed", "calls go out"
+    OPEN = "open", "the target is down: nothing is called until the next probe"
+    HALF_OPEN = "half-open", "one call probes whether the target is back"
+
+
+class RuleThrottle(models.Model):
+    """How freely one worker calls one rule's target just now. Soft state, written by integrations.workers."""
+
+    worker = models.ForeignKey(WorkerProcess, on_delete=models.CASCADE, related_name="throttles", db_constraint=False)
+    rule = models.ForeignKey(
+        IntegrationRule, on_delete=models.CASCADE, related_name="throttles", db_constraint=False, db_index=False
+    )
+    breaker = models.CharField(max_length=9, choices=BreakerState, default=BreakerState.CLOSED)
+    limit = models.FloatField(help_text="Calls that may be under way at once, as the target takes them.")
+    calls = models.IntegerField("calls under way", default=0)
+    opened_at = models.DateTimeField(null=True)
+    probe_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["worker", "rule"], name="throttle_once"),)
+
+    def __str__(self) -> str:
+        return f"rule {self.rule_id}: {self.breaker}"
+
+
+class RuleMinute(models.Model):
+    """What calls to one rule brought in one minute, all workers together. Added up by integrations.traffic.
+
+    `buckets[i]` counts calls that took up to integrations.latency.BOUNDS_MS[i], the last those that took longer.
+    """
+
+    rule = models.ForeignKey(IntegrationRule, on_delete=models.CASCADE, related_name="minutes", db_index=False)
+    minute = models.DateTimeField()
+    calls = models.IntegerField(default=0)
+    failed = models.IntegerField("failed calls", default=0)
+    events = models.IntegerField("events delivered", default=0)
+    dead = models.IntegerField("dead letters", default=0)
+    shared = models.IntegerField(default=0, help_text="Verdicts that were taken from a call about the same text.")
+    verdicts = models.JSONField(default=dict, help_text="Action to number.")
+    buckets = ArrayField(models.IntegerField(), default=list)
+
+    class Meta:
+        ordering = ("-minute",)
+        constraints = (models.UniqueConstraint(fields=["rule", "minute"], name="rule_minute_once"),)
+        indexes = (models.Index(fields=["minute"], name="rule_minute_by_time"),)
+
+    def __str__(self) -> str:
+        return f"rule {self.rule_id} at {self.minute:%H:%M}"
+
+
+class RuleHealth(models.Model):
+    """Since when a rule's target has only failed. Only integrations.health writes it, when that changes."""
+
+    rule = models.OneToOneField(IntegrationRule, on_delete=models.CASCADE, primary_key=True, related_name="health")
+    failing_since = models.DateTimeField(null=True)
+    warned_at = models.DateTimeField(null=True)
+    last_error = models.CharField(max_length=500, blank=True)
+
+    def __str__(self) -> str:
+        return f"rule {self.rule_id}"
+
+
+class NoticeLevel(models.TextChoices):
+    """How urgent a notice is."""
+
+    INFO = "info", "good to know"
+    WARNING = "warning", "look at it soon"
+    ERROR = "error", "something is off"
+
+
+class Notice(models.Model):
+    """Something that admins must know: shown on their first page until somebody dismisses it, and sent by mail."""
+
+    level = models.CharField(max_length=7, choices=NoticeLevel)
+    title = models.CharField(max_length=200)
+    text = models.TextField(blank=True)
+    rule = models.ForeignKey(IntegrationRule, on_delete=models.SET_NULL, null=True, blank=True, related_name="notices")
+    created_at = models.DateTimeField(default=timezone.now)
+    dismissed_at = models.DateTimeField(null=True, blank=True)
+    dismissed_by = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (models.Index(fields=["-id"], condition=Q(dismissed_at__isnull=True), name="notice_open"),)
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(dismissed_at__isnull=True) | Q(dismissed_at__gte=F("created_at")),
+                name="notice_dismissed_later",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.title
