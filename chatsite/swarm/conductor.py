@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from chatsite.swarm import clock, killing, meter, processes, scrape
+from chatsite.swarm.endpoint import EndpointTally, run_endpoint
 from chatsite.swarm.killing import Kill
 from chatsite.swarm.latency import Latency
 from chatsite.swarm.meter import Meter
+from chatsite.swarm.orders import Finish, Progress, Start
 from chatsite.swarm.plan import LOOPBACK, Plan, Protocol
-from chatsite.swarm.processes import Finish, Progress, Start, run_crowd, run_publishers
+from chatsite.swarm.processes import run_crowd, run_publishers
 from chatsite.swarm.publishers import Published
 from chatsite.swarm.report import Report
 from chatsite.swarm.summary import Usage, compile_report
@@ -27,6 +29,7 @@ from chatsite.swarm.tally import Tally
 LEAD_SECONDS = 0.3  # between the order to publish and its moment
 END_SECONDS = 5.0
 TALLY_SECONDS = 60.0  # a process with a million deliveries to tell of takes a while
+ENDPOINT_SECONDS = 20.0
 KILL_SETTLE_SECONDS = 30.0  # at least, for members that come back
 
 
@@ -72,8 +75,11 @@ class Conductor:
         self._crowds: list[Worker] = []
         self._offices: list[Worker] = []
         self._busy = Meter([])
+        self._endpoint: Worker | None = None
         self._kill_at: float | None = None
         self._kill: Kill | None = None
+        self._kill_worker_at: float | None = None
+        self._worker_kill: Kill | None = None
 
     def run(self) -> Report:
         """Return the report of the whole run. Raises SwarmFailed."""
@@ -87,13 +93,15 @@ class Conductor:
 
     @property
     def _workers(self) -> list[Worker]:
-        return [*self._crowds, *self._offices]
+        return [*self._crowds, *self._offices, *([self._endpoint] if self._endpoint else [])]
 
     def _run(self) -> Report:
         plan = self.plan
         offset = clock.measure_offset(plan.address) if plan.protocol is Protocol.CHAT and not plan.is_tls else None
         counters = self._scrape()
         idle = Meter(self._pids)
+        if plan.review is not None:
+            self._endpoint = self._start_endpoint()
         self._crowds = [self._start(run_crowd, plan, share) for share in plan.shares()]
         self._offices = [self._start(run_publishers, plan, places) for places in plan.offices()]
         self._wait_for_members()
@@ -101,6 +109,7 @@ class Conductor:
         own_memory = sum(meter.resident_bytes(worker.process.pid or 0) for worker in self._workers)
         started = time.monotonic() + LEAD_SECONDS
         self._kill_at = None if plan.kill_after is None else started + plan.kill_after
+        self._kill_worker_at = None if plan.kill_worker_after is None else started + plan.kill_worker_after
         for worker in self._workers:
             worker.pipe.send(Start(at=started))
         published = self._publish(started)
@@ -118,6 +127,8 @@ class Conductor:
             server_cpu_seconds=cpu if measured else None,
             server_memory_bytes=memory if measured else None,
             kill=self._kill,
+            worker_kill=self._worker_kill,
+            endpoint=self._ask_endpoint(),
             counters=scrape.grown(counters, self._scrape()),
         )
         return compile_report(plan, published, tallies, usage)
@@ -152,9 +163,12 @@ class Conductor:
         for each in published:
             for room, head in each.heads.items():
                 heads[room] = max(head, heads.get(room, 0))
+        # Where a verdict took long, a publisher is told that its message is safe, and no serial.
+        is_one_log = self.plan.review is not None and self.plan.rooms == 1
+        messages = sum(len(each.acknowledged) for each in published) if is_one_log else 0
         seconds = self.plan.settle_seconds if self._kill is None else max(self.plan.settle_seconds, KILL_SETTLE_SECONDS)
         for crowd in self._crowds:
-            crowd.pipe.send(Finish(heads=heads, seconds=seconds))
+            crowd.pipe.send(Finish(heads=heads, seconds=seconds, messages=messages))
         began = time.monotonic()
         return [self._result_of(crowd, "receiving", began, seconds + TALLY_SECONDS, Tally) for crowd in self._crowds]
 
@@ -166,6 +180,24 @@ class Conductor:
         process.start()
         theirs.close()
         return Worker(process=process, pipe=ours)
+
+    def _start_endpoint(self) -> Worker:
+        """Start the swarm's own Lambda. Raises SwarmFailed where its port is taken."""
+        endpoint = self._start(run_endpoint, self.plan)
+        if not endpoint.pipe.poll(ENDPOINT_SECONDS):
+            raise SwarmFailed("The swarm's own Lambda did not start.")
+        if (problem := endpoint.pipe.recv()) is not None:
+            raise SwarmFailed(problem)
+        return endpoint
+
+    def _ask_endpoint(self) -> EndpointTally | None:
+        if self._endpoint is None:
+            return None
+        self._endpoint.pipe.send(Finish())
+        result: EndpointTally = self._result_of(
+            self._endpoint, "reviewing", time.monotonic(), TALLY_SECONDS, EndpointTally
+        )
+        return result
 
     def _result_of(self, worker: Worker, phase: str, began: float, seconds: float, kind: type[Any]) -> Any:
         while not isinstance(worker.result, kind):
@@ -206,10 +238,13 @@ class Conductor:
     # --- The server ---------------------------------------------------------------------------------------
 
     def _kill_when_due(self, now: float) -> None:
+        if self._kill_worker_at is not None and now >= self._kill_worker_at and self._data is not None:
+            self._kill_worker_at = None
+            self._worker_kill = killing.kill_one(killing.workers_of(self._data), now)
         if self._kill_at is not None and now >= self._kill_at and self._data is not None:
             self._busy.cpu()  # the last look at what is about to end
             self._kill_at = None
-            self._kill = killing.kill_one(self._data, now)
+            self._kill = killing.kill_one(killing.gateways_of(self._data), now)
         elif self._kill is not None and self._data is not None:
             self._busy.follow(killing.gateways_of(self._data).values())
 

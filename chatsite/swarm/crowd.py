@@ -12,6 +12,7 @@ from chatsite.swarm import nchan, realtime
 from chatsite.swarm.latency import STEPS_PER_SECOND, Latency
 from chatsite.swarm.member import Member, SlowMember
 from chatsite.swarm.messages import Reader
+from chatsite.swarm.orders import Finish
 from chatsite.swarm.plan import Plan, Protocol, Share
 from chatsite.swarm.stream import Poller
 from chatsite.swarm.tally import RoomTally, SlowTally, Tally
@@ -91,14 +92,21 @@ class Crowd:
             if member.is_attached and member.connection is not None:
                 member.connection.quicken()
 
-    def has_reached(self, heads: dict[int, int]) -> bool:
+    def has_reached(self, finish: Finish) -> bool:
         """Tell whether every member that ever attached has seen its room's log up to its head."""
         members = itertools.chain(self._quick, self._slow.values())
-        return all(member.position >= heads.get(member.room, 0) for member in members if member.cursor is not None)
+        is_there = all(
+            member.position >= finish.heads.get(member.room, 0) for member in members if member.cursor is not None
+        )
+        return is_there and len(self.reader.seen) >= finish.messages
 
-    def tally(self, heads: dict[int, int]) -> Tally:
-        """Return what the members saw of logs that end at these heads."""
+    def tally(self, finish: Finish) -> Tally:
+        """Return what the members saw of logs that end where the order says, or later."""
         self.timings.count()
+        heads = dict(finish.heads)
+        if finish.messages:  # some of them were published after the last serial that a publisher was told
+            for member in self._quick:
+                heads[member.room] = max(heads.get(member.room, 0), member.position)
         return Tally(
             attached=sum(member.cursor is not None for member in (*self._quick, *self._slow.values())),
             opened_at=self._opened_at,

@@ -1,10 +1,11 @@
-"""kill -9 of a gateway of the instance on this machine, in the middle of a run."""
+"""kill -9 of a gateway or a worker of the instance on this machine, in the middle of a run."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from chatsite.instance import read_json
 
 @dataclass(frozen=True, kw_only=True)
 class Kill:
-    """A gateway that was killed, and when, in monotonic seconds."""
+    """A process that was killed, and when, in monotonic seconds."""
 
     gateway: str
     at: float
@@ -23,23 +24,32 @@ class Kill:
 
 def gateways_of(data: Path) -> dict[str, int]:
     """Return the process ids of the gateways of the instance at DATA, by name; none where no instance runs."""
+    return processes_of(data, "gateway")
+
+
+def workers_of(data: Path) -> dict[str, int]:
+    """Return the process ids of the workers of the instance at DATA, by name."""
+    return processes_of(data, "worker")
+
+
+def processes_of(data: Path, command: str) -> dict[str, int]:
+    """Return the processes of an instance that run a command of manage.py, by name."""
     processes: dict[str, int] = read_json(data / "instance.json").get("processes", {})
-    return {name: pid for name, pid in processes.items() if name.startswith("gateway") and is_gateway(pid)}
+    return {name: pid for name, pid in processes.items() if name.startswith(command) and runs(command, pid)}
 
 
-def is_gateway(pid: int) -> bool:
-    """Tell whether a process is a gateway: the file that names it may be older than the process of that id."""
+def runs(command: str, pid: int) -> bool:
+    """Tell whether a process runs a command: the file that names it may be older than the process of that id."""
     try:
-        return "gateway" in psutil.Process(pid).cmdline()
+        return command in psutil.Process(pid).cmdline()
     except psutil.Error:
         return False
 
 
-def kill_one(data: Path, now: float) -> Kill | None:
-    """Kill a gateway; None where there is none to kill."""
-    gateways = gateways_of(data)
-    if not gateways:
+def kill_one(processes: Mapping[str, int], now: float) -> Kill | None:
+    """Kill one of these processes; None where there is none to kill."""
+    if not processes:
         return None
-    name = random.choice(sorted(gateways))
-    os.kill(gateways[name], signal.SIGKILL)
+    name = random.choice(sorted(processes))
+    os.kill(processes[name], signal.SIGKILL)
     return Kill(gateway=name, at=now)

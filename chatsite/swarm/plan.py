@@ -16,6 +16,13 @@ SOURCES_PER_PROCESS = 4  # each source address has some 28,000 ports, and a clos
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
+class Review(StrEnum):
+    """How the server asks the swarm's own Lambda about each message before it is published."""
+
+    SINGLE = "single"
+    BATCHED = "batched"
+
+
 class Protocol(StrEnum):
     """What the server speaks."""
 
@@ -57,6 +64,11 @@ class Plan:
     protocol: Protocol = Protocol.CHAT
     nap_ms: float = 0.0  # that a process of members rests after each look at its sockets
     members_per_process: int = MEMBERS_PER_PROCESS
+    review: Review | None = None
+    review_port: int = 0  # at which the swarm's Lambda listens
+    review_ms: float = 0.0  # that it takes for each call
+    review_down: tuple[float, float] | None = None  # seconds of publishing from which and until which it is down
+    kill_worker_after: float | None = None  # seconds of publishing before one worker is killed
 
     @property
     def publishes(self) -> int:

@@ -6,45 +6,16 @@ import gc
 import signal
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 
 from chatsite.swarm.crowd import Crowd
-from chatsite.swarm.latency import Latency
+from chatsite.swarm.orders import Finish, Progress, Start
 from chatsite.swarm.plan import Plan, Share
 from chatsite.swarm.publishers import Publishers
 
 PROGRESS_SECONDS = 0.1
 GRACE_SECONDS = 0.2  # what should not arrive any more (a second copy of the last message) gets this long to
 PROBLEMS_TOLD = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a process stands."""
-
-    ready: int = 0  # attached members, or connected publishers
-    delivered: int = 0
-    published: int = 0
-    acknowledged: int = 0
-    recent: Latency = field(default_factory=Latency)  # of what was delivered since the last one
-    problems: Counter[str] = field(default_factory=Counter)
-    hopeless: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """Order to all: publishing begins at this monotonic time."""
-
-    at: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finish:
-    """Order to members: wait until each room's log was received up to its head, at most so long, then report."""
-
-    heads: dict[int, int]
-    seconds: float
 
 
 def run_crowd(plan: Plan, share: Share, pipe: Pipe) -> None:
@@ -63,11 +34,11 @@ def run_crowd(plan: Plan, share: Share, pipe: Pipe) -> None:
             finish = order if isinstance(order, Finish) else None
         crowd.hurry()
         deadline = time.monotonic() + finish.seconds
-        while not crowd.has_reached(finish.heads) and time.monotonic() < deadline:
+        while not crowd.has_reached(finish) and time.monotonic() < deadline:
             _step_until(crowd, time.monotonic() + PROGRESS_SECONDS)
             _tell(crowd, pipe)
         _step_until(crowd, time.monotonic() + GRACE_SECONDS)
-        tally = crowd.tally(finish.heads)
+        tally = crowd.tally(finish)
         tally.cpu_seconds = time.process_time() - used
         pipe.send(tally)
     except (BrokenPipeError, EOFError):  # the conductor is gone

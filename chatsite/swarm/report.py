@@ -83,6 +83,30 @@ class Killed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     seconds_until_all_back: float | None  # null: not all came back
 
 
+class Outage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How what gathered while the Lambda was down was worked off. Seconds since it was back."""
+
+    seconds: float  # that it was down
+    backlog: int  # messages published before it was back and visible only after
+    first_after_seconds: float | None = None
+    drain_seconds: float | None = None  # until the last of them was visible
+    drained_per_second: float | None = None  # messages, new ones too, from the first of them to the last
+
+
+class Reviewed(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the swarm's own Lambda saw."""
+
+    calls: int
+    messages: int
+    unasked: int  # messages that were published without a question
+    repeated: int  # messages that it was asked about more than once
+    changed_ids: int  # of those, how many came under another webhook id
+    messages_per_second: float
+    own_ms: Spread  # from a question's arrival to its answer
+    overhead_ms: Spread  # from publish to the last member's receipt, without that
+    outage: Outage | None
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One run. Each of the counts from `lost` to `divergent` is 0 for a server that keeps its promises.
 
@@ -122,6 +146,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     worst_room: WorstRoom | None
     slow_readers: SlowReaders | None
     killed: Killed | None
+    killed_worker: str | None
+    reviewed: Reviewed | None
     counters: dict[str, int] | None  # by how much the gateways' own grew
     server_processes: int
     server_cpu_microseconds_per_delivery: float | None
@@ -185,6 +211,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             seconds = killed.seconds_until_all_back
             back = f"all back after {seconds:.1f} s" if seconds is not None else f"{killed.back} came back"
             rows.append(("killed", f"{killed.gateway} at {killed.at:.1f} s: {killed.cut} cut off, {back}"))
+        rows += _rows_of_review(self.reviewed) if self.reviewed is not None else []
+        if self.killed_worker is not None:
+            rows.append(("killed", f"{self.killed_worker}: a worker"))
         if self.counters:
             rows.append(("gateways", ", ".join(f"{name} {count}" for name, count in self.counters.items())))
         return rows
@@ -220,6 +249,27 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             text = f"the swarm itself was {self.behind_ms:.0f} ms late with a message: the machine or a core is full"
             rows.append(("behind", f"{text}; latencies are the swarm's as well"))
         return rows
+
+
+def _rows_of_review(review: Reviewed) -> list[tuple[str, str]]:
+    rows = [
+        (
+            "review",
+            f"{review.messages} messages in {review.calls} calls ({rate_of(review.messages_per_second)} messages/s), "
+            f"{review.unasked} never asked about, {review.repeated} repeated, {review.changed_ids} under another id",
+        ),
+        ("lambda", f"{review.own_ms} (its own time)"),
+        ("overhead", f"{review.overhead_ms} (publish to the last member's receipt, without the lambda's own time)"),
+    ]
+    if (outage := review.outage) is not None:
+        text = f"down for {outage.seconds:g} s, {outage.backlog} messages waited"
+        if outage.drain_seconds is not None:
+            text += (
+                f"; the first came {outage.first_after_seconds:g} s after it was back, the last after "
+                f"{outage.drain_seconds:g} s ({rate_of(outage.drained_per_second or 0)}/s)"
+            )
+        rows.append(("outage", text))
+    return rows
 
 
 def rate_of(per_second: float) -> str:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from chatsite.swarm.endpoint import EndpointTally
 from chatsite.swarm.findings import Findings, Place, check
 from chatsite.swarm.killing import Kill
 from chatsite.swarm.latency import STEPS_PER_SECOND, Latency
@@ -13,6 +14,7 @@ from chatsite.swarm.messages import Seen
 from chatsite.swarm.plan import Plan
 from chatsite.swarm.publishers import Published
 from chatsite.swarm.report import Event, Killed, Report, Second, SlowReaders, Spread, WorstRoom
+from chatsite.swarm.reviewed import report_review
 from chatsite.swarm.tally import RoomTally, SlowTally, Tally
 from chatsite.swarm.timings import STEPS_PER_MILLISECOND
 
@@ -32,6 +34,8 @@ class Usage:
     server_cpu_seconds: float | None = None
     server_memory_bytes: int | None = None  # by how much the members made it grow
     kill: Kill | None = None
+    worker_kill: Kill | None = None
+    endpoint: EndpointTally | None = None
     counters: dict[str, int] | None = None
 
 
@@ -59,8 +63,10 @@ def compile_report(plan: Plan, published: Sequence[Published], tallies: Sequence
     own_cpu = sum(tally.cpu_seconds for tally in tallies) + sum(each.cpu_seconds for each in published)
     unanswered = plan.total - len(acknowledged) - refused
     all_back = killed is None or killed.seconds_until_all_back is not None
+    reviewed = report_review(plan, usage.endpoint, seen, usage.started)
+    unreviewed = reviewed is not None and bool(reviewed.unasked or reviewed.changed_ids)
     return Report(
-        ok=not (wrong or findings or unanswered) and attached == plan.members and all_back,
+        ok=not (wrong or findings or unanswered or unreviewed) and attached == plan.members and all_back,
         members=plan.members,
         rooms=plan.rooms,
         attached=attached,
@@ -93,6 +99,8 @@ def compile_report(plan: Plan, published: Sequence[Published], tallies: Sequence
         worst_room=_worst(plan, rooms, by_room),
         slow_readers=_slow(slow),
         killed=killed,
+        killed_worker=None if usage.worker_kill is None else usage.worker_kill.gateway,
+        reviewed=reviewed,
         counters=usage.counters,
         server_processes=usage.server_processes,
         server_cpu_microseconds_per_delivery=_microseconds(usage.server_cpu_seconds, delivered + slow.delivered),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import secrets
 import select
@@ -26,8 +27,9 @@ from chatsite.launch import raise_descriptor_limit
 from chatsite.swarm import killing, plot
 from chatsite.swarm.conductor import Conductor, SwarmFailed
 from chatsite.swarm.display import Display
-from chatsite.swarm.plan import LOOPBACK, MEMBERS_PER_PROCESS, Plan, Protocol
-from integrations import keys
+from chatsite.swarm.plan import LOOPBACK, MEMBERS_PER_PROCESS, Plan, Protocol, Review
+from integrations import keys, rules
+from integrations.models import AtDeadline, When
 from rooms.capabilities import Capability
 from rooms.errors import ChatError
 from rooms.wire import Format
@@ -73,6 +75,32 @@ class Command(BaseCommand):
             metavar="S",
             help="kill -9 one gateway of the instance at DATA, S seconds into publishing (default: in the middle)",
         )
+        parser.add_argument(
+            "--review",
+            choices=[each.value for each in Review],
+            help="let a Lambda of the swarm's own check each message before it is published (docs/load.md)",
+        )
+        parser.add_argument("--review-ms", type=share, default=0, metavar="MS", help="that this Lambda takes")
+        parser.add_argument(
+            "--review-port", type=whole, default=9310, metavar="N", help="that it listens on (default: %(default)s)"
+        )
+        parser.add_argument(
+            "--review-down", type=span, metavar="S..S", help="the Lambda is down from S to S seconds of publishing"
+        )
+        parser.add_argument(
+            "--at-deadline",
+            choices=AtDeadline.values,
+            default=AtDeadline.RETRY.value,
+            help="the policy of the rule that is made for --review (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--kill-worker",
+            type=positive,
+            nargs="?",
+            const=MIDDLE,
+            metavar="S",
+            help="kill -9 one worker of the instance at DATA, S seconds into publishing (default: in the middle)",
+        )
         parser.add_argument("--slow-readers", type=whole, default=0, metavar="N", help="of the members")
         parser.add_argument("--slow-rate", type=some, default=1024, metavar="BYTES", help="that they read a second")
         parser.add_argument(
@@ -110,9 +138,10 @@ class Command(BaseCommand):
             self.announce(plan)
         width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
         display = Display(plan, sys.stderr, width=width)
+        rule = make_rule(plan, options["at_deadline"]) if plan.review is not None else None
         conductor = Conductor(
             plan,
-            pids_of(options["pids"]),
+            pids_of(options["pids"], with_workers=plan.review is not None),
             (lambda _: None) if options["json"] else display.show,
             data=settings.DATA if is_local(plan.url) else None,
         )
@@ -123,6 +152,8 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError("Stopped before there was a report.") from None
         finally:
+            if rule is not None:
+                remove_rule(rule)
             if options["key"] is None and plan.key:
                 revoke_key(plan.key)
         display.clear()
@@ -154,6 +185,9 @@ def plan_of(options: dict[str, Any]) -> Plan:
         chosen["key"] = make_key(options["room"], options["rooms"])
     moment = options["kill_gateway"]
     chosen["kill_after"] = options["seconds"] / 2 if moment == MIDDLE else moment
+    moment = options["kill_worker"]
+    chosen["kill_worker_after"] = options["seconds"] / 2 if moment == MIDDLE else moment
+    chosen["review"] = Review(options["review"]) if options["review"] else None
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     chosen["members_per_process"] = max(1, min(MEMBERS_PER_PROCESS, descriptors - SPARE_DESCRIPTORS))
     plan = Plan(**chosen)
@@ -184,6 +218,10 @@ def check(options: dict[str, Any]) -> None:
             raise CommandError("With --protocol nchan there is no --churn, --kill-gateway, --slow-readers or --batch.")
     if options["kill_gateway"] is not None:
         check_kill(options)
+    if options["review"] and not is_local(options["url"]):
+        raise CommandError("--review makes a rule on the instance at DATA: run the swarm beside it (manage.py --data).")
+    if options["kill_worker"] is not None and not killing.workers_of(settings.DATA):
+        raise CommandError(f"--kill-worker kills a worker of the instance at DATA ({settings.DATA}), but none runs.")
 
 
 def check_kill(options: dict[str, Any]) -> None:
@@ -215,17 +253,44 @@ def make_key(room: str, rooms: int) -> str:
         raise CommandError(f"No key could be made on the instance at DATA ({type(error).__name__}).") from None
 
 
+def make_rule(plan: Plan, at_deadline: str) -> str:
+    """Make the rule that asks the swarm's own Lambda, and return its name. Raises CommandError."""
+    pattern = f"^{re.escape(plan.room)}$" if plan.rooms == 1 else f"^{re.escape(plan.room)}:"
+    wanted = rules.Wanted(
+        name=f"swarm {plan.run}",
+        url=f"http://127.0.0.1:{plan.review_port}/",
+        room_filter=pattern,
+        when=When.BEFORE,
+        batched=plan.review is Review.BATCHED,
+        at_deadline=at_deadline,
+    )
+    try:
+        return rules.add(wanted, now=timezone.now())[0].name
+    except ChatError as error:
+        hint = f"Start the instance with WEBHOOK_ALLOW_PRIVATE=127.0.0.1:{plan.review_port}."
+        raise CommandError(f"{error.message} {hint}") from None
+    except DatabaseError as error:
+        raise CommandError(f"No rule could be made on the instance at DATA ({type(error).__name__}).") from None
+
+
+def remove_rule(name: str) -> None:
+    """Remove the rule of one run. Where that fails it stays, and concerns nothing but the run's rooms."""
+    with suppress(DatabaseError, ChatError):
+        rules.remove(name, now=timezone.now())
+
+
 def revoke_key(key: str) -> None:
     """End a key that was made for one run. Where that fails it stays, and opens nothing but the run's rooms."""
     with suppress(DatabaseError, ChatError):
         keys.revoke(key.partition(":")[0], timezone.now())
 
 
-def pids_of(option: str | None) -> list[int]:
-    """Return the processes to measure: those named, else the gateways of the instance at DATA."""
+def pids_of(option: str | None, *, with_workers: bool) -> list[int]:
+    """Return the processes to measure: those named, else gateways (and workers) of the instance at DATA."""
     if option is not None:
         return [int(pid) for pid in option.split(",") if pid.strip()]
-    return list(killing.gateways_of(settings.DATA).values())
+    workers = killing.workers_of(settings.DATA).values() if with_workers else []
+    return [*killing.gateways_of(settings.DATA).values(), *workers]
 
 
 def write_plot(path: Path, text: str) -> None:
@@ -234,6 +299,18 @@ def write_plot(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CommandError(f"The plot could not be written to {path}: {error.strerror}.") from None
+
+
+def span(text: str) -> tuple[float, float]:
+    """Return two moments that are written as 5..65."""
+    first, dots, last = text.partition("..")
+    try:
+        found = float(first), float(last)
+    except ValueError:
+        dots = ""
+    if not dots or not 0 <= found[0] < found[1]:
+        raise ArgumentTypeError(f"must be two moments in seconds such as 5..65, not {text!r}")
+    return found
 
 
 def number(kind: type[int] | type[float], least: float) -> Callable[[str], float]:

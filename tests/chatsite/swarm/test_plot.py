@@ -17,8 +17,8 @@ from chatsite.swarm.findings import Place, Token
 from chatsite.swarm.killing import Kill
 from chatsite.swarm.latency import Latency
 from chatsite.swarm.messages import Seen
+from chatsite.swarm.orders import Progress
 from chatsite.swarm.plot import draw
-from chatsite.swarm.processes import Progress
 from chatsite.swarm.publishers import Published
 from chatsite.swarm.report import Report
 from chatsite.swarm.scrape import grown, parse
