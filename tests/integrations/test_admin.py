@@ -267,15 +267,16 @@ def test_other_lists_show_their_rows(alice: Client) -> None:
 
 MANY = 50_000
 MAKE_DELIVERIES = """
-INSERT INTO integrations_delivery (rule_id, room_id, message_id, serial, webhook_id, payload, state, attempts, forgiven,
-    due_at, owner, last_error, answer, created_at, finished_at)
-SELECT %(rule)s, message.room_id, message.id, message.serial, 'msg_' || message.id, '{}',
+INSERT INTO integrations_delivery (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, state,
+    attempts, forgiven, due_at, owner, last_error, answer, created_at, finished_at)
+SELECT %(rule)s, message.room_id, message.id, 'channel.message', message.serial, true, 'msg_' || message.id, '{}',
     CASE WHEN message.id %% 997 = 0 THEN 'dead' WHEN message.id %% 5003 = 0 THEN 'pending' ELSE 'delivered' END,
     1, 0, now(), '', '', '', message.accepted_at,
     CASE WHEN message.id %% 5003 = 0 AND message.id %% 997 <> 0 THEN NULL ELSE now() END
 FROM rooms_message AS message ORDER BY message.id;
-INSERT INTO integrations_attempt (delivery_id, number, worker, started_at, duration_ms, status, error, response)
-SELECT id, 1, 'w', created_at, 10, 200, '', 'ok' FROM integrations_delivery ORDER BY id;
+INSERT INTO integrations_attempt (delivery_id, number, worker, started_at, duration_ms, status, error, response, events,
+    by_stand_in)
+SELECT id, 1, 'w', created_at, 10, 200, '', 'ok', 1, false FROM integrations_delivery ORDER BY id;
 """
 MAKE_MESSAGES = """
 INSERT INTO rooms_message (room_id, message_id, author, client_id, text, status, action, serial, created_serial,
