@@ -1,0 +1,38 @@
+"""Rotating a rule's secret loses no call: for a while each is signed by both."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from standardwebhooks import Webhook
+
+from integrations import signing
+from integrations.models import IntegrationRule
+from integrations.rule_secrets import signing_secrets
+from integrations.sealing import seal
+
+NOW = datetime.now(UTC)
+FORMER, CURRENT = signing.draw_secret(), signing.draw_secret()
+
+
+def rotated(until: datetime | None) -> IntegrationRule:
+    former = None if until is None else seal(FORMER)
+    return IntegrationRule(sealed_secret=seal(CURRENT), sealed_former_secret=former, former_secret_until=until)
+
+
+def test_a_rule_that_was_never_rotated_has_one_secret() -> None:
+    assert signing_secrets(rotated(None), NOW) == [CURRENT]
+
+
+def test_the_former_secret_signs_beside_the_current_one_until_its_moment() -> None:
+    rule = rotated(NOW + timedelta(hours=1))
+    assert signing_secrets(rule, NOW) == [CURRENT, FORMER]
+    assert signing_secrets(rule, NOW + timedelta(minutes=59, seconds=59)) == [CURRENT, FORMER]
+    assert signing_secrets(rule, NOW + timedelta(hours=1)) == [CURRENT]
+
+
+def test_a_receiver_with_either_secret_accepts_a_call_during_the_rotation() -> None:
+    secrets = signing_secrets(rotated(NOW + timedelta(hours=1)), NOW)
+    headers = signing.sign(secrets, webhook_id="msg_1", timestamp=int(NOW.timestamp()), body=b"{}")
+    for secret in (FORMER, CURRENT):
+        Webhook(secret).verify(b"{}", headers)
