@@ -24,7 +24,8 @@ class Owed:
     id: int
     rule_id: int
     room_id: int
-    message_id: int
+    message_id: int | None
+    event: str  # integrations.models.EventKind
     serial: int
     webhook_id: str
     payload: str

@@ -20,7 +20,7 @@ from django.db import connection, transaction
 
 from integrations import queries
 from integrations.calls import Conclusion, Fate, HeldLane, Owed, Report
-from integrations.models import Attempt, Delivery, DeliveryState, IntegrationRule, Lane
+from integrations.models import Attempt, Delivery, DeliveryState, EventKind, IntegrationRule, Lane
 from integrations.verdicts import as_text
 from rooms import decide
 from rooms.outcomes import Outcome, OutcomeKind
@@ -33,14 +33,21 @@ BATCHES_UNDER_WAY = 4  # calls of one batched rule before publish; more would on
 
 @dataclass(frozen=True, kw_only=True)
 class Debt:
-    """An event that a rule must be called for: `serial` after publish, `deadline` before."""
+    """An event that a rule must be called for.
+
+    With a `deadline` a verdict is asked for. `in_lane`: after those that the rule is owed of this room already;
+    otherwise side by side with them. `wait`: the first call is not made before.
+    """
 
     rule_id: int
     room_id: int
-    message_id: int
+    message_id: int | None
     payload: str
+    event: EventKind = EventKind.MESSAGE
     serial: int = 0
     deadline: datetime | None = None
+    in_lane: bool = False
+    wait: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +85,12 @@ def owe(debts: Sequence[Debt], *, now: datetime) -> None:
         webhook_ids=[f"msg_{secrets.token_hex(12)}" for _ in debts],
         payloads=[debt.payload for debt in debts],
         deadlines=[debt.deadline for debt in debts],
+        events=[debt.event.value for debt in debts],
+        in_lane=[debt.in_lane for debt in debts],
+        due=[now + debt.wait for debt in debts],
         now=now,
     )
-    _wake_lanes({(debt.rule_id, debt.room_id) for debt in debts if debt.serial}, now)
+    _wake_lanes({(debt.rule_id, debt.room_id) for debt in debts if debt.in_lane}, now)
     wake()
 
 
@@ -146,7 +156,7 @@ def claim_notices(capacity: Capacity, *, owner: str, now: datetime, lease: timed
     return [
         Claim(
             rule=rules[owed[0].rule_id],
-            owed=sorted(owed, key=lambda one: one.serial),
+            owed=sorted(owed, key=lambda one: one.id),
             lane=HeldLane(id=lane, fence=lanes[lane]),
         )
         for lane, owed in by_lane.items()
@@ -168,13 +178,13 @@ def _capacity(capacity: Capacity) -> dict[str, Any]:
 
 def _owed(columns: Sequence[Any]) -> Owed:
     (
-        id_, rule_id, room_id, message_id, serial, webhook_id, payload, attempts, forgiven, created_at, deadline,
-        room, epoch,
+        id_, rule_id, room_id, message_id, event, serial, webhook_id, payload, attempts, forgiven, created_at,
+        deadline, room, epoch,
     ) = columns  # fmt: skip
     return Owed(
-        id=id_, rule_id=rule_id, room_id=room_id, message_id=message_id, serial=serial, webhook_id=webhook_id,
-        payload=payload, attempt=attempts, tries=attempts - forgiven, created_at=created_at, deadline=deadline,
-        room=room, epoch=epoch,
+        id=id_, rule_id=rule_id, room_id=room_id, message_id=message_id, event=event, serial=serial,
+        webhook_id=webhook_id, payload=payload, attempt=attempts, tries=attempts - forgiven, created_at=created_at,
+        deadline=deadline, room=room, epoch=epoch,
     )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ SET state = 'delivering', attempts = delivery.attempts + 1, owner = %(owner)s, d
 FROM due, rooms_message AS message, rooms_room AS room
 WHERE delivery.id = due.id AND delivery.finished_at IS NULL
   AND message.id = delivery.message_id AND room.id = delivery.room_id
-RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, delivery.serial,
+RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, delivery.event, delivery.serial,
     delivery.webhook_id, delivery.payload, delivery.attempts, delivery.forgiven, delivery.created_at,
     delivery.deadline, room.name, room.epoch,
     message.status = 'accepted' AND message.awaiting = 'integrations:rule-' || delivery.rule_id
@@ -92,7 +92,7 @@ UPDATE integrations_delivery AS delivery
 SET state = 'delivering', attempts = delivery.attempts + 1, owner = %(owner)s
 FROM head, rooms_room AS room
 WHERE delivery.id = head.id AND room.id = delivery.room_id
-RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, delivery.serial,
+RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, delivery.event, delivery.serial,
     delivery.webhook_id, delivery.payload, delivery.attempts, delivery.forgiven, delivery.created_at,
     delivery.deadline, room.name, room.epoch, head.lane_id
 """
@@ -137,18 +137,20 @@ ON CONFLICT (rule_id, room_id) DO UPDATE SET due_at = excluded.due_at WHERE inte
 ADD_DELIVERIES: Final = """
 INSERT INTO integrations_delivery (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, state,
     attempts, forgiven, due_at, deadline, owner, last_error, answer, created_at)
-SELECT rule_id, room_id, message_id, 'channel.message', serial, serial > 0, webhook_id, payload, 'pending', 0,
-    0, %(now)s, deadline, '', '', '', %(now)s
-FROM unnest(%(rules)s::bigint[], %(rooms)s::bigint[], %(messages)s::bigint[], %(serials)s::bigint[],
-    %(webhook_ids)s::text[], %(payloads)s::text[], %(deadlines)s::timestamptz[])
-    WITH ORDINALITY AS owed (rule_id, room_id, message_id, serial, webhook_id, payload, deadline, place)
+SELECT rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, 'pending', 0,
+    0, due_at, deadline, '', '', '', %(now)s
+FROM unnest(%(rules)s::bigint[], %(rooms)s::bigint[], %(messages)s::bigint[], %(events)s::text[],
+    %(serials)s::bigint[], %(in_lane)s::boolean[], %(webhook_ids)s::text[], %(payloads)s::text[],
+    %(due)s::timestamptz[], %(deadlines)s::timestamptz[])
+    WITH ORDINALITY
+    AS owed (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, due_at, deadline, place)
 JOIN integrations_integrationrule AS rule ON rule.id = owed.rule_id
 ORDER BY place
 FOR KEY SHARE OF rule
 ON CONFLICT (message_id, rule_id, event, serial) DO UPDATE
 SET state = 'pending', payload = excluded.payload, due_at = excluded.due_at, deadline = excluded.deadline,
     forgiven = integrations_delivery.attempts, owner = '', finished_at = NULL, answer = ''
-WHERE excluded.serial = 0
+WHERE excluded.deadline IS NOT NULL
 """
 
 # Stores what calls brought. A worker that lost its lease meanwhile changes nothing: the attempt is another's.

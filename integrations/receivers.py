@@ -34,6 +34,7 @@ def owe_deliveries(sender: Any, *, entries: Sequence[Entry], **kwargs: Any) -> N
                     message_id=entry.pk,
                     serial=entry.serial,
                     payload=payload,
+                    in_lane=True,
                 )
                 for rule in concerned
             ]

@@ -290,7 +290,7 @@ class Worker:
         for done in part:
             for one in done.report.conclusions:
                 verdict = fall_back_of(done.claim.rule) if one.fall_back else one.verdict
-                if verdict is not None:
+                if verdict is not None and one.owed.message_id is not None:
                     awaiting = awaiting_of(one.owed.rule_id)
                     decisions[one.owed.id] = Decision(
                         message=one.owed.message_id,
