@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 
 from django.conf import settings
 
@@ -13,9 +12,10 @@ from integrations import callbacks, envelope, signing
 from integrations.answers import Answer, CallFailed
 from integrations.calls import Owed
 from integrations.envelope import Callback, Event, Shape
-from integrations.models import EventKind, IntegrationRule, When
+from integrations.models import IntegrationRule, When
 from integrations.outgoing import Outgoing
-from integrations.sealing import SealBroken, unseal
+from integrations.rule_secrets import signing_secrets
+from integrations.sealing import SealBroken
 from rooms.rows import milliseconds
 from rooms.serials import encode
 
@@ -62,7 +62,7 @@ def prepare(rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: da
     """Return the signed webhook for claimed deliveries. Raises SealBroken where the rule's secret cannot be read."""
     shape = Shape(
         rule_id=str(rule.pk),
-        source=EventKind.MESSAGE,
+        source=owed[0].event,
         app_id=app_id,
         site=SITE,
         enveloped=rule.enveloped,
@@ -70,7 +70,7 @@ def prepare(rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: da
     )
     call = envelope.build(shape, [_event(rule, one, now) for one in owed])
     signature = signing.sign(
-        [_secret(bytes(rule.sealed_secret))],
+        signing_secrets(rule, now),
         webhook_id=call.webhook_id,
         timestamp=int(now.timestamp()),
         body=call.body,
@@ -97,8 +97,3 @@ def _callback(one: Owed, now: datetime) -> Callback | None:
     claims = callbacks.Claims(message=one.message_id, rule=one.rule_id, expires=expires)
     key = callbacks.derive_key(settings.SECRET_KEY)
     return Callback(url=settings.PUBLIC_URL + CALLBACK_PATH, token=callbacks.issue(claims, key), expires=expires)
-
-
-@lru_cache(maxsize=500)
-def _secret(sealed: bytes) -> str:
-    return unseal(sealed)
