@@ -9,7 +9,7 @@ import msgspec
 from django.conf import settings
 from django.utils import timezone
 
-from integrations import outbox, rule_book, rules
+from integrations import outbox, rule_book, rule_filters
 from integrations.models import IntegrationRule
 from rooms.review import Action, Deferral, Submission, Verdict
 from rooms.wire import Message, to_json_shape
@@ -60,7 +60,7 @@ class WebhookReviewer:
         # was removed, the chain starts again: asking twice is safe, skipping is not.
         passed = next((i for i, rule in enumerate(chain) if step_of(rule.pk) == submission.passed), -1)
         for rule in chain[passed + 1 :]:
-            if rule.enabled and rules.matches(rule.room_filter, submission.room):
+            if rule.enabled and rule_filters.matches(rule.room_filter, submission.room):
                 return Deferral(
                     step=step_of(rule.pk),
                     budget=timedelta(seconds=rule.budget_seconds or settings.REVIEW_DEADLINE_SECONDS),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,10 +102,91 @@ def test_a_private_target_says_how_to_allow_it_and_then_is_allowed(settings: Any
         {"at_deadline": "wait"}, {"budget_seconds": 0}, {"budget_seconds": 1e9}, {"budget_seconds": float("nan")},
         {"order": -1}, {"headers": {"host": "x"}}, {"headers": {"Webhook-Id": "x"}}, {"headers": {"a b": "x"}},
         {"headers": {"a": "x\r\ny: z"}}, {"headers": {str(n): "" for n in range(21)}},
+        {"events": []}, {"events": ["channel.occupancy"], "when": "before"}, {"sample_percent": 0},
+        {"sample_percent": 101}, {"sample_percent": float("nan")}, {"batch_events": 0}, {"batch_bytes": 10**9},
+        {"batch_wait_ms": -1}, {"batch_wait_ms": 20_000, "when": "before"}, {"timeout_seconds": 0},
+        {"timeout_seconds": 901}, {"concurrency": 0}, {"late": "perhaps"}, {"at_deadline_new": "wait"},
+        {"cache_seconds": -1}, {"cache_after": 0}, {"stands_in": True}, {"target": "queue"}, {"function": "f"},
+        {"role": "arn:aws:iam::123456789012:role/r"}, {"region": "eu-central-1"},
     ],
 )  # fmt: skip
 def test_a_rule_that_makes_no_sense_is_refused(wanted: dict[str, Any]) -> None:
     assert refused(**wanted).code == 40003
+
+
+def test_a_rule_for_presence_is_told_that_there_is_none_yet() -> None:
+    assert "no presence" in refused(events=["channel.presence"]).message
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"function": ""}, {"function": "a b"}, {"function": "arn:aws:s3:::bucket"},
+        {"function": "f:1", "qualifier": "2"}, {"function": "f", "role": "me"},
+        {"function": "f", "qualifier": "a b"}, {"function": "f", "region": "Frankfurt"},
+        {"function": "f", "external_id": "x1"}, {"function": "f", "invocation": "later"},
+        {"function": "arn:aws:lambda:eu-west-1:123456789012:function:f", "region": "eu-central-1"},
+        {"function": "f", "url": "http://10.0.0.1/"},
+    ],
+)  # fmt: skip
+def test_a_function_that_cannot_be_invoked_is_refused(wanted: dict[str, Any]) -> None:
+    assert refused(**({"target": "lambda", "url": ""} | wanted)).code == 40003
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"function": "word-filter"}, {"function": "word-filter", "qualifier": "$LATEST", "region": "eu-central-1"},
+        {"function": "arn:aws:lambda:eu-west-1:123456789012:function:f:live"},
+        {"function": "123456789012:function:f", "role": "arn:aws:iam::123456789012:role/chat", "external_id": "x1"},
+    ],
+)  # fmt: skip
+def test_a_function_is_named_as_the_invoke_api_takes_it(wanted: dict[str, Any]) -> None:
+    assert add_rule("", target="lambda", **wanted).pk
+
+
+@pytest.mark.usefixtures("_local")
+def test_an_edited_rule_keeps_its_secret_and_all_that_was_not_asked_for() -> None:
+    before = add_rule(name="old", room_filter="^a$", headers={"X-Team": "chat"}, at_deadline="hold", when="before")
+    wanted = replace(rules.wanted_of(before), name="new", at_deadline_trusted="publish")
+
+    later = now()
+    after = rules.edit("old", wanted, now=later)
+
+    after.refresh_from_db()
+    assert (after.pk, after.name, after.changed_at) == (before.pk, "new", later)
+    assert (after.room_filter, after.headers, after.at_deadline) == ("^a$", {"x-team": "chat"}, "hold")
+    assert after.at_deadline_trusted == "publish"
+    assert bytes(after.sealed_secret) == bytes(before.sealed_secret)
+
+
+@pytest.mark.usefixtures("_local")
+def test_a_rule_does_not_move_to_the_other_side_of_publishing() -> None:
+    rule = add_rule(when="before")
+
+    with pytest.raises(ChatError, match="stays before"):
+        rules.edit(rule.name, replace(rules.wanted_of(rule), when="after"), now=now())
+
+
+@pytest.mark.usefixtures("_local")
+def test_a_shadow_watches_a_rule_that_decides_and_one_shadow_may_stand_in() -> None:
+    main, after = add_rule(when="before", name="main"), add_rule(name="after")
+    shadow = add_rule(when="before", shadow_of=main, stands_in=True)
+
+    for wanted in (
+        {"when": "before", "shadow_of": shadow},
+        {"when": "before", "shadow_of": after},
+        {"shadow_of": main},
+        {"when": "before", "shadow_of": main, "stands_in": True},
+    ):
+        with pytest.raises(ChatError):
+            add_rule(**wanted)
+    for name, of in ((shadow.name, shadow), ("main", add_rule(when="before"))):
+        with pytest.raises(ChatError):
+            rules.edit(name, replace(rules.wanted_of(rules.find(name)), shadow_of=of), now=now())
+
+    rules.remove("main", now=now())
+    assert not IntegrationRule.objects.filter(pk=shadow.pk).exists()
 
 
 @pytest.mark.usefixtures("_local")
@@ -124,6 +208,55 @@ def test_the_secret_is_shown_once_and_kept_sealed() -> None:
     assert unseal(rule.sealed_secret) == shown["secret"]
     assert "secret" not in command("list")[0]
     assert command("rotate", "n")["secret"] != shown["secret"]
+
+
+@pytest.mark.usefixtures("_local")
+def test_a_rotated_secret_is_good_for_the_overlap_and_none_without() -> None:
+    rule, moment = add_rule(name="n"), now()
+    rules.rotate_secret("n", now=moment, overlap=timedelta(hours=1))
+    rule.refresh_from_db()
+    assert rule.sealed_former_secret is not None
+    assert rule.former_secret_until == moment + timedelta(hours=1)
+
+    rules.rotate_secret("n", now=moment, overlap=timedelta(0))
+    rule.refresh_from_db()
+    assert (rule.sealed_former_secret, rule.former_secret_until) == (None, None)
+
+
+@pytest.mark.usefixtures("_local")
+def test_aws_keys_come_from_a_file_and_are_kept_sealed(tmp_path: Path) -> None:
+    rule = add_rule(name="n", target="function-url", region="eu-central-1")
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"accessKeyId": "AKIA", "secretAccessKey": "s3cret"}))
+
+    assert command("credentials", "n", "--file", str(keys))["ownCredentials"] is True
+    rule.refresh_from_db()
+    assert rule.sealed_credentials is not None and b"s3cret" not in bytes(rule.sealed_credentials)
+    assert json.loads(unseal(bytes(rule.sealed_credentials))) == {"accessKeyId": "AKIA", "secretAccessKey": "s3cret"}
+    assert command("credentials", "n", "--forget")["ownCredentials"] is False
+    keys.write_text('["no"]')
+    with pytest.raises(CommandError, match="JSON object"):
+        call_command("rule", "credentials", "n", "--file", str(keys), stdout=StringIO())
+
+
+@pytest.mark.usefixtures("_local")
+def test_edit_changes_what_its_options_name_and_nothing_else() -> None:
+    command(
+        "add", "--name", "n", "--url", "http://127.0.0.1:1/", "--when", "before", "--plain", "--header", "a: secret"
+    )
+    command("add", "--name", "shadow", "--url", "http://127.0.0.1:2/", "--when", "before", "--shadow-of", "n")
+
+    edited = command(
+        "edit", "n", "--author", "^guest", "--sample", "12.5", "--batched", "--batch-wait", "50", "--timeout", "2",
+        "--at-deadline", "retry", "--at-deadline-trusted", "publish", "--late", "apply", "--cache-after", "5",
+    )  # fmt: skip
+
+    assert (edited["author"], edited["sample"], edited["enveloped"], edited["batched"]) == ("^guest", 12.5, False, True)
+    assert (edited["atDeadline"], edited["atDeadlineNew"], edited["atDeadlineTrusted"]) == ("retry", "retry", "publish")
+    assert (edited["headers"], edited["url"]) == (["a"], "http://127.0.0.1:1/")
+    assert command("edit", "n", "--enveloped", "--header", "", "--name", "m")["headers"] == []
+    assert [one["shadowOf"] for one in command("list")] == [None, "m"]
+    assert command("edit", "shadow", "--shadow-of", "")["shadowOf"] is None
 
 
 @pytest.mark.usefixtures("_local")
