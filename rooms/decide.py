@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from rooms import announce, pipeline, queries, release
+from rooms import announce, pipeline, queries, release, waiting
 from rooms.accept import outcome_of
 from rooms.errors import Code
 from rooms.models import Status
@@ -18,6 +18,7 @@ from rooms.rows import LockedRoom, Row
 
 DEADLINE = "deadline"
 EXPIRE_BATCH_MESSAGES = 500
+HASTEN_BATCH_MESSAGES = 500
 
 
 def decide(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
@@ -60,11 +61,28 @@ def expire(*, now: datetime | None = None) -> int:
 
     By Postgres' clock where no moment is given: a host whose clock is ahead must not end the reviews of all others.
     """
-    now = now or queries.read_clock()
-    overdue = queries.find_overdue(now, EXPIRE_BATCH_MESSAGES)
+    now = now or waiting.read_clock()
+    overdue = waiting.find_overdue(now, EXPIRE_BATCH_MESSAGES)
     if overdue:
         decide([_overdue_decision(row) for row in overdue], now=now)
     return len(overdue)
+
+
+def hasten(awaiting: str, *, now: datetime) -> int:
+    """End the wait of all messages that await a step: their deadline is now. Return how many they were.
+
+    `expire` then gives them the verdict that was named for the deadline. In bounded steps, each a transaction of its
+    own unless the caller has one open.
+    """
+    hastened, place = 0, (now, 0)
+    while True:
+        with transaction.atomic():
+            found = waiting.find_awaiting(awaiting, place, HASTEN_BATCH_MESSAGES)
+            if not found:
+                return hastened
+            queries.lock_rooms({room for _, _, room in found})
+            hastened += waiting.end_waits([message for _, message, _ in found], awaiting, now)
+            place = found[-1][:2]
 
 
 def _apply(row: Row, decision: Decision, rooms: dict[int, LockedRoom], now: datetime) -> list[pipeline.Deferred]:

@@ -95,7 +95,7 @@ def _for_next(row: Row, submission: Submission) -> Submission:
 
 
 def _await(row: Row, reviewer: Reviewer, deferral: Deferral, now: datetime) -> None:
-    limit = timedelta(seconds=settings.REVIEW_DEADLINE_MAX_SECONDS)
+    limit = timedelta(seconds=settings.REVIEW_WAIT_SECONDS)
     row.status = Status.ACCEPTED
     row.awaiting = awaiting(reviewer, deferral.step)
     row.deadline = now + min(deferral.budget, limit)

@@ -117,22 +117,6 @@ def find_undecided(authors: Collection[tuple[int, str]], decided: Collection[int
     )
 
 
-def find_overdue(now: datetime, limit: int) -> list[Row]:
-    """Return messages whose verdict has not come by its deadline."""
-    return _rows(
-        f"SELECT {_COLUMNS} FROM rooms_message WHERE status = 'accepted' AND deadline < %s ORDER BY deadline LIMIT %s",
-        [now, limit],
-    )
-
-
-def read_clock() -> datetime:
-    """Return the moment by Postgres' clock, the one that all hosts share."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-        return moment
-
-
 def read_heads(room_ids: Collection[int]) -> dict[int, int]:
     """Return how far rooms reach: one query for all rooms of a gateway."""
     with connection.cursor() as cursor:

@@ -1,9 +1,24 @@
-"""What the log says to the apps that build on it."""
+"""What the log says to the apps that build on it.
+
+Each is sent inside the transaction of what it tells of. Receivers only write rows (the outbox); an exception undoes
+the change. Nothing is put together for a signal that nobody hears.
+"""
 
 from __future__ import annotations
 
 from django.dispatch import Signal
 
-# Sent inside the publishing transaction with `messages: Sequence[rooms.log.Entry]` and `rooms: dict[int, Room-like]`.
-# Receivers only write rows (the outbox); an exception undoes the publishing.
+# `accepted: Sequence[tuple[int, rooms.review.Submission]]`: messages that were stored, by primary key, as their authors
+# wrote them and in order, whatever the reviewers made of them in the same transaction.
+messages_accepted = Signal()
+
+# `entries: Sequence[rooms.log.Entry]`: messages that became visible, in order.
 messages_published = Signal()
+
+# `entries: Sequence[rooms.log.Entry]` and `by: str`: published messages that were edited or hidden
+# (`entry.wire.action` tells which), at their new places, in order; who or what did it.
+messages_amended = Signal()
+
+# `ended: Sequence[rooms.reviewed.Reviewed]`: messages that somebody had a word on, a reviewer or a moderator, and what
+# became of them. What passes all reviewers without a word has no review that could end.
+reviews_ended = Signal()

@@ -80,7 +80,7 @@ def test_overdue_is_what_is_overdue_by_postgres_clock(monkeypatch: pytest.Monkey
     ask(budget_seconds=60)
     assert decide.expire() == 0
 
-    monkeypatch.setattr("rooms.queries.read_clock", lambda: now() + timedelta(seconds=61))
+    monkeypatch.setattr("rooms.waiting.read_clock", lambda: now() + timedelta(seconds=61))
     assert decide.expire() == 1
 
 
