@@ -448,6 +448,27 @@ RULE_DISABLE_SECONDS = environment.seconds(
 RULE_SECRET_OVERLAP_SECONDS = environment.seconds(
     "RULE_SECRET_OVERLAP_SECONDS", 86_400.0, "How long calls carry signatures by a rule's former secret too.", minimum=0
 )
+RULE_WARN_BEFORE_SECONDS = environment.seconds(
+    "RULE_WARN_BEFORE_SECONDS",
+    60.0,
+    "The same for rules before publish, on whose verdicts people wait.",
+    minimum=1,
+)
+RULE_MINUTES_KEEP_SECONDS = environment.seconds(
+    "RULE_MINUTES_KEEP_SECONDS", 604_800.0, "How long the figures of rules by the minute are kept.", minimum=86_400
+)
+NOTICE_KEEP_SECONDS = environment.seconds(
+    "NOTICE_KEEP_SECONDS", 2_592_000.0, "How long notices are kept after they were dismissed.", minimum=60
+)
+NOTICE_MAILS_PER_HOUR = environment.integer(
+    "NOTICE_MAILS_PER_HOUR", 20, "Notices of one hour that are mailed to ADMINS; all are shown in the admin."
+)
+CLEANUP_SECONDS = environment.seconds(
+    "CLEANUP_SECONDS", 60.0, "How often workers look for what was kept long enough.", minimum=1
+)
+CLEANUP_BATCH_ROWS = environment.integer(
+    "CLEANUP_BATCH_ROWS", 2_000, "Rows that are looked at, or deleted, in one transaction of that.", minimum=1
+)
 CALLBACK_KEEP_SECONDS = environment.seconds(
     "CALLBACK_KEEP_SECONDS", 604_800.0, "How long uses of callback tokens are kept.", minimum=60
 )
@@ -469,6 +490,20 @@ AUTHENTICATION_CACHE_SECONDS = environment.seconds(
 METRICS_ALLOW = environment.listing(
     "METRICS_ALLOW", "127.0.0.0/8,::1", "Addresses that may read /metrics without signing in: CIDR, comma-separated."
 )
+
+# --- Mail: notices about rules ----------------------------------------------------------------------------
+
+ADMINS = [
+    ("", address) for address in environment.listing("ADMINS", "", "Mail addresses that get notices, comma-separated.")
+]
+EMAIL_HOST = environment.text("EMAIL_HOST", "127.0.0.1", "Mail server for notices; used only where ADMINS is set.")
+EMAIL_PORT = environment.integer("EMAIL_PORT", 25, "Its port.", minimum=1, maximum=65_535)
+EMAIL_HOST_USER = environment.text("EMAIL_HOST_USER", "", "User name at the mail server.")
+EMAIL_HOST_PASSWORD = environment.text("EMAIL_HOST_PASSWORD", "", "Password at the mail server.")
+EMAIL_USE_TLS = environment.flag("EMAIL_USE_TLS", "Talk to the mail server by STARTTLS.", default=False)
+EMAIL_TIMEOUT = environment.integer("EMAIL_TIMEOUT", 10, "Longest wait (s) for the mail server.", minimum=1)
+SERVER_EMAIL = DEFAULT_FROM_EMAIL = environment.text("EMAIL_FROM", "chat@localhost", "Sender of notices.")
+EMAIL_SUBJECT_PREFIX = "[chat] "
 
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
