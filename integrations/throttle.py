@@ -1,0 +1,141 @@
+"""How freely one rule's target is called: a limit that follows what the target takes, and a circuit breaker. Pure.
+
+The limit is that of TCP: one more after each round of successes, half of it when the target says that it is too much
+(429, 5xx, no answer), at most once a round trip. The breaker opens when most calls fail: then nothing is called but
+single probes, until one succeeds. All times are seconds of a monotonic clock, and given.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+WINDOW_CALLS = 20  # the breaker looks at so many
+LEAST_CALLS = 5  # and says nothing about fewer
+OPENS_AT = 0.5  # share of failures
+DECREASE = 0.5
+FIRST_PAUSE_SECONDS = 1.0
+HOLD_MAX_SECONDS = 3600.0
+
+
+class Ended(Enum):
+    """What the end of a call says about its target."""
+
+    WELL = "well"  # it answered, whatever it said
+    TOO_MUCH = "too much"  # 429: it lives, and asks for less
+    FAILED = "failed"  # 5xx, or no answer
+    UNKNOWN = "unknown"  # cut short by us, or never sent: nothing
+
+
+class Breaker(Enum):
+    """Whether the target is called. The values are those of integrations.models.BreakerState."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call under way."""
+
+    at: float
+    is_probe: bool
+
+
+@dataclass(kw_only=True)
+class Throttle:
+    """One worker's view of one target. `cap`: most calls at once, however well it goes."""
+
+    cap: int
+    longest_pause: float  # seconds between two probes
+    limit: float = 0.0
+    under_way: int = 0
+    breaker: Breaker = Breaker.CLOSED
+    opened_at: float = 0.0
+    probe_at: float = 0.0
+    held_until: float = 0.0  # by Retry-After
+    _pause: float = FIRST_PAUSE_SECONDS
+    _reduced_at: float = field(default=-1.0, repr=False)
+    _last: deque[Ended] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS), repr=False)
+
+    def __post_init__(self) -> None:
+        self.limit = self.limit or float(self.cap)
+
+    def free(self, now: float) -> int:
+        """Return how many calls may begin now. Nothing while it is held back; a single probe while it is down."""
+        if now < self.held_until:
+            return 0
+        if self.breaker is Breaker.CLOSED:
+            return max(0, min(self.cap, int(self.limit)) - self.under_way)
+        return 1 if self.under_way == 0 and now >= self.probe_at else 0
+
+    def wait(self, now: float) -> float | None:
+        """Return the seconds until calls may begin again that are held back now, None where time changes nothing."""
+        until = max(self.held_until, self.probe_at if self.breaker is not Breaker.CLOSED else 0.0)
+        return until - now if until > now else None
+
+    def begin(self, now: float) -> Begun:
+        """Count a call that begins; give what is returned to `end`."""
+        self.under_way += 1
+        is_probe = self.breaker is not Breaker.CLOSED
+        if is_probe:
+            self.breaker = Breaker.HALF_OPEN
+        return Begun(now, is_probe)
+
+    def end(self, begun: Begun, ended: Ended, now: float, *, hold: float | None = None) -> bool:
+        """Take in how a call ended; `hold`: seconds of its Retry-After. Return whether the target is back just now."""
+        was_full = self.under_way >= int(self.limit) // 2
+        self.under_way -= 1
+        if hold:
+            self.held_until = max(self.held_until, now + min(hold, HOLD_MAX_SECONDS))
+        if ended is Ended.UNKNOWN:
+            self._stay_open(begun, now)
+            return False
+        if self.breaker is not Breaker.CLOSED:
+            return self._probed(ended, now) if begun.is_probe or ended is Ended.WELL else False
+        self._last.append(ended)
+        if ended is Ended.WELL:
+            # A limit that is not used is not known to be right.
+            self.limit = min(float(self.cap), self.limit + 1.0 / self.limit) if was_full else self.limit
+        else:
+            self._reduce(begun, now)
+            if self._is_down():
+                self._open(now)
+        return False
+
+    def _reduce(self, begun: Begun, now: float) -> None:
+        # Calls that began before the last reduction say nothing about the limit as it is since.
+        if begun.at >= self._reduced_at:
+            self.limit, self._reduced_at = max(1.0, self.limit * DECREASE), now
+
+    def _is_down(self) -> bool:
+        if len(self._last) < LEAST_CALLS:
+            return False
+        # One that asks for less gets less; it is down only if it takes nothing at all.
+        failed = self._last.count(Ended.FAILED)
+        return failed >= max(LEAST_CALLS, len(self._last) * OPENS_AT) or (
+            Ended.WELL not in self._last and self.limit <= 1.0
+        )
+
+    def _open(self, now: float) -> None:
+        self.breaker, self.opened_at, self._pause = Breaker.OPEN, now, FIRST_PAUSE_SECONDS
+        self.probe_at = now + self._pause
+        self.limit = 1.0
+        self._last.clear()
+
+    def _probed(self, ended: Ended, now: float) -> bool:
+        if ended is Ended.WELL:
+            self.breaker, self.opened_at, self.held_until = Breaker.CLOSED, 0.0, 0.0
+            self._last.clear()
+            return True
+        self.breaker = Breaker.OPEN
+        self._pause = min(self._pause * 2, max(self.longest_pause, FIRST_PAUSE_SECONDS))
+        self.probe_at = now + self._pause
+        return False
+
+    def _stay_open(self, begun: Begun, now: float) -> None:
+        """A probe that said nothing is made again, after the same pause."""
+        if begun.is_probe and self.breaker is Breaker.HALF_OPEN:
+            self.breaker, self.probe_at = Breaker.OPEN, now + self._pause
