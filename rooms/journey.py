@@ -28,14 +28,26 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One thing that happened, or that is awaited (then `at` is when it is due)."""
+    """One thing that happened, or that is awaited (then `at` is when it is due).
+
+    What took time says when it `began`; `at` is its end. `is_call`: the time was spent outside of this server.
+    """
 
     at: datetime | None
     title: str
+    began: datetime | None = None
     detail: str = ""
     quote: str = ""  # content, to be escaped
     tone: Tone = Tone.PLAIN
     is_ahead: bool = False
+    is_call: bool = False
+    is_part: bool = False  # of a step that was named before
+    link: str = ""  # the page that tells more
+
+    @property
+    def start(self) -> datetime | None:
+        """When it began, or happened."""
+        return self.began or self.at
 
 
 WORDS = {
@@ -58,7 +70,7 @@ def register(source: Source) -> Source:
 def journey_of(message: Message) -> list[Step]:
     """Return all steps in the order of time, what is still awaited last."""
     steps = [step for source in _sources for step in source(message)]
-    return sorted(steps, key=lambda step: (step.is_ahead, step.at is None, step.at or message.accepted_at))
+    return sorted(steps, key=lambda step: (step.is_ahead, step.start is None, step.start or message.accepted_at))
 
 
 @register

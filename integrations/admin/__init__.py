@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from integrations.admin import journey_steps
 from integrations.admin.deliveries import AttemptAdmin, DeliveryAdmin, LaneAdmin
 from integrations.admin.keys import ApiKeyAdmin, UsedNonceAdmin
 from integrations.admin.rules import IntegrationRuleAdmin
 
-__all__ = ["ApiKeyAdmin", "AttemptAdmin", "DeliveryAdmin", "IntegrationRuleAdmin", "LaneAdmin", "UsedNonceAdmin"]
+__all__ = [
+    "ApiKeyAdmin",
+    "AttemptAdmin",
+    "DeliveryAdmin",
+    "IntegrationRuleAdmin",
+    "LaneAdmin",
+    "UsedNonceAdmin",
+    "journey_steps",
+]

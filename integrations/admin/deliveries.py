@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -14,25 +13,16 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from integrations import outbox
+from integrations.admin import tones
 from integrations.models import Attempt, Delivery, DeliveryState, Lane
-from rooms import journey, message_search
+from rooms import message_search
 from rooms.admin.filters import RoomFilter
 from rooms.admin.inlines import ReadOnlyInline
 from rooms.admin.moments import MomentFilter
-from rooms.admin.tables import LargeTableAdmin, badge, first, log, moment, moment_of, plural
-from rooms.journey import Step, Tone
-from rooms.models import Message
+from rooms.admin.tables import LargeTableAdmin, first, log, moment, moment_of, plural
 
 NEWEST = 10_000  # deliveries among which one is looked for by its webhook id
 SHOWN_CHARACTERS = 4000
-
-STATE_TONES = {
-    DeliveryState.PENDING: Tone.WAITING,
-    DeliveryState.DELIVERING: Tone.WAITING,
-    DeliveryState.DELIVERED: Tone.GOOD,
-    DeliveryState.DEAD: Tone.BAD,
-    DeliveryState.CANCELLED: Tone.PLAIN,
-}
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -134,8 +124,7 @@ class DeliveryAdmin(LargeTableAdmin):
     @admin.display(description="state")
     def state_badge(self, delivery: Delivery) -> SafeString:
         """Where it stands."""
-        label = "dead letter" if delivery.state == DeliveryState.DEAD else delivery.state
-        return badge(label, STATE_TONES[DeliveryState(delivery.state)])
+        return tones.state_badge(delivery.state)
 
     @admin.display(description="last answer")
     def last(self, delivery: Delivery) -> str:
@@ -214,9 +203,7 @@ class AttemptAdmin(LargeTableAdmin):
     @admin.display(description="answer")
     def status_badge(self, attempt: Attempt) -> SafeString:
         """The HTTP status."""
-        if attempt.status is None:
-            return badge("none", Tone.BAD)
-        return badge(str(attempt.status), Tone.GOOD if 200 <= attempt.status < 300 else Tone.BAD)
+        return tones.status_badge(attempt.status)
 
     @admin.display(description="took")
     def duration(self, attempt: Attempt) -> str:
@@ -246,20 +233,3 @@ class LaneAdmin(LargeTableAdmin):
     def room_name(self, lane: Lane) -> SafeString:
         """The room."""
         return format_html("<bdi>{}</bdi>", lane.room.name[:60])
-
-
-@journey.register
-def calls(message: Message) -> Iterable[Step]:
-    """The rules that were asked or told about a message."""
-    owed = Delivery.objects.filter(message_id=message.pk).select_related("rule").defer("payload", "answer")
-    for delivery in owed.order_by("pk")[: journey.MAX_STEPS_OF_A_KIND]:
-        verb = "Asked" if delivery.is_before else "Told"
-        outcome = f"{delivery.get_state_display()}, {plural(delivery.attempts, 'call')}"
-        if delivery.last_status or delivery.last_error:
-            outcome += f" ({delivery.last_status or delivery.last_error})"
-        yield Step(
-            at=delivery.finished_at or delivery.created_at,
-            title=f"{verb} rule {delivery.rule.name}",
-            detail=outcome,
-            tone=STATE_TONES[DeliveryState(delivery.state)],
-        )

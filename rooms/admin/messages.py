@@ -20,6 +20,7 @@ from rooms.admin.filters import RoomFilter, StatusFilter
 from rooms.admin.inlines import VerdictInline, VersionInline
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import LargeTableAdmin, actor, badge, first, log, moment_of, plural, quiet
+from rooms.admin.waterfall import facts_of, lay_out
 from rooms.journey import Tone, journey_of
 from rooms.models import Message, MessageAction, Status
 
@@ -120,9 +121,12 @@ class MessageAdmin(LargeTableAdmin):
         message = self.get_object(request, object_id)
         context = dict(extra_context or {})
         if message is not None and self.has_view_permission(request, message):
+            steps = journey_of(message)
             context |= {
                 "message": message,
-                "journey": journey_of(message),
+                "journey": steps,
+                "waterfall": lay_out(steps, message.accepted_at),
+                "facts": facts_of(message, steps),
                 "choices": self.choices_for(request, message),
             }
             context |= {"content": content_of(message), "title": "Message"}

@@ -1,0 +1,103 @@
+"""What integrations add to the journey of a message: the rules that were asked or told, their calls, callbacks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+
+from django.urls import reverse
+
+from integrations.admin.tones import CALLBACK_TONES, STATE_TONES
+from integrations.models import Attempt, CallbackUse, Delivery, DeliveryState, EventKind
+from rooms import journey
+from rooms.admin.tables import plural
+from rooms.journey import Step, Tone
+from rooms.models import Message
+
+MAX_CALLS = 20  # of one delivery; all of them are on its own page
+
+
+@journey.register
+def calls(message: Message) -> Iterable[Step]:
+    """The rules that were asked or told about a message, and each call."""
+    found = Delivery.objects.filter(message_id=message.pk).select_related("rule").defer("payload")
+    owed = list(found.order_by("pk")[: journey.MAX_STEPS_OF_A_KIND])
+    tries: dict[int, list[Attempt]] = defaultdict(list)
+    rows = Attempt.objects.filter(delivery_id__in=[delivery.pk for delivery in owed]).defer("response")
+    for attempt in rows.order_by("delivery_id", "number")[: journey.MAX_STEPS_OF_A_KIND * 5]:
+        tries[attempt.delivery_id].append(attempt)
+    for delivery in owed:
+        yield from _steps(delivery, tries[delivery.pk])
+
+
+@journey.register
+def callbacks(message: Message) -> Iterable[Step]:
+    """The uses of callback tokens for a message, good or refused."""
+    uses = CallbackUse.objects.filter(message_pk=message.pk).order_by("pk")[: journey.MAX_STEPS_OF_A_KIND]
+    for use in uses:
+        detail = f"{use.problem} (code {use.code})" if use.code else use.get_result_display()
+        yield Step(
+            at=use.at,
+            title=f"Callback {use.result}",
+            detail=detail,
+            tone=CALLBACK_TONES[use.result],
+            # link later
+        )
+
+
+def title_of(delivery: Delivery) -> str:
+    """Return what a delivery is, in a few words."""
+    rule = delivery.rule
+    if rule.is_shadow and delivery.event == EventKind.MESSAGE:
+        return f"Asked shadow rule {rule.name}"
+    if delivery.is_before:
+        return f"Asked rule {rule.name}"
+    if delivery.event == EventKind.MESSAGE:
+        return f"Told rule {rule.name}"
+    return f"Told rule {rule.name} of {delivery.event.removeprefix('channel.')}"
+
+
+def _steps(delivery: Delivery, attempts: list[Attempt]) -> Iterator[Step]:
+    link = reverse("admin:integrations_delivery_change", args=[delivery.pk])
+    outcome = f"{delivery.get_state_display()}, {plural(delivery.attempts, 'call')}"
+    if delivery.last_status or delivery.last_error:
+        outcome += f" ({delivery.last_status or delivery.last_error})"
+    elif delivery.state == DeliveryState.DELIVERED and not delivery.attempts:
+        outcome = "the verdict of a call about the same text was taken"
+    yield Step(
+        began=delivery.created_at,
+        at=delivery.finished_at or (_end(attempts[-1]) if attempts else delivery.created_at),
+        title=title_of(delivery),
+        detail=outcome,
+        tone=STATE_TONES[DeliveryState(delivery.state)],
+        link=link,
+    )
+    for attempt in attempts[:MAX_CALLS]:
+        yield _call(delivery, attempt, link)
+    if delivery.finished_at is None:
+        title = f"Next call to {delivery.rule.name}"
+        yield Step(at=delivery.due_at, title=title, tone=Tone.WAITING, is_ahead=True, link=link)
+
+
+def _call(delivery: Delivery, attempt: Attempt, link: str) -> Step:
+    is_good = attempt.status is not None and 200 <= attempt.status < 300 and not attempt.error
+    words = [str(attempt.status) if attempt.status else "", attempt.error]
+    if attempt.by_stand_in:
+        words.append("answered by the stand-in")
+    if attempt.events > 1:
+        words.append(f"one call for {attempt.events} events")
+    return Step(
+        began=attempt.started_at,
+        at=_end(attempt),
+        title=f"Call {attempt.number} to {delivery.rule.name}",
+        detail=", ".join(word for word in words if word),
+        tone=Tone.GOOD if is_good else Tone.BAD,
+        is_call=True,
+        is_part=True,
+        link=f"{link}#call-{attempt.number}",
+    )
+
+
+def _end(attempt: Attempt) -> datetime:
+    return attempt.started_at + timedelta(milliseconds=attempt.duration_ms)

@@ -1,0 +1,222 @@
+"""A journey drawn over time: each step a row, its time a bar on one axis. Pure.
+
+The axis is linear where something happens. A stretch in which nothing does (hours between two calls) is cut short and
+says how long it was: otherwise the milliseconds that matter would be thinner than a pixel. A call is never cut.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+from rooms.journey import Step, Tone
+from rooms.models import Message, Status
+
+CUT_FROM_MS = 1_000.0  # what is shorter is drawn as it was
+CUT_SHARE = 0.45  # of what is drawn to scale: so wide is a stretch that was cut short
+MIN_AXIS_MS = 1.0
+MAX_TICKS = 6
+LABEL_ROOM = 7.0  # per cent of the axis that one label needs
+
+Span = tuple[float, float]  # milliseconds since acceptance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A place on the axis, in per cent of its length. Without a width it is a moment."""
+
+    left: float
+    width: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One step: how long after acceptance it began, how long it took, and where it lies."""
+
+    step: Step
+    offset: str = ""
+    took: str = ""
+    bar: Bar | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """A line across all rows. The label of a cut says how long nothing happened."""
+
+    left: float
+    label: str
+    width: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waterfall:
+    """All rows, and the axis above them."""
+
+    rows: Sequence[Row]
+    ticks: Sequence[Tick]
+    cuts: Sequence[Tick]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """A number beside the drawing."""
+
+    label: str
+    value: str
+    tone: Tone = Tone.PLAIN
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stretch:
+    """A part of the axis: milliseconds since acceptance, and per cent."""
+
+    start: float
+    end: float
+    left: float
+    width: float
+    is_cut: bool
+
+
+def lay_out(steps: Sequence[Step], zero: datetime) -> Waterfall:
+    """Return the drawing of steps that are in order; `zero` is the beginning of the axis."""
+    spans = [_span(step, zero) for step in steps]
+    calls = [span for step, span in zip(steps, spans, strict=True) if span and step.is_call]
+    stretches = _stretches({0.0, *(moment for span in spans if span for moment in span)}, calls)
+    rows = []
+    for step, span in zip(steps, spans, strict=True):
+        if span is None:
+            rows.append(Row(step=step))
+            continue
+        left, right = _place(stretches, span[0]), _place(stretches, span[1])
+        took = duration(span[1] - span[0]) if step.began is not None else ""
+        rows.append(
+            Row(step=step, offset=f"+{duration(span[0])}", took=took, bar=Bar(left=left, width=_rounded(right - left)))
+        )
+    cuts = [
+        Tick(left=stretch.left, width=stretch.width, label=duration(stretch.end - stretch.start))
+        for stretch in stretches
+        if stretch.is_cut
+    ]
+    return Waterfall(rows=rows, ticks=_ticks(stretches), cuts=cuts)
+
+
+def facts_of(message: Message, steps: Sequence[Step]) -> list[Fact]:
+    """Return what one wants to know first: how long publishing took, and how much of it was not ours."""
+    zero = message.accepted_at
+    until = message.published_at
+    if until is None:
+        return [Fact(label="Status", value=Status(message.status).label, tone=Tone.WAITING)]
+    total = (until - zero).total_seconds() * 1000
+    outside = outside_ms(steps, zero, until)
+    facts = [Fact(label="Accepted to published", value=duration(total), tone=Tone.GOOD)]
+    if outside:
+        facts.append(Fact(label="of it in calls before", value=duration(outside)))
+        facts.append(Fact(label="of it in this server", value=duration(max(0.0, total - outside))))
+    told = [step.at for step in steps if step.is_call and step.began and step.at and step.began >= until]
+    if told:
+        facts.append(Fact(label="Last call ended after", value=duration((max(told) - zero).total_seconds() * 1000)))
+    return facts
+
+
+def outside_ms(steps: Iterable[Step], zero: datetime, until: datetime) -> float:
+    """Return how many milliseconds between two moments were spent in calls, those at the same time counted once."""
+    total, reached = 0.0, zero
+    calls = [(step.began, step.at) for step in steps if step.is_call and step.began is not None and step.at is not None]
+    for began, ended in sorted(calls):
+        start, end = max(began, reached), min(ended, until)
+        if end > start:
+            total += (end - start).total_seconds() * 1000
+            reached = end
+    return total
+
+
+def duration(ms: float) -> str:
+    """Return a time as people read it: `0.4 ms`, `12.3 ms`, `1.24 s`, `2 min 5 s`, `3 h 12 min`, `2 d 4 h`."""
+    if ms < 999.5:
+        return f"{ms:.1f} ms" if ms < 99.95 else f"{ms:.0f} ms"
+    seconds = ms / 1000
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, small, smaller in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size} {unit} {rest} {smaller}" if rest else f"{whole // size} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _span(step: Step, zero: datetime) -> Span | None:
+    """Return begin and end in milliseconds. A clock that goes slow elsewhere puts nothing before acceptance."""
+    if step.is_ahead or step.start is None or step.at is None:
+        return None
+    start = max(0.0, (step.start - zero).total_seconds() * 1000)
+    return start, max(start, (step.at - zero).total_seconds() * 1000)
+
+
+def _stretches(moments: set[float], calls: Sequence[Span]) -> list[_Stretch]:
+    """Return the axis between moments at which something began or ended."""
+    gaps = list(pairwise(sorted(moments))) or [(0.0, MIN_AXIS_MS)]
+    drawn = 0.0  # to scale
+    cut: set[Span] = set()
+    for gap in sorted(gaps, key=lambda gap: gap[1] - gap[0]):
+        length = gap[1] - gap[0]
+        is_idle = not any(start <= gap[0] and gap[1] <= end for start, end in calls)
+        if is_idle and length > CUT_FROM_MS and length > drawn > 0:
+            cut.add(gap)
+        else:
+            drawn += length
+    total = drawn * (1 + CUT_SHARE * min(1.0, len(cut)))
+    each = drawn * CUT_SHARE / len(cut) if cut else 0.0
+    stretches, left = [], 0.0
+    for start, end in gaps:
+        width = (each if (start, end) in cut else end - start) / total * 100
+        stretches.append(_Stretch(start=start, end=end, left=left, width=width, is_cut=(start, end) in cut))
+        left += width
+    return stretches
+
+
+def _place(stretches: Sequence[_Stretch], moment: float) -> float:
+    """Return where a moment lies, in per cent."""
+    index = max(0, bisect_right([stretch.start for stretch in stretches], moment) - 1)
+    stretch = stretches[index]
+    share = min(1.0, (moment - stretch.start) / (stretch.end - stretch.start))
+    return _rounded(stretch.left + share * stretch.width)
+
+
+def _ticks(stretches: Sequence[_Stretch]) -> list[Tick]:
+    """Return round times along what is drawn to scale, with room for their labels."""
+    drawn = sum(stretch.end - stretch.start for stretch in stretches if not stretch.is_cut)
+    step = _round_step(drawn / MAX_TICKS)
+    ticks: list[Tick] = [Tick(left=0.0, label="0")]
+    for stretch in stretches:
+        if stretch.is_cut:
+            continue
+        count = int(stretch.start // step) + 1
+        while count * step <= stretch.end:
+            left = _place(stretches, count * step)
+            if left - ticks[-1].left >= LABEL_ROOM and left <= 100 - LABEL_ROOM / 2:
+                ticks.append(Tick(left=left, label=_round_time(count * step)))
+            count += 1
+    return ticks
+
+
+def _round_step(least: float) -> float:
+    power = 0.01
+    while True:
+        for factor in (1, 2, 5):
+            if factor * power >= least:
+                return factor * power
+        power *= 10
+
+
+def _round_time(ms: float) -> str:
+    if ms < 1000:
+        return f"{ms:g} ms"
+    return f"{ms / 1000:g} s" if ms < 60_000 else duration(ms)
+
+
+def _rounded(number: float) -> float:
+    return round(number, 3)
