@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+# Of an answer's headers these are looked at; the rest is the endpoint's own affair.
+KEPT_HEADERS = ("retry-after", "location", "x-amz-function-error", "x-amzn-errortype", "x-amzn-requestid")
 
 
 class CallFailed(Exception):
@@ -15,8 +20,31 @@ class CallFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What an endpoint said."""
+    """What an endpoint said. `headers`: those of KEPT_HEADERS, in lower case; `problem`: why it counts as failed."""
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
     retry_after: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    problem: str = ""
+
+
+def explain(answer: Answer) -> str:
+    """Return a sentence about an answer that is no success, for the rule's owner."""
+    if answer.problem:
+        return answer.problem
+    if 300 <= answer.status < 400:
+        return (
+            f"The endpoint answered HTTP {answer.status}, a redirect{_to(answer.headers.get('location', ''))}. "
+            "Redirects are not followed: give the rule the address where they end."
+        )
+    return f"The endpoint answered HTTP {answer.status}."
+
+
+def _to(location: str) -> str:
+    """Say where a redirect leads, without path and query: these may hold secrets."""
+    try:
+        host = urlsplit(location).hostname
+    except ValueError:
+        host = None
+    return f" to {host[:200]}" if host and host.isprintable() else ""

@@ -10,241 +10,267 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
+from weakref import WeakSet
 
-import httpcore
-import httpx
+import aiohttp
+import certifi
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 from integrations import addresses
 from integrations.addresses import AllowList, RefusedAddress
-from integrations.answers import Answer, CallFailed
+from integrations.answers import KEPT_HEADERS, Answer, CallFailed
 
 ANSWER_MAX_BYTES = 32_768
 CONNECT_SECONDS = 3.0
 RESOLVE_THREADS = 16
 KEEP_ALIVE_SECONDS = 20.0
+OUR_HEADERS = {
+    # What is read is counted as it comes: a compressed answer could grow without bound.
+    "accept-encoding": "identity",
+    "accept": "application/json",
+}
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 class Outgoing:
-    """A pool of connections. `resolve` is the seam at which tests put a name server of their own."""
+    """A pool of connections. The caller bounds how many calls there are at once.
+
+    `resolve` is the seam at which tests put a name server of their own.
+    """
 
     def __init__(self, *, allowed: AllowList, max_connections: int, resolve: Resolve | None = None) -> None:
-        self._resolver = ThreadPoolExecutor(RESOLVE_THREADS, thread_name_prefix="resolve")
-        guard = _Guard(allowed, resolve or self._resolve)
-        self._client = httpx.AsyncClient(
-            transport=_Transport(_Connections(guard, max_idle=max_connections)),
-            follow_redirects=False,
-            trust_env=False,
-            # What is read is counted as it comes: a compressed answer could grow without bound.
-            headers={"accept-encoding": "identity", "accept": "application/json"},
-        )
+        self._max_connections = max_connections
+        self._guard = _Guard(allowed, resolve)
+        self._lazy: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, *, body: bytes, headers: dict[str, str], timeout: float) -> Answer:
+    async def post(
+        self,
+        url: str,
+        *,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout: float,
+        max_bytes: int = ANSWER_MAX_BYTES,
+    ) -> Answer:
         """Make one call, in at most `timeout` seconds from name to last byte. Raises CallFailed."""
-        limits = httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
         try:
             async with asyncio.timeout(timeout):
-                async with self._client.stream("POST", url, content=body, headers=headers, timeout=limits) as response:
-                    return await _read(response)
-        except (TimeoutError, httpx.TimeoutException):
-            raise CallFailed(f"No answer within {timeout:g} seconds.") from None
+                return await self._post(_parse(url), body, headers, timeout, max_bytes)
+        except CallFailed:
+            raise
         except RefusedAddress as error:
             raise CallFailed(str(error), is_final=True) from None
-        except httpx.InvalidURL as error:
-            raise CallFailed(f"The URL cannot be used: {error}"[:300], is_final=True) from None
-        except (httpx.HTTPError, ssl.SSLError, OSError, UnicodeError) as error:
+        except aiohttp.InvalidURL:
+            raise CallFailed("The URL cannot be used: its host is no name and no address.", is_final=True) from None
+        except aiohttp.ConnectionTimeoutError:
+            raise CallFailed(f"No connection within {min(timeout, CONNECT_SECONDS):g} seconds.") from None
+        except TimeoutError:
+            raise CallFailed(f"No answer within {timeout:g} seconds.") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise CallFailed(describe(error)) from None
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
-        self._resolver.shutdown(wait=False, cancel_futures=True)
+        if self._lazy is not None:
+            await self._lazy.close()
+        self._guard.shut()
 
-    async def _resolve(self, host: str, port: int) -> list[str]:
-        return await asyncio.get_running_loop().run_in_executor(self._resolver, addresses.resolve, host, port)
+    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str], timeout: float, max_bytes: int) -> Answer:
+        call = self._guard.begin(url)
+        how: dict[str, Any] = {
+            "data": body,
+            "headers": self._complete(headers),
+            "allow_redirects": False,
+            "timeout": aiohttp.ClientTimeout(total=None, connect=min(timeout, CONNECT_SECONDS)),
+        }
+        try:
+            async with self._session.post(url, **how) as response:
+                return await _read(response, max_bytes)
+        except aiohttp.ServerDisconnectedError:
+            if call.has_connected:
+                raise
+        # The endpoint closed a connection that was kept alive, just now: the call deserves one of its own.
+        async with self._session.post(url, **how) as response:
+            return await _read(response, max_bytes)
+
+    def _complete(self, headers: Mapping[str, str]) -> dict[str, str]:
+        complete = {**OUR_HEADERS, **headers}
+        if self._guard.open_connections >= self._max_connections:
+            complete["connection"] = "close"  # so many origins were called lately that no more is kept alive
+        return complete
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        # Made when it is first needed: a session belongs to the loop in which it is made.
+        if self._lazy is None:
+            connector = aiohttp.TCPConnector(
+                limit=0,
+                resolver=self._guard,
+                use_dns_cache=False,
+                ssl=make_tls(),
+                keepalive_timeout=KEEP_ALIVE_SECONDS,
+                socket_factory=self._guard.make_socket,
+            )
+            self._lazy = aiohttp.ClientSession(
+                connector=connector,
+                trust_env=False,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("user-agent", "content-type"),
+            )
+        return self._lazy
 
 
-class _Guard(httpcore.AsyncNetworkBackend):
-    """Opens connections to addresses that were judged, and to nothing else."""
+@dataclass(slots=True)
+class _Call:
+    """What the guard knows of one call: the addresses that were judged for it, and whether it opened a connection."""
 
-    def __init__(self, allowed: AllowList, resolve: Resolve) -> None:
+    judged: set[str] = field(default_factory=set)
+    has_connected: bool = False
+
+
+_call: ContextVar[_Call] = ContextVar("_call")
+
+
+class _Guard(AbstractResolver):
+    """Lets connections be opened to addresses that were judged for this very call, and to nothing else."""
+
+    def __init__(self, allowed: AllowList, resolve: Resolve | None) -> None:
         self._allowed = allowed
-        self._resolve = resolve
-        self._network = httpcore.AnyIOBackend()
+        self._threads = ThreadPoolExecutor(RESOLVE_THREADS, thread_name_prefix="resolve")
+        self._ask = resolve or self._ask_system
+        # One question at a time about each name: one whose servers hang must not take all threads.
+        self._questions: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
+        self._open: WeakSet[socket.socket] = WeakSet()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Resolve, judge every address, then connect to one of them, trying the next where one does not answer."""
-        began = time.monotonic()
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open, idle ones included."""
+        return len(self._open)
+
+    def begin(self, url: URL) -> _Call:
+        """Begin a call. An address in the URL is judged now, a name when it was resolved. Raises RefusedAddress."""
+        call = _Call()
+        _call.set(call)
+        host, port = url.host or "", url.port or 0
         try:
-            found = await asyncio.wait_for(self._resolve(host, port), timeout)
-        except TimeoutError:
-            raise httpcore.ConnectTimeout("The name server did not answer.") from None
-        except (OSError, UnicodeError):
-            raise httpcore.ConnectError(f"The name {host} cannot be resolved.") from None
-        problem: Exception = httpcore.ConnectError("no address")
-        for address in addresses.check(host, port, found, self._allowed):
-            left = None if timeout is None else max(0.001, timeout - (time.monotonic() - began))
-            try:
-                return await self._network.connect_tcp(address, port, left, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                problem = error
-        raise problem
+            ip_address(host.partition("%")[0])
+        except ValueError:
+            return call
+        call.judged.update(addresses.check(host, port, [host], self._allowed))
+        return call
 
-    async def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
-        """Never: no rule names one."""
-        raise RefusedAddress("Unix sockets are not called.")
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait, as the pool asks for."""
-        await asyncio.sleep(seconds)
-
-
-class _Transport(httpx.AsyncHTTPTransport):
-    """httpx's own transport over connections that the guard opens."""
-
-    def __init__(self, connections: _Connections) -> None:
-        super().__init__(verify=connections.tls, trust_env=False)
-        # httpx passes no network backend on; the pool that it made has opened nothing yet.
-        self._pool = connections  # type: ignore[assignment]
-
-
-class _Connections:
-    """Connections kept alive by origin. The caller bounds how many calls there are at once.
-
-    httpcore's own pool looks at all of its connections for every call: with 48 of them that cost 4.6 ms of CPU a
-    call instead of 0.7 ms.
-    """
-
-    def __init__(self, guard: _Guard, *, max_idle: int) -> None:
-        self._guard = guard
-        self._max_idle = max_idle
-        self.tls = httpx.create_ssl_context(verify=True, trust_env=False)
-        self._idle: dict[str, list[httpcore.AsyncHTTPConnection]] = {}
-        self._swept_at = time.monotonic()
-
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Make one call on a connection of its own. It is kept when the answer was read to its end."""
-        connection = await self._take(request.url.origin)
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name, all judged. Raises RefusedAddress, OSError."""
+        key = host, port
+        question = self._questions.get(key)
+        if question is None:
+            question = self._questions[key] = asyncio.ensure_future(self._ask(host, port))
+            question.add_done_callback(lambda done: self._answered(key, done))
         try:
-            response = await connection.handle_async_request(request)
-        except BaseException:
-            await _close(connection)
-            raise
-        return httpcore.Response(
-            response.status,
-            headers=response.headers,
-            content=_Body(response, partial(self._give_back, request.url.origin, connection)),
-            extensions=response.extensions,
-        )
+            # Who gives up leaves the question to the others; the system ends it at last.
+            found = await asyncio.shield(question)
+        except UnicodeError:
+            raise OSError(f"The name {host} cannot be resolved.") from None
+        judged = addresses.check(host, port, found, self._allowed)
+        _call.get().judged.update(judged)
+        return [_as_result(host, port, address) for address in judged]
 
-    async def aclose(self) -> None:
-        """Close what is idle; what is under way closes itself."""
-        idle = [connection for of_origin in self._idle.values() for connection in of_origin]
-        self._idle.clear()
-        for connection in idle:
-            await _close(connection)
+    def make_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """Return the socket of a connection that is about to be opened: the last moment to refuse."""
+        family, kind, protocol, _, target = info
+        call = _call.get()
+        if target[0] not in call.judged:
+            raise RefusedAddress(f"{target[0]} was not judged.")
+        call.has_connected = True
+        made = socket.socket(family, kind, protocol)
+        self._open.add(made)
+        return made
 
-    async def _take(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
-        if time.monotonic() - self._swept_at > KEEP_ALIVE_SECONDS:
-            await self._sweep()
-        of_origin = self._idle.get(str(origin), [])
-        while of_origin:
-            connection = of_origin.pop()
-            if connection.is_idle() and not connection.has_expired():
-                return connection
-            await _close(connection)
-        return httpcore.AsyncHTTPConnection(
-            origin,
-            ssl_context=self.tls,
-            keepalive_expiry=KEEP_ALIVE_SECONDS,
-            network_backend=self._guard,
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-        )
+    def shut(self) -> None:
+        """Let the threads go, and whoever waits for a name."""
+        for question in self._questions.values():
+            question.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _give_back(self, origin: httpcore.Origin, connection: httpcore.AsyncHTTPConnection) -> None:
-        if connection.is_idle() and sum(map(len, self._idle.values())) < self._max_idle:
-            self._idle.setdefault(str(origin), []).append(connection)
-        else:
-            await _close(connection)
+    async def close(self) -> None:
+        """Nothing: the connector ends with its session, and the guard with the door."""
 
-    async def _sweep(self) -> None:
-        """Close what nobody used for a while, so that origins that are not called any more hold nothing."""
-        self._swept_at = time.monotonic()
-        for origin, of_origin in list(self._idle.items()):
-            expired = [connection for connection in of_origin if connection.has_expired()]
-            self._idle[origin] = [connection for connection in of_origin if connection not in expired]
-            if not self._idle[origin]:
-                del self._idle[origin]
-            for connection in expired:
-                await _close(connection)
+    def _answered(self, key: tuple[str, int], question: asyncio.Future[list[str]]) -> None:
+        del self._questions[key]
+        if not question.cancelled():
+            question.exception()  # whoever waited has it; perhaps nobody does any more
+
+    async def _ask_system(self, host: str, port: int) -> list[str]:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, addresses.resolve, host, port)
 
 
-class _Body:
-    """The body of an answer; closing it gives the connection back."""
-
-    def __init__(self, response: httpcore.Response, give_back: Callable[[], Awaitable[None]]) -> None:
-        self._response = response
-        self._give_back = give_back
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        assert isinstance(self._response.stream, AsyncIterable)
-        async for chunk in self._response.stream:
-            yield chunk
-
-    async def aclose(self) -> None:
-        """End the answer, read or not."""
-        try:
-            await self._response.aclose()
-        finally:
-            await self._give_back()
+def _as_result(host: str, port: int, address: str) -> ResolveResult:
+    return {
+        "hostname": host,
+        "host": address,
+        "port": port,
+        "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
+        "proto": socket.IPPROTO_TCP,
+        "flags": socket.AI_NUMERICHOST,
+    }
 
 
-async def _close(connection: httpcore.AsyncHTTPConnection) -> None:
+def make_tls() -> ssl.SSLContext:
+    """Return how certificates are verified: by the system's authorities, and Mozilla's where it has none."""
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"]:
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _parse(url: str) -> URL:
     try:
-        await connection.aclose()
-    except (httpcore.NetworkError, OSError):
-        pass  # it was broken already
+        parsed = URL(url)
+    except ValueError as error:
+        raise CallFailed(f"The URL cannot be used: {error}"[:300], is_final=True) from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise CallFailed("The URL cannot be used: it must begin with http:// or https:// and a host.", is_final=True)
+    return parsed
 
 
-async def _read(response: httpx.Response) -> Answer:
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> Answer:
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > ANSWER_MAX_BYTES:
-            raise CallFailed(f"The answer (HTTP {response.status_code}) is larger than {ANSWER_MAX_BYTES} bytes.")
-    return Answer(status=response.status_code, body=bytes(body), retry_after=response.headers.get("retry-after"))
+        if len(body) > max_bytes:
+            response.close()
+            raise CallFailed(f"The answer (HTTP {response.status}) is larger than {max_bytes} bytes.")
+    kept = {name: value for name in KEPT_HEADERS if (value := response.headers.get(name)) is not None}
+    return Answer(status=response.status, body=bytes(body), retry_after=kept.get("retry-after"), headers=kept)
 
 
 def describe(error: Exception) -> str:
     """Return a sentence about a network error, without what the peer may have put in it."""
-    if isinstance(error, httpx.ConnectError) and isinstance(_root(error), ssl.SSLError):
-        reason = getattr(_root(error), "verify_message", "") or "handshake failed"
-        return f"TLS: {reason}."
-    if isinstance(error, httpx.ConnectError):
-        return f"No connection: {error or 'refused'}."[:300].replace("..", ".")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"TLS: {getattr(error.certificate_error, 'verify_message', '') or 'the certificate is not valid'}."
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "TLS: handshake failed."
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"No connection: the name {error.host} cannot be resolved."
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"No connection: {error.os_error.strerror or 'refused'}."[:300].replace("..", ".")
     kinds: dict[type[Exception], str] = {
-        httpx.RemoteProtocolError: "The endpoint closed the connection or does not speak HTTP.",
-        httpx.ReadError: "The connection broke while the answer was read.",
-        httpx.WriteError: "The connection broke while the call was sent.",
-        httpx.UnsupportedProtocol: "The URL must begin with http:// or https://.",
+        aiohttp.ServerDisconnectedError: "The endpoint closed the connection without an answer.",
+        aiohttp.ClientResponseError: "The endpoint does not speak HTTP.",
+        aiohttp.ClientPayloadError: "The connection broke while the answer was read.",
+        aiohttp.ClientOSError: "The connection broke while the call was sent.",
+        ValueError: "The call cannot be written as HTTP: look at the rule's headers.",
     }
-    return kinds.get(type(error), f"The call failed ({type(error).__name__}).")
-
-
-def _root(error: BaseException) -> BaseException:
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return error
+    found = next((text for kind, text in kinds.items() if isinstance(error, kind)), None)
+    return found or f"The call failed ({type(error).__name__})."
