@@ -10,8 +10,14 @@ class IntegrationsConfig(AppConfig):
     verbose_name = "Integrations"
 
     def ready(self) -> None:
-        """Listen to what the log publishes."""
+        """Listen to what the log says."""
         from integrations import receivers
-        from rooms.signals import messages_published
+        from rooms import signals
 
-        messages_published.connect(receivers.owe_deliveries, dispatch_uid="integrations.deliveries")
+        for signal, receiver in (
+            (signals.messages_published, receivers.owe_published),
+            (signals.messages_amended, receivers.owe_changed),
+            (signals.messages_accepted, receivers.owe_accepted),
+            (signals.reviews_ended, receivers.owe_reviewed),
+        ):
+            signal.connect(receiver, dispatch_uid=f"integrations.{receiver.__name__}")

@@ -1,10 +1,11 @@
 """The bodies and headers of webhook calls, in the public format. Pure.
 
-Single and enveloped:  {"source", "appId", "channel", "site", "ruleId", "timestamp", "messages": [message]}
-Batched:               {"items": [{"id", "webhookId", "source", "timestamp", "serial", "name", "data": {...}}]}
-Plain:                 the message's data alone; everything else in headers
+Single and enveloped:  {"source", "event", "version", "appId", "channel", "site", "ruleId", "timestamp", ...fields}
+Batched:               {"items": [{"id", "webhookId", "source", "version", "timestamp", "serial", "name", "data"}]}
+Plain:                 a message's data alone, or the event's fields; everything else in headers
 
-Ours are the item's `id` (the event's own: it stays the same whatever batch a repeat comes in) and `callback`.
+The fields are the event's own (integrations.events): `messages`, `review`, `status`. Ours are `event`, `version`, the
+item's `id` (the event's own: it stays the same whatever batch a repeat comes in) and `callback`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from integrations import events as kinds
 from rooms.wire import Message
 
 VERSION = "1.2"  # of the public webhook format
@@ -43,14 +45,20 @@ class Callback:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What one delivery is about. `payload` is the public message as JSON text, `serial` its place on the wire."""
+    """What one delivery is about: `payload` as integrations.events wrote it, `serial` its place on the wire."""
 
     webhook_id: str
     room: str
     payload: str
     timestamp: int  # milliseconds since the epoch
+    kind: str = kinds.MESSAGE
     serial: str | None = None
     callback: Callback | None = None
+
+    @property
+    def source(self) -> str:
+        """The public source that it belongs to."""
+        return kinds.SOURCES[self.kind]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +66,6 @@ class Shape:
     """How a rule wants its calls."""
 
     rule_id: str
-    source: str
     app_id: str
     site: str
     enveloped: bool = True
@@ -98,13 +105,15 @@ def webhook_id_of(events: Sequence[Event]) -> str:
 
 def _enveloped(shape: Shape, event: Event) -> dict[str, Any]:
     envelope: dict[str, Any] = {
-        "source": shape.source,
+        "source": event.source,
+        "event": event.kind,
+        "version": kinds.VERSION,
         "appId": shape.app_id,
         "channel": event.room,
         "site": shape.site,
         "ruleId": shape.rule_id,
         "timestamp": event.timestamp,
-        "messages": [msgspec.Raw(event.payload.encode())],
+        **kinds.fields_of(event.kind, event.payload),
     }
     if event.callback is not None:
         envelope["callback"] = event.callback.as_dict()
@@ -115,14 +124,11 @@ def _item(shape: Shape, event: Event) -> dict[str, Any]:
     item: dict[str, Any] = {
         "id": event.webhook_id,
         "webhookId": shape.rule_id,
-        "source": shape.source,
+        "source": event.source,
+        "version": kinds.VERSION,
         "timestamp": event.timestamp,
-        "name": shape.source,
-        "data": {
-            "channelId": event.room,
-            "site": shape.site,
-            "messages": [msgspec.Raw(event.payload.encode())],
-        },
+        "name": event.kind,
+        "data": {"channelId": event.room, "site": shape.site, **kinds.fields_of(event.kind, event.payload)},
     }
     if event.serial is not None:
         item["serial"] = event.serial
@@ -132,22 +138,20 @@ def _item(shape: Shape, event: Event) -> dict[str, Any]:
 
 
 def _plain(shape: Shape, event: Event) -> tuple[bytes, dict[str, str]]:
-    message = msgspec.json.decode(event.payload, type=Message)
-    body, content_type, encoding = _plain_data(message)
     described: dict[str, str | int | None] = {
-        "content-type": content_type,
         "x-ably-envelope-appid": shape.app_id,
         "x-ably-envelope-channel": event.room,
         "x-ably-envelope-rule-id": shape.rule_id,
         "x-ably-envelope-site": shape.site,
-        "x-ably-envelope-source": shape.source,
-        "x-ably-message-client-id": message.client_id,
-        "x-ably-message-connection-id": message.connection_id,
-        "x-ably-message-id": message.id,
-        "x-ably-message-name": message.name,
-        "x-ably-message-timestamp": message.timestamp,
-        "x-ably-message-encoding": encoding,
+        "x-ably-envelope-source": event.source,
+        "x-ably-envelope-event": event.kind,
     }
+    message = kinds.message_of(event.kind, event.payload)
+    if message is None or event.kind == kinds.REVIEWED:  # the message alone would not say how its review ended
+        body = event.payload.encode()
+    else:
+        body, more = _plain_message(message)
+        described |= more
     if event.callback is not None:
         described |= {
             "x-callback-url": event.callback.url,
@@ -155,6 +159,20 @@ def _plain(shape: Shape, event: Event) -> tuple[bytes, dict[str, str]]:
             "x-callback-expires": event.callback.expires,
         }
     return body, {name: header_text(value) for name, value in described.items() if value is not None}
+
+
+def _plain_message(message: Message) -> tuple[bytes, dict[str, str | int | None]]:
+    """Return the data of a message, and the headers that say the rest of it."""
+    body, content_type, encoding = _plain_data(message)
+    return body, {
+        "content-type": content_type,
+        "x-ably-message-client-id": message.client_id,
+        "x-ably-message-connection-id": message.connection_id,
+        "x-ably-message-id": message.id,
+        "x-ably-message-name": message.name,
+        "x-ably-message-timestamp": message.timestamp,
+        "x-ably-message-encoding": encoding,
+    }
 
 
 def _plain_data(message: Message) -> tuple[bytes, str, str | None]:

@@ -1,41 +1,116 @@
-"""What this app does when the log says that something happened. Runs inside the transaction that publishes."""
+"""What this app does when the log says that something happened. Runs inside the transaction of what happened."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 from django.utils import timezone
 
-from integrations import outbox, rule_book, rules
-from integrations.models import EventKind
+from integrations import events, outbox, rule_book, rule_filters
+from integrations.models import EventKind, IntegrationRule
 from rooms.log import Entry
 from rooms.models import MessageAction
-from rooms.wire import to_json_shape
+from rooms.review import Submission
+from rooms.reviewed import Reviewed
+from rooms.rows import milliseconds
+
+CHANGES = {MessageAction.UPDATE: EventKind.EDITED, MessageAction.DELETE: EventKind.DELETED}
 
 
-def owe_deliveries(sender: Any, *, entries: Sequence[Entry], **kwargs: Any) -> None:
-    """Write a delivery for each newly published message and each rule after publish that concerns its room."""
+def owe_published(sender: Any, *, entries: Sequence[Entry], **kwargs: Any) -> None:
+    """Write a delivery for each newly published message and each rule that hears of it."""
     hearing = rule_book.read().hearing(EventKind.MESSAGE)
     if not hearing:
         return
-    owed: list[outbox.Debt] = []
+    debts: list[outbox.Debt] = []
     for entry in entries:
         if entry.wire.action not in (None, MessageAction.CREATE):
             continue
-        concerned = [rule for rule in hearing if rules.matches(rule.room_filter, entry.room)]
+        if concerned := _concerned(hearing, entry.room, entry.wire.client_id, entry.wire.id):
+            payload = events.message_payload(entry.wire)
+            debts += [_of_entry(rule, entry, EventKind.MESSAGE, payload) for rule in concerned]
+    outbox.owe(debts, now=timezone.now())
+
+
+def owe_changed(sender: Any, *, entries: Sequence[Entry], by: str = "", **kwargs: Any) -> None:
+    """Write a delivery for each published message that was edited or hidden and each rule that hears of that."""
+    book = rule_book.read()
+    debts: list[outbox.Debt] = []
+    for entry in entries:
+        event = CHANGES.get(MessageAction(entry.wire.action or 0))
+        hearing = () if event is None else book.hearing(event)
+        if event is None or not hearing:
+            continue
+        if concerned := _concerned(hearing, entry.room, entry.wire.client_id, entry.wire.id):
+            payload = events.change_payload(entry.wire, by=by)
+            debts += [_of_entry(rule, entry, event, payload) for rule in concerned]
+    outbox.owe(debts, now=timezone.now())
+
+
+def owe_accepted(sender: Any, *, accepted: Sequence[tuple[int, Submission]], **kwargs: Any) -> None:
+    """Write a delivery for each message that was stored, whatever its review makes of it, and each rule that hears."""
+    hearing = rule_book.read().hearing(EventKind.ACCEPTED)
+    if not hearing:
+        return
+    debts: list[outbox.Debt] = []
+    for pk, submission in accepted:
+        concerned = _concerned(hearing, submission.room, submission.client_id, submission.message_id)
         if concerned:
-            payload = msgspec.json.encode(to_json_shape(entry.wire)).decode()
-            owed += [
-                outbox.Debt(
-                    rule_id=rule.pk,
-                    room_id=entry.room_id,
-                    message_id=entry.pk,
-                    serial=entry.serial,
-                    payload=payload,
-                    in_lane=True,
-                )
-                for rule in concerned
+            payload = events.submission_payload(submission)
+            debts += [_debt(rule, EventKind.ACCEPTED, submission.room_id, pk, payload, serial=0) for rule in concerned]
+    outbox.owe(debts, now=timezone.now())
+
+
+def owe_reviewed(sender: Any, *, ended: Sequence[Reviewed], **kwargs: Any) -> None:
+    """Write a delivery for each review that ended and each rule that hears of that."""
+    hearing = rule_book.read().hearing(EventKind.REVIEWED)
+    if not hearing:
+        return
+    now = timezone.now()
+    debts: list[outbox.Debt] = []
+    for one in ended:
+        message = one.message
+        if concerned := _concerned(hearing, one.room, message.client_id, message.id):
+            review = events.Review(
+                outcome=one.kind, by=one.by, at=milliseconds(now), reason=one.reason, code=one.code, detail=one.detail
+            )
+            payload = events.review_payload(message, review)
+            # A message may be reviewed more than once: held, published, retracted. The moment tells them apart.
+            moment = _microseconds(now)
+            debts += [
+                _debt(rule, EventKind.REVIEWED, one.room_id, one.pk, payload, serial=moment) for rule in concerned
             ]
-    outbox.owe(owed, now=timezone.now())
+    outbox.owe(debts, now=now)
+
+
+def _concerned(
+    hearing: Sequence[IntegrationRule], room: str, client_id: str | None, message_id: str | None
+) -> list[IntegrationRule]:
+    return [
+        rule for rule in hearing if rule_filters.hears(rule, room=room, client_id=client_id or "", key=message_id or "")
+    ]
+
+
+def _of_entry(rule: IntegrationRule, entry: Entry, event: EventKind, payload: str) -> outbox.Debt:
+    return _debt(rule, event, entry.room_id, entry.pk, payload, serial=entry.serial)
+
+
+def _debt(
+    rule: IntegrationRule, event: EventKind, room_id: int, message_id: int, payload: str, *, serial: int
+) -> outbox.Debt:
+    return outbox.Debt(
+        rule_id=rule.pk,
+        room_id=room_id,
+        message_id=message_id,
+        payload=payload,
+        event=event,
+        serial=serial,
+        in_lane=rule.ordered,
+        wait=timedelta(milliseconds=rule.batch_wait_ms if rule.batched else 0),
+    )
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)

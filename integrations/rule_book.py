@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from integrations.models import EventKind, IntegrationRule, When
 from rooms.table_version import SmallTable
@@ -15,15 +16,20 @@ class RuleBook:
     """All rules at one version. Shared by threads: nobody changes its rows."""
 
     version: str
-    before: tuple[IntegrationRule, ...]  # in the order in which they are asked, disabled ones too
-    after: tuple[IntegrationRule, ...]  # enabled ones
+    before: tuple[IntegrationRule, ...] = ()  # those that decide, in the order in which they are asked, disabled too
+    shadows: Mapping[int, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by whom they watch
+    after: Mapping[str, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by what they hear of
 
-    def hearing(self, event: EventKind) -> list[IntegrationRule]:
-        """Return the enabled rules that hear of an event after it was published."""
-        return [rule for rule in self.after if event in rule.events]
+    def hearing(self, event: EventKind) -> Sequence[IntegrationRule]:
+        """Return the enabled rules after publish that hear of an event."""
+        return self.after.get(event, ())
+
+    def place_of(self, rule_id: int) -> int:
+        """Return where in `before` a rule is, -1 where it is not."""
+        return next((place for place, rule in enumerate(self.before) if rule.pk == rule_id), -1)
 
 
-_current = RuleBook(version="", before=(), after=())
+_current = RuleBook(version="")
 
 
 def read() -> RuleBook:
@@ -33,10 +39,23 @@ def read() -> RuleBook:
     book = _current
     if book.version != version:
         # Rows that are newer than the version are read again by the next batch; older ones cannot be.
-        rows = list(IntegrationRule.objects.order_by("order", "id"))
-        book = _current = RuleBook(
-            version=version,
-            before=tuple(rule for rule in rows if rule.when == When.BEFORE),
-            after=tuple(rule for rule in rows if rule.when == When.AFTER and rule.enabled),
-        )
+        book = _current = _book_of(version, list(IntegrationRule.objects.order_by("order", "id")))
     return book
+
+
+def _book_of(version: str, rows: Sequence[IntegrationRule]) -> RuleBook:
+    shadows: dict[int, tuple[IntegrationRule, ...]] = {}
+    after: dict[str, tuple[IntegrationRule, ...]] = {}
+    for rule in rows:
+        if not rule.enabled:
+            continue
+        if rule.shadow_of_id is not None:
+            shadows[rule.shadow_of_id] = (*shadows.get(rule.shadow_of_id, ()), rule)
+        elif rule.when == When.AFTER:
+            after |= {event: (*after.get(event, ()), rule) for event in rule.events}
+    return RuleBook(
+        version=version,
+        before=tuple(rule for rule in rows if rule.when == When.BEFORE and not rule.is_shadow),
+        shadows=shadows,
+        after=after,
+    )

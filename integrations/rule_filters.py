@@ -21,10 +21,14 @@ def matches(pattern: str, value: str) -> bool:
 
 
 def hears(rule: IntegrationRule, *, room: str, client_id: str | None, key: str) -> bool:
-    """Tell whether an event passes a rule's filters. `client_id`: its author, if any; `key`: what it is sampled by."""
+    """Tell whether an event passes a rule's filters. `key` is what it is sampled by.
+
+    `client_id` is its author's, "" for an author without one, None for events that nobody wrote: every author filter
+    lets these pass.
+    """
     return (
         matches(rule.room_filter, room)
-        and (not rule.author_filter or matches(rule.author_filter, client_id or ""))
+        and (client_id is None or matches(rule.author_filter, client_id))
         and is_sampled(rule, key)
     )
 

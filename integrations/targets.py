@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.conf import settings
 
-from integrations import callbacks, envelope, signing
+from integrations import callbacks, envelope, events, signing
 from integrations.answers import Answer, CallFailed
 from integrations.calls import Owed
 from integrations.envelope import Callback, Event, Shape
@@ -62,7 +62,6 @@ def prepare(rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: da
     """Return the signed webhook for claimed deliveries. Raises SealBroken where the rule's secret cannot be read."""
     shape = Shape(
         rule_id=str(rule.pk),
-        source=owed[0].event,
         app_id=app_id,
         site=SITE,
         enveloped=rule.enveloped,
@@ -84,7 +83,8 @@ def _event(rule: IntegrationRule, one: Owed, now: datetime) -> Event:
         room=one.room,
         payload=one.payload,
         timestamp=milliseconds(one.created_at),
-        serial=encode(one.epoch, one.serial) if one.serial else None,
+        kind=one.event,
+        serial=encode(one.epoch, one.serial) if one.serial and one.event in events.OF_THE_LOG else None,
         callback=_callback(one, now) if rule.when == When.BEFORE else None,
     )
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from integrations.envelope import Callback, Event, Shape, build, header_text, webhook_id_of
 
-SHAPE = Shape(rule_id="7", source="channel.message", app_id="app", site="local")
+SHAPE = Shape(rule_id="7", app_id="app", site="local")
 MESSAGE = {
     "id": "abc:0:0",
     "clientId": "alice",
@@ -30,6 +30,8 @@ def test_an_enveloped_call_has_the_text_where_the_seed_looks_for_it() -> None:
     assert json.loads(call.body)["messages"][0]["data"] == "I don't like how cabbage tastes"
     assert json.loads(call.body) == {
         "source": "channel.message",
+        "event": "channel.message",
+        "version": 1,
         "appId": "app",
         "channel": "chat:from-clients",
         "site": "local",
@@ -56,6 +58,7 @@ def test_a_batched_call_has_an_item_for_each_event() -> None:
         "id": "msg_1",
         "webhookId": "7",
         "source": "channel.message",
+        "version": 1,
         "timestamp": 5,
         "serial": "e-01",
         "name": "channel.message",
@@ -95,6 +98,42 @@ def test_plain_json_and_bytes_come_with_their_content_type() -> None:
 
     assert (as_json.headers["content-type"], as_json.body) == ("application/json", b'{"a":1}')
     assert (as_bytes.headers["content-type"], as_bytes.body) == ("application/octet-stream", b"\x00\x01\xff")
+
+
+EDITED = replace(EVENT, kind="channel.message.updated", payload=json.dumps({"messages": [MESSAGE], "by": "mod"}))
+STATUS = {"isActive": True, "occupancy": {"metrics": {"connections": 1}}}
+OPENED = replace(EVENT, kind="channel.opened", payload=json.dumps({"status": STATUS}), serial=None)
+
+
+def test_an_event_says_what_it_is_and_brings_its_own_fields() -> None:
+    edited, opened = (json.loads(build(SHAPE, [event]).body) for event in (EDITED, OPENED))
+
+    assert (edited["source"], edited["event"]) == ("channel.message", "channel.message.updated")
+    assert (edited["messages"], edited["by"]) == ([MESSAGE], "mod")
+    assert (opened["source"], opened["event"], opened["status"]) == ("channel.lifecycle", "channel.opened", STATUS)
+    assert "messages" not in opened
+
+
+def test_a_batch_may_hold_events_of_several_kinds() -> None:
+    items = json.loads(build(replace(SHAPE, batched=True), [EDITED, OPENED]).body)["items"]
+
+    assert [(item["source"], item["name"]) for item in items] == [
+        ("channel.message", "channel.message.updated"),
+        ("channel.lifecycle", "channel.opened"),
+    ]
+    assert items[1]["data"] == {"channelId": "chat:from-clients", "site": "local", "status": STATUS}
+
+
+def test_a_plain_call_about_a_room_is_the_events_fields() -> None:
+    plain = replace(SHAPE, enveloped=False)
+    edited, opened = build(plain, [EDITED]), build(plain, [OPENED])
+
+    assert edited.body.decode() == MESSAGE["data"]
+    assert edited.headers["x-ably-envelope-event"] == "channel.message.updated"
+    assert json.loads(opened.body) == {"status": STATUS}
+    assert (opened.headers["content-type"], opened.headers["x-ably-envelope-source"]) == (
+        "application/json", "channel.lifecycle",
+    )  # fmt: skip
 
 
 @given(st.text())

@@ -27,7 +27,7 @@ def test_every_change_of_a_rule_counts_for_the_next_batch(settings: Any) -> None
     assert [rule.name for rule in rule_book.read().hearing(EventKind.MESSAGE)] == ["after"]
 
     rules.switch("after", enabled=False, now=timezone.now())
-    assert rule_book.read().hearing(EventKind.MESSAGE) == []
+    assert rule_book.read().hearing(EventKind.MESSAGE) == ()
     rules.remove("first", now=timezone.now())
     assert [rule.name for rule in rule_book.read().before] == ["second"]
 
