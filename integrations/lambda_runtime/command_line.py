@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from integrations.lambda_runtime import limits
+from integrations.lambda_runtime.faults import Dice, FaultError, Faults, parse_latency
 from integrations.lambda_runtime.function import Function, FunctionError, Runtime
-from integrations.lambda_runtime.log import Log
-from integrations.lambda_runtime.server import serve
+from integrations.lambda_runtime.log import Level, Log
+from integrations.lambda_runtime.server import Options, serve
 
 Print = Callable[[str], object]
 
@@ -35,11 +36,44 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--env", action="append", default=[], metavar="K=V", help="a variable of the function; K alone: ours"
     )
+    parser.add_argument(
+        "--qualifier", action="append", default=[], metavar="NAME", help="a version or alias that callers may name"
+    )
+    parser.add_argument(
+        "--log",
+        choices=[level.name.lower() for level in Level],
+        default=Level.AWS.name.lower(),
+        help="what is logged: nothing, errors, a line for each request, or AWS's lines [aws]",
+    )
+    parser.add_argument(
+        "--no-reload", dest="reload", action="store_false", help="go on with the file as it was at the start"
+    )
     parser.add_argument("--json", action="store_true", help="print the ready line as JSON")
+    _add_fault_options(parser.add_argument_group("faults on purpose"))
+
+
+def _add_fault_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--latency", default="0", metavar="MS[..MS]", help="before each call, evenly spread over the range [0]"
+    )
+    for fault, result in (
+        ("error", "fail without running (502)"),
+        ("timeout", "run into --timeout (502)"),
+        ("throttle", "be refused at once (429)"),
+    ):
+        group.add_argument(
+            f"--{fault}-rate",
+            type=float,
+            default=0.0,
+            metavar="SHARE",
+            help=f"so many calls, from 0 to 1, {result} [0]",
+        )
+    group.add_argument("--seed", type=int, metavar="N", help="the same faults at each start")
+    group.add_argument("--control", action="store_true", help="read and change the faults at /_lambda/faults")
 
 
 def run(options: dict[str, Any], *, print_line: Print) -> None:
-    """Serve until told to stop. Raises FunctionError for impossible options, OSError for a taken port."""
+    """Serve until told to stop. Raises FunctionError or FaultError for impossible options, OSError for a taken port."""
     function = build_function(options)
     concurrency: int = options["concurrency"]
     if not 1 <= concurrency <= limits.MAX_CONCURRENCY:
@@ -54,9 +88,15 @@ def run(options: dict[str, Any], *, print_line: Print) -> None:
             function,
             host=options["host"],
             port=options["port"],
-            concurrency=concurrency,
             announce=announce,
-            lines=Log(),
+            lines=Log(level=Level[options["log"].upper()]),
+            options=Options(
+                concurrency=concurrency,
+                reload=options["reload"],
+                control=options["control"],
+                qualifiers=options["qualifier"],
+            ),
+            dice=Dice(build_faults(options), seed=options["seed"]),
         )
     )
 
@@ -76,13 +116,23 @@ def build_function(options: dict[str, Any]) -> Function:
     )
 
 
+def build_faults(options: dict[str, Any]) -> Faults:
+    """The faults that the options describe. Raises FaultError."""
+    return Faults(
+        latency_ms=parse_latency(options["latency"]),
+        error_rate=options["error_rate"],
+        timeout_rate=options["timeout_rate"],
+        throttle_rate=options["throttle_rate"],
+    )
+
+
 def main() -> int:
     """The entry point without Django."""
     parser = argparse.ArgumentParser(prog="lambda", description="Serve a Lambda handler at a Function URL.")
     add_options(parser)
     try:
         run(vars(parser.parse_args()), print_line=lambda line: print(line, flush=True))
-    except (FunctionError, OSError) as error:
+    except (FunctionError, FaultError, OSError) as error:
         print(f"lambda: {error}", file=sys.stderr)
         return 1
     return 0

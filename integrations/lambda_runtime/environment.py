@@ -16,7 +16,15 @@ from integrations.lambda_runtime import limits, log
 from integrations.lambda_runtime.function import Function
 from integrations.lambda_runtime.http_connection import ServerLimits
 from integrations.lambda_runtime.http_server import HttpServer
-from integrations.lambda_runtime.invocation import ErrorType, Failed, Invocation, Outcome, Undelivered
+from integrations.lambda_runtime.invocation import (
+    ErrorType,
+    Failed,
+    Invocation,
+    Outcome,
+    Undelivered,
+    ended,
+    timed_out,
+)
 from integrations.lambda_runtime.process import HandlerProcess, describe_exit
 from integrations.lambda_runtime.runtime_api import MAX_BODY_BYTES, RuntimeApi
 
@@ -118,7 +126,7 @@ class Environment:
         invocation.delivered_at = self._loop.time()
         self._log.start(invocation.request_id)
         self._watch_over(invocation)
-        return self._function.arn, int((time.time() + self._function.timeout_seconds) * 1000)
+        return self._function.arn_of(invocation.qualifier), int((time.time() + self._function.timeout_seconds) * 1000)
 
     def on_finished(self, invocation: Invocation, outcome: Outcome) -> None:
         """The runtime has answered."""
@@ -142,8 +150,7 @@ class Environment:
         elif invocation is not None and invocation.delivered_at is None:
             invocation.give_back()
         elif invocation is not None:
-            line = log.exited(invocation.request_id, describe_exit(status), ErrorType.EXITED.value)
-            self._settle(invocation, Failed(error_type=ErrorType.EXITED.value, line=line, fatal=True))
+            self._settle(invocation, ended(invocation.request_id, describe_exit(status), ErrorType.EXITED))
         self._on_exit(self)
 
     def _watch_over(self, invocation: Invocation) -> None:
@@ -160,10 +167,10 @@ class Environment:
 
     def _end_by_force(self, invocation: Invocation, error_type: ErrorType) -> None:
         if error_type is ErrorType.TIMED_OUT:
-            line = log.timed_out(invocation.request_id, self._function.timeout_seconds)
+            outcome = timed_out(invocation.request_id, self._function.timeout_seconds)
         else:
-            line = log.exited(invocation.request_id, "Runtime exited with error: signal: killed", error_type.value)
-        self._settle(invocation, Failed(error_type=error_type.value, line=line, fatal=True))
+            outcome = ended(invocation.request_id, "Runtime exited with error: signal: killed", error_type)
+        self._settle(invocation, outcome)
 
     def _on_init_timeout(self) -> None:
         if self._init_seconds is None:
@@ -180,9 +187,8 @@ class Environment:
             self.ready.set_result(False)
             self._log.init_failed(self._loop.time() - self._started_at, error_type)
         if self._current is not None and not self._current.outcome.done():
-            line = log.exited(self._current.request_id, description, error_type) if description else ""
             self._log.start(self._current.request_id)
-            self._settle(self._current, Failed(error_type=error_type, line=line, fatal=True))
+            self._settle(self._current, ended(self._current.request_id, description, error_type))
 
     def _settle(self, invocation: Invocation, outcome: Outcome) -> None:
         self._cancel_timer()

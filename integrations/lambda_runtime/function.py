@@ -12,6 +12,8 @@ from integrations.lambda_runtime import limits
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.mjs")
 REGION = "us-east-1"
+# Ours: tells a handler that it is on a developer's machine, as AWS_SAM_LOCAL does.
+LOCAL = "CHAT_LAMBDA_LOCAL"
 
 
 class FunctionError(ValueError):
@@ -62,6 +64,10 @@ class Function:
         """A name in AWS's form; the account does not exist."""
         return f"arn:aws:lambda:{REGION}:000000000000:function:{self.name}"
 
+    def arn_of(self, qualifier: str) -> str:
+        """The ARN as a caller named it: with a version or alias, or without."""
+        return f"{self.arn}:{qualifier}" if qualifier else self.arn
+
     def command(self, *, python: str, node: str) -> list[str]:
         """The command of one execution environment: AWS's own client for Python, our bootstrap for Node."""
         if self.runtime is Runtime.PYTHON:
@@ -80,6 +86,7 @@ class Function:
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EXECUTION_ENV": f"AWS_Lambda_{self._identifier}",
+            LOCAL: "1",
             **self.environment,
             "_HANDLER": f"{self.name}.{self.handler}",
             "AWS_LAMBDA_FUNCTION_NAME": self.name,

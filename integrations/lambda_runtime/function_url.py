@@ -7,19 +7,18 @@ import time
 import uuid
 
 from integrations.lambda_runtime import event, limits, response
-from integrations.lambda_runtime.function import Function
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
 from integrations.lambda_runtime.invocation import Failed, Invocation
+from integrations.lambda_runtime.invoker import Invoker
 from integrations.lambda_runtime.log import Log
-from integrations.lambda_runtime.pool import Pool, Throttled
+from integrations.lambda_runtime.pool import Throttled
 
 
 class FunctionUrl:
     """Answers any request by one invocation, at most `limits.MAX_PAYLOAD_BYTES` in either direction."""
 
-    def __init__(self, function: Function, pool: Pool, lines: Log) -> None:
-        self._function = function
-        self._pool = pool
+    def __init__(self, invoker: Invoker, lines: Log) -> None:
+        self._invoker = invoker
         self._log = lines
         self.port = 0  # known once the server listens
 
@@ -46,9 +45,8 @@ class FunctionUrl:
             return self.refuse(413)
         invocation = Invocation(request_id=arrival.request_id, trace_id=arrival.trace_id, event=payload)
         try:
-            outcome = await self._pool.invoke(invocation)
+            outcome = await self._invoker.invoke(invocation)
         except Throttled:
-            self._log.say(f"THROTTLED RequestId: {arrival.request_id}")
             return response.throttled()
         if isinstance(outcome, Failed):
             return response.function_error()
@@ -61,9 +59,14 @@ class FunctionUrl:
     def _arrival(self) -> event.Arrival:
         now_ms = time.time_ns() // 1_000_000
         return event.Arrival(
-            url_id=self._function.name,
+            url_id=self._invoker.function.name,
             request_id=str(uuid.uuid4()),
-            trace_id=f"Root=1-{now_ms // 1000:08x}-{os.urandom(12).hex()};Sampled=0",
+            trace_id=draw_trace_id(now_ms),
             epoch_ms=now_ms,
             port=self.port,
         )
+
+
+def draw_trace_id(now_ms: int) -> str:
+    """A trace id in AWS's form, of a trace that nobody keeps."""
+    return f"Root=1-{now_ms // 1000:08x}-{os.urandom(12).hex()};Sampled=0"

@@ -6,6 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from integrations.lambda_runtime import log
+from integrations.lambda_runtime.faults import NO_FATE, Fate
+
 
 class ErrorType(StrEnum):
     """The errors that Lambda itself reports ("Lambda runtime API" and the REPORT line's Error Type)."""
@@ -15,6 +18,7 @@ class ErrorType(StrEnum):
     OUT_OF_MEMORY = "Runtime.OutOfMemory"  # the process grew above the function's memory
     TOO_LARGE = "Function.ResponseSizeTooLarge"  # the answer is above the payload quota
     UNKNOWN = "Runtime.Unknown"  # the runtime reported an error and gave it no type
+    INJECTED = "Injected.Error"  # `--error-rate` said so: ours, AWS knows no such type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +33,9 @@ class Failed:
     """The function failed. `fatal`: its environment cannot be used again."""
 
     error_type: str
+    message: str = ""  # what happened, in AWS's words; empty where the runtime has said it itself
     line: str = ""  # what AWS writes to the log about it; empty where the runtime has written it itself
+    payload: bytes = b""  # the runtime's own account, as JSON: what a caller of the Invoke API gets
     fatal: bool = False
 
 
@@ -47,6 +53,8 @@ class Invocation:
     request_id: str
     trace_id: str
     event: bytes
+    qualifier: str = ""  # the version or alias that the caller named
+    fate: Fate = NO_FATE
     delivered_at: float | None = None  # when the runtime took it: its time runs from here
     init_seconds: float | None = None  # set when this call had to wait for a cold start
     outcome: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -62,3 +70,15 @@ class Invocation:
         """Its environment is gone and has not run it."""
         if not self.outcome.done():
             self.outcome.set_exception(Undelivered())
+
+
+def timed_out(request_id: str, seconds: float) -> Failed:
+    """The end of an invocation that took longer than it may."""
+    message, line = f"Task timed out after {seconds:.2f} seconds", log.timed_out(request_id, seconds)
+    return Failed(error_type=ErrorType.TIMED_OUT.value, message=message, line=line, fatal=True)
+
+
+def ended(request_id: str, message: str, error_type: str) -> Failed:
+    """The end of an invocation whose process ended under it; without `message` the log has it already."""
+    line = log.exited(request_id, message, error_type) if message else ""
+    return Failed(error_type=str(error_type), message=message, line=line, fatal=True)

@@ -11,8 +11,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import IntEnum
 
 Write = Callable[[str], object]
+
+
+class Level(IntEnum):
+    """How much is said; each says what those before it say, but REQUESTS has its own lines instead of AWS's."""
+
+    NONE = 0
+    ERRORS = 1  # what went wrong, and what was put in its way
+    REQUESTS = 2  # and a line for each request
+    AWS = 3  # and START, END and REPORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,27 +57,37 @@ class Report:
 class Log:
     """Writes lines to standard error, or wherever `write` says; a reader that has gone away costs nothing."""
 
-    def __init__(self, write: Write | None = None) -> None:
+    def __init__(self, write: Write | None = None, *, level: Level = Level.AWS) -> None:
         self._write = write or sys.stderr.write
+        self.level = level
 
-    def say(self, *lines: str) -> None:
+    def say(self, *lines: str, level: Level = Level.ERRORS) -> None:
         """Write whole lines in one piece, so that lines of other processes do not come between."""
+        if level > self.level or not lines:
+            return
         with contextlib.suppress(OSError):
             self._write("".join(f"{line}\n" for line in lines))
 
     def start(self, request_id: str) -> None:
         """A runtime has taken an invocation."""
-        self.say(f"START RequestId: {request_id} Version: $LATEST")
+        self.say(f"START RequestId: {request_id} Version: $LATEST", level=Level.AWS)
 
     def end(self, report: Report, line: str = "") -> None:
         """An invocation is over; `line` is what else there is to say of it."""
-        self.say(*filter(None, (line, f"END RequestId: {report.request_id}", report.line())))
+        if self.level is Level.AWS:
+            self.say(*filter(None, (line, f"END RequestId: {report.request_id}", report.line())))
+        elif line:
+            self.say(line)
 
     def init_failed(self, seconds: float, error_type: str) -> None:
         """An environment never became ready."""
         status = "timeout" if error_type == "Sandbox.Timedout" else "error"
         duration = f"{seconds * 1000:.2f} ms"
         self.say(f"INIT_REPORT Init Duration: {duration}\tPhase: init\tStatus: {status}\tError Type: {error_type}")
+
+    def injected(self, request_id: str, fault: str) -> None:
+        """A call met a fault on purpose. Ours: AWS has no such line."""
+        self.say(f"INJECTED RequestId: {request_id} Fault: {fault}")
 
 
 def timed_out(request_id: str, seconds: float) -> str:

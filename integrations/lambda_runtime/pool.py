@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from integrations.lambda_runtime import limits
 from integrations.lambda_runtime.environment import Environment
-from integrations.lambda_runtime.invocation import ErrorType, Failed, Invocation, Outcome, Undelivered
+from integrations.lambda_runtime.faults import NO_FATE, Fault
+from integrations.lambda_runtime.invocation import ErrorType, Failed, Invocation, Outcome, Undelivered, timed_out
 from integrations.lambda_runtime.log import Log
 
 
@@ -19,12 +20,19 @@ class Pool:
     """Gives each invocation an environment of its own. `create` makes one that is not started yet."""
 
     def __init__(
-        self, create: Callable[[Callable[[Environment], None]], Environment], *, concurrency: int, lines: Log
+        self,
+        create: Callable[[Callable[[Environment], None]], Environment],
+        *,
+        concurrency: int,
+        timeout_seconds: float = limits.DEFAULT_TIMEOUT_SECONDS,
+        lines: Log,
     ) -> None:
         self._create = create
         self._concurrency = concurrency
+        self._timeout_seconds = timeout_seconds
         self._log = lines
         self._all: set[Environment] = set()
+        self._outdated: set[Environment] = set()  # they run what the file said before it was changed
         self._stopping = False
         # The last one used is the next one used, so that the rest can be given back.
         self._idle: list[Environment] = []
@@ -36,7 +44,7 @@ class Pool:
             try:
                 if is_new:
                     await environment.start()
-                outcome = await environment.invoke(invocation)
+                outcome = await self._suffer(invocation) or await environment.invoke(invocation)
             except Undelivered:
                 # It died unused, so the function has not run: another environment serves this invocation. This ends,
                 # since a new environment fails its first invocation instead of raising.
@@ -64,9 +72,19 @@ class Pool:
             raise
         if not is_ready:
             await self._discard(environment)
-        elif environment.alive:
-            self._idle.append(environment)
+        else:
+            await self._keep(environment)
         return is_ready
+
+    async def renew(self) -> bool:
+        """Serve new calls in new environments; calls that run end where they are. Returns what `warm` does."""
+        idle, self._idle = self._idle, []
+        self._outdated |= self._all
+        await asyncio.gather(*(self._discard(environment) for environment in idle))
+        try:
+            return await self.warm()
+        except Throttled:
+            return True  # every place is taken by a call that runs; who comes after it starts anew
 
     async def sweep(self) -> None:
         """Give back, for ever, what has not been used for a while."""
@@ -104,8 +122,26 @@ class Pool:
         if isinstance(outcome, Failed) and outcome.fatal:
             # Before the caller hears of it, so that its next call finds a place.
             await self._discard(environment)
+        else:
+            await self._keep(environment)
+
+    async def _keep(self, environment: Environment) -> None:
+        if environment in self._outdated:
+            await self._discard(environment)
         elif environment.alive:
             self._idle.append(environment)
+
+    async def _suffer(self, invocation: Invocation) -> Outcome | None:
+        """Let the invocation meet its fate, in an environment that is taken meanwhile, as by a slow function."""
+        fate, invocation.fate = invocation.fate, NO_FATE
+        if fate.seconds:
+            await asyncio.sleep(fate.seconds)
+        if fate.fault is None:
+            return None
+        self._log.injected(invocation.request_id, fate.fault)
+        if fate.fault is Fault.TIMEOUT:
+            return timed_out(invocation.request_id, self._timeout_seconds)
+        return Failed(error_type=ErrorType.INJECTED.value, message="an error on purpose (--error-rate)")
 
     async def _discard(self, environment: Environment) -> None:
         await environment.stop()
@@ -113,5 +149,6 @@ class Pool:
 
     def _forget(self, environment: Environment) -> None:
         self._all.discard(environment)
+        self._outdated.discard(environment)
         if environment in self._idle:
             self._idle.remove(environment)

@@ -107,11 +107,12 @@ class RuntimeApi:
             return _error(400, "InvalidRequestID", "Invalid request ID")
         self._running = None
         if is_error:
-            self._listener.on_finished(invocation, Failed(error_type=_error_type(request)))
+            self._listener.on_finished(invocation, Failed(error_type=_error_type(request), payload=request.body))
         elif len(request.body) > MAX_ANSWER_BYTES:
             too_large = f"Exceeded maximum allowed payload size ({MAX_ANSWER_BYTES} bytes)."
             line = f"RequestId: {request_id} Error: {too_large}\n{ErrorType.TOO_LARGE.value}"
-            self._listener.on_finished(invocation, Failed(error_type=ErrorType.TOO_LARGE.value, line=line))
+            failed = Failed(error_type=ErrorType.TOO_LARGE.value, message=too_large, line=line)
+            self._listener.on_finished(invocation, failed)
             return _error(413, "RequestEntityTooLarge", too_large)
         else:
             self._listener.on_finished(invocation, Returned(payload=request.body))

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from integrations.lambda_runtime.command_line import add_options, run
+from integrations.lambda_runtime.faults import FaultError
 from integrations.lambda_runtime.function import FunctionError
 
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
         """Run until told to stop."""
         try:
             run(options, print_line=self._print)
-        except (FunctionError, OSError) as error:
+        except (FunctionError, FaultError, OSError) as error:
             raise CommandError(str(error)) from error
 
     def _print(self, line: str) -> None:

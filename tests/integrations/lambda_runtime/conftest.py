@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from integrations.lambda_runtime.faults import Dice
 from integrations.lambda_runtime.function import Function, Runtime
 from integrations.lambda_runtime.log import Log
-from integrations.lambda_runtime.server import serving
+from integrations.lambda_runtime.server import Options, serving
 
 
 @dataclass
@@ -45,14 +46,29 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Serve a handler, given as source or as a file; everything is stopped when the test ends."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(file: str | Path, source: str = "", *, concurrency: int = 10, **options: Any) -> Served:
+        async def start(
+            file: str | Path,
+            source: str = "",
+            *,
+            concurrency: int = 10,
+            served: Options | None = None,
+            dice: Dice | None = None,
+            **options: Any,
+        ) -> Served:
             path = file if isinstance(file, Path) else tmp_path / file
             if source:
                 path.write_text(textwrap.dedent(source))
             function = Function(path=path, runtime=Runtime.of(path), **options)
             lines: list[str] = []
             url = await stack.enter_async_context(
-                serving(function, host="127.0.0.1", port=0, concurrency=concurrency, lines=Log(lines.append))
+                serving(
+                    function,
+                    host="127.0.0.1",
+                    port=0,
+                    lines=Log(lines.append),
+                    options=served or Options(concurrency=concurrency),
+                    dice=dice,
+                )
             )
             bounds = httpx.Limits(max_connections=None)
             client = httpx.AsyncClient(base_url=url, timeout=20, trust_env=False, limits=bounds)
