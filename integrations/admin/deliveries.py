@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.http.response import HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -14,15 +15,14 @@ from django.utils.safestring import SafeString
 
 from integrations import outbox
 from integrations.admin import tones
+from integrations.admin.delivery_page import context_of
 from integrations.models import Attempt, Delivery, DeliveryState, Lane
 from rooms import message_search
 from rooms.admin.filters import RoomFilter
-from rooms.admin.inlines import ReadOnlyInline
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import LargeTableAdmin, first, log, moment, moment_of, plural
 
 NEWEST = 10_000  # deliveries among which one is looked for by its webhook id
-SHOWN_CHARACTERS = 4000
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -46,20 +46,6 @@ class StateFilter(admin.SimpleListFilter):
         return queryset
 
 
-class AttemptInline(ReadOnlyInline):
-    """The calls that were made for a delivery."""
-
-    model = Attempt
-    fields = ("number", "started_at", "duration_ms", "status", "error", "response_start", "worker")
-    readonly_fields = ("response_start",)
-    classes = ()
-
-    @admin.display(description="answer")
-    def response_start(self, attempt: Attempt) -> SafeString:
-        """The start of the answer."""
-        return format_html('<bdi class="said">{}</bdi>', attempt.response[:300])
-
-
 @admin.register(Delivery)
 class DeliveryAdmin(LargeTableAdmin):
     """What is owed to rules; what was given up can be owed again."""
@@ -79,12 +65,23 @@ class DeliveryAdmin(LargeTableAdmin):
     search_fields = ("webhook_id",)  # the field is shown; get_search_results does it
     search_help_text = f"A message id, serial or primary key; or a webhook id, among the newest {NEWEST:,}."
     actions = ("resend",)
-    inlines = (AttemptInline,)
+    change_form_template = "admin/delivery.html"
     fieldsets = (
-        (None, {"fields": ("rule", "room_name", "message_link", "state_badge", "last", "payload_text", "answer")}),
-        ("Calls", {"fields": ("attempts", "forgiven", "created_at", "due_at", "deadline", "finished_at", "owner")}),
+        (
+            "All fields",
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    ("webhook_id", "event", "serial"),
+                    ("attempts", "forgiven"),
+                    ("created_at", "due_at"),
+                    ("deadline", "finished_at"),
+                    ("last_status", "last_error"),
+                    "owner",
+                ),
+            },
+        ),
     )
-    readonly_fields = ("message_link", "room_name", "state_badge", "last", "payload_text")
 
     # --- Reading ---
 
@@ -115,12 +112,6 @@ class DeliveryAdmin(LargeTableAdmin):
         """The room of the event."""
         return format_html("<bdi>{}</bdi>", delivery.room.name[:60])
 
-    @admin.display(description="message")
-    def message_link(self, delivery: Delivery) -> SafeString:
-        """The message of the event."""
-        address = reverse("admin:rooms_message_change", args=[delivery.message_id])
-        return format_html('<a href="{}">message {}</a>', address, delivery.message_id)
-
     @admin.display(description="state")
     def state_badge(self, delivery: Delivery) -> SafeString:
         """Where it stands."""
@@ -137,10 +128,20 @@ class DeliveryAdmin(LargeTableAdmin):
         """When it is called next, if it is."""
         return moment(delivery.due_at if delivery.finished_at is None else None)
 
-    @admin.display(description="payload")
-    def payload_text(self, delivery: Delivery) -> SafeString:
-        """The message as it is sent, as far as it can be shown."""
-        return format_html('<pre class="said">{}</pre>', delivery.payload[:SHOWN_CHARACTERS])
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show a delivery with its request, its calls and its verdict."""
+        context = dict(extra_context or {})
+        delivery = self.get_object(request, object_id)
+        if delivery is not None and self.has_view_permission(request, delivery):
+            may_call = request.user.has_perm("integrations.change_integrationrule")
+            context |= context_of(delivery, now=timezone.now(), may_call=may_call)
+            context |= {
+                "title": context["headline"],
+                "can_resend": context["can_resend"] and self.has_resend_permission(request),
+            }
+        return super().change_view(request, object_id, form_url, context)
 
     # --- Acting ---
 

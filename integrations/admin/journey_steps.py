@@ -42,7 +42,6 @@ def callbacks(message: Message) -> Iterable[Step]:
             title=f"Callback {use.result}",
             detail=detail,
             tone=CALLBACK_TONES[use.result],
-            # link later
         )
 
 
@@ -67,20 +66,21 @@ def _steps(delivery: Delivery, attempts: list[Attempt]) -> Iterator[Step]:
         outcome = "the verdict of a call about the same text was taken"
     yield Step(
         began=delivery.created_at,
-        at=delivery.finished_at or (_end(attempts[-1]) if attempts else delivery.created_at),
+        at=delivery.finished_at or (end_of(attempts[-1]) if attempts else delivery.created_at),
         title=title_of(delivery),
         detail=outcome,
         tone=STATE_TONES[DeliveryState(delivery.state)],
         link=link,
     )
     for attempt in attempts[:MAX_CALLS]:
-        yield _call(delivery, attempt, link)
+        yield step_of_call(delivery, attempt, link)
     if delivery.finished_at is None:
         title = f"Next call to {delivery.rule.name}"
         yield Step(at=delivery.due_at, title=title, tone=Tone.WAITING, is_ahead=True, link=link)
 
 
-def _call(delivery: Delivery, attempt: Attempt, link: str) -> Step:
+def step_of_call(delivery: Delivery, attempt: Attempt, link: str = "") -> Step:
+    """Return one call as a step. `link`: the delivery's page, where this is another one."""
     is_good = attempt.status is not None and 200 <= attempt.status < 300 and not attempt.error
     words = [str(attempt.status) if attempt.status else "", attempt.error]
     if attempt.by_stand_in:
@@ -89,7 +89,7 @@ def _call(delivery: Delivery, attempt: Attempt, link: str) -> Step:
         words.append(f"one call for {attempt.events} events")
     return Step(
         began=attempt.started_at,
-        at=_end(attempt),
+        at=end_of(attempt),
         title=f"Call {attempt.number} to {delivery.rule.name}",
         detail=", ".join(word for word in words if word),
         tone=Tone.GOOD if is_good else Tone.BAD,
@@ -99,5 +99,6 @@ def _call(delivery: Delivery, attempt: Attempt, link: str) -> Step:
     )
 
 
-def _end(attempt: Attempt) -> datetime:
+def end_of(attempt: Attempt) -> datetime:
+    """Return when a call ended."""
     return attempt.started_at + timedelta(milliseconds=attempt.duration_ms)
