@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from integrations import retry, verdicts
-from integrations.answers import Answer, CallFailed
+from integrations.answers import Answer, CallFailed, explain
 from integrations.retry import Chance
 from integrations.verdicts import Asked, BadAnswer
 from rooms.review import Verdict
@@ -111,7 +111,7 @@ class Judge:
         result = retry.judge(came.status)
         if result is not retry.Result.SUCCESS:
             wait = retry.read_retry_after(came.status, came.retry_after, now=self.now.timestamp())
-            error = f"The endpoint answered HTTP {came.status}."
+            error = explain(came)
             return self._failed(owed, came.status, error, is_final=result is retry.Result.FINAL, wait=wait)
         try:
             found = self._verdicts(owed, came.body)
