@@ -101,7 +101,7 @@ def short(value: float, unit: str = "") -> str:
 
 def ceiling_of(largest: float) -> float:
     """Return the top of an axis that holds `largest`: Y_TICKS round steps."""
-    if largest <= 0 or not math.isfinite(largest):
+    if largest < 1e-12 or not math.isfinite(largest):
         return 1.0
     rough = largest / Y_TICKS
     power = 10.0 ** math.floor(math.log10(rough))

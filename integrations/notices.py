@@ -53,6 +53,12 @@ def dismiss(notice_ids: Sequence[int], *, by: str, now: datetime) -> int:
     )
 
 
+def withdraw(title: str, *, rule_id: int, now: datetime) -> None:
+    """Take a rule's notice off the first page because it holds no more."""
+    mine = Notice.objects.filter(title=title[:TITLE_MAX_CHARACTERS], rule_id=rule_id, dismissed_at__isnull=True)
+    mine.update(dismissed_at=now)
+
+
 def tidy(*, before: datetime, limit: int) -> int:
     """Delete notices that were dismissed before that time, the oldest first. Return how many."""
     old = Notice.objects.filter(dismissed_at__lt=before).order_by("id").values_list("id", flat=True)[:limit]

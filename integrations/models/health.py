@@ -64,17 +64,18 @@ class RuleMinute(models.Model):
     """What calls to one rule brought in one minute, all workers together. Added up by integrations.traffic.
 
     `buckets[i]` counts calls that took up to integrations.latency.BOUNDS_MS[i], the last those that took longer.
+    The row of a rule at 1970 holds all its minutes since it was made, and is never deleted.
     """
 
     rule = models.ForeignKey(IntegrationRule, on_delete=models.CASCADE, related_name="minutes", db_index=False)
     minute = models.DateTimeField()
-    calls = models.IntegerField(default=0)
-    failed = models.IntegerField("failed calls", default=0)
-    events = models.IntegerField("events delivered", default=0)
-    dead = models.IntegerField("dead letters", default=0)
-    shared = models.IntegerField(default=0, help_text="Verdicts that were taken from a call about the same text.")
+    calls = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField("failed calls", default=0)
+    events = models.BigIntegerField("events delivered", default=0)
+    dead = models.BigIntegerField("dead letters", default=0)
+    shared = models.BigIntegerField(default=0, help_text="Verdicts that were taken from a call about the same text.")
     verdicts = models.JSONField(default=dict, help_text="Action to number.")
-    buckets = ArrayField(models.IntegerField(), default=list)
+    buckets = ArrayField(models.BigIntegerField(), default=list)
 
     class Meta:
         ordering = ("-minute",)
