@@ -8,9 +8,10 @@ from datetime import datetime
 import msgspec
 from django.db import transaction
 
-from rooms import announce, intake, pipeline, release
+from rooms import announce, intake, pipeline, release, reviewed, signals
 from rooms.errors import ChatError, Code
 from rooms.intake import Found, Key
+from rooms.log import Entry
 from rooms.models import Status
 from rooms.outcomes import Outcome, OutcomeKind
 from rooms.review import Content
@@ -45,10 +46,12 @@ def accept(drafts: Sequence[Draft], *, now: datetime) -> list[Outcome]:
         found = intake.look(by_key, {(draft.room_id, draft.author) for draft in drafts})
         fresh = [draft for key, draft in by_key.items() if key not in found.known and draft.room_id in found.rooms]
         with versions_read(found.versions):
-            rows = _review_and_store(fresh, found, now)
-            published = [row for row in rows if row.status == Status.PUBLISHED]
-            entries = release.tell(release.entries_of(published, found.rooms))
-        announce.after_commit(entries=entries)
+            rows = [_row_of(draft, now) for draft in fresh]
+            if rows:
+                asked = pipeline.review(rows, found.rooms, now)
+                _store(rows, found, now)
+                pipeline.defer(asked.deferred)
+                announce.after_commit(entries=_tell(rows, asked, found))
     known = found.known | {(row.room_id, row.message_id): row for row in rows}
     return [_outcome_of_draft(draft, known, found.rooms) for draft in drafts]
 
@@ -65,12 +68,8 @@ def outcome_of(row: Row, epoch: str) -> Outcome:
     return Outcome(kind=OutcomeKind.HELD if row.status == Status.HELD else OutcomeKind.PENDING, message=row.id)
 
 
-def _review_and_store(drafts: Sequence[Draft], found: Found, now: datetime) -> list[Row]:
+def _store(rows: Sequence[Row], found: Found, now: datetime) -> None:
     """Write: one row a draft, each with its status, and with its serial where it may be seen at once."""
-    if not drafts:
-        return []
-    rows = [_row_of(draft, now) for draft in drafts]
-    deferred = pipeline.review(rows, found.rooms, now)
     busy, moved = set(found.busy), {}
     for row in rows:
         key = (row.room_id, row.author)
@@ -80,8 +79,19 @@ def _review_and_store(drafts: Sequence[Draft], found: Found, now: datetime) -> l
         elif row.status in (Status.ACCEPTED, Status.APPROVED):
             busy.add(key)
     intake.store(rows, moved.values())
-    pipeline.defer(deferred)
-    return rows
+
+
+def _tell(rows: Sequence[Row], asked: pipeline.Asked, found: Found) -> list[Entry]:
+    """Write: tell the apps (their outbox) what was accepted, published and reviewed. Return the log's new entries."""
+    if signals.messages_accepted.has_listeners():
+        accepted = [(row.id, submission) for row, submission in asked.submissions]
+        signals.messages_accepted.send(sender=None, accepted=accepted)
+    published = [row for row in rows if row.status == Status.PUBLISHED]
+    entries = release.tell(release.entries_of(published, found.rooms))
+    if asked.said and signals.reviews_ended.has_listeners():
+        last = {row.id: (row, found.rooms[row.room_id], by, verdict) for row, by, verdict in asked.said}
+        reviewed.tell([one for said in last.values() if (one := reviewed.ending_of(*said)) is not None])
+    return entries
 
 
 def _row_of(draft: Draft, now: datetime) -> Row:

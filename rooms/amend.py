@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
+import msgspec
 from django.db import transaction
 from msgspec.structs import replace
 
-from rooms import announce, queries, release
+from rooms import announce, queries, release, signals
+from rooms.log import Entry
 from rooms.models import MessageAction, MessageVersion, Status
 from rooms.review import Content
-from rooms.rows import Row
+from rooms.rows import LockedRoom, Row
 
 
 def hide(messages: Collection[int], *, by: str, now: datetime) -> int:
@@ -48,14 +50,41 @@ def _amend(
             for row in queries.find(messages).values()
             if row.status == Status.PUBLISHED and row.action != MessageAction.DELETE
         ]
-        MessageVersion.objects.bulk_create(_version_of(row, by, now) for row in rows)
-        for row in rows:
-            row.content = change(row.content)
-            row.action = action
-            release.move(row, rooms[row.room_id], now)
-        queries.update(rows)
-        announce.after_commit(entries=release.store(rows, rooms))
+        changes = [Change(row=row, action=action, content=change(row.content), by=by) for row in rows]
+        announce.after_commit(entries=apply(changes, rooms, now))
     return len(rows)
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A published row, what it is to say, and who or what wants it so."""
+
+    row: Row
+    action: MessageAction
+    content: Content
+    by: str
+
+
+def apply(changes: Sequence[Change], rooms: dict[int, LockedRoom], now: datetime) -> list[Entry]:
+    """Write: change published rows under the locks of their rooms, keep what they said, and tell the apps.
+
+    Return the log's new entries, for the caller to announce.
+    """
+    if not changes:
+        return []
+    MessageVersion.objects.bulk_create(_version_of(change.row, change.by, now) for change in changes)
+    for change in changes:
+        change.row.content, change.row.action = change.content, change.action
+        release.move(change.row, rooms[change.row.room_id], now)
+    rows = [change.row for change in changes]
+    queries.update(rows)
+    queries.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
+    entries = release.entries_of(rows, rooms)
+    by_whom: dict[str, list[Entry]] = {}
+    for change, entry in zip(changes, entries, strict=True):
+        by_whom.setdefault(change.by, []).append(entry)
+    for by, amended in by_whom.items():
+        signals.messages_amended.send(sender=None, entries=amended, by=by)
+    return entries
 
 
 def _version_of(row: Row, by: str, now: datetime) -> MessageVersion:

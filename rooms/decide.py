@@ -7,16 +7,19 @@ from datetime import datetime
 
 from django.db import transaction
 
-from rooms import announce, pipeline, queries, release, waiting
+from rooms import queries, settlement, waiting
 from rooms.accept import outcome_of
 from rooms.errors import Code
 from rooms.models import Status
-from rooms.models import Verdict as VerdictRecord
 from rooms.outcomes import Outcome, OutcomeKind
+from rooms.pipeline import apply
 from rooms.review import Action, Decision, Verdict
-from rooms.rows import LockedRoom, Row
+from rooms.rows import Row
+from rooms.settlement import Found
+from rooms.settling import Settling
+from rooms.table_version import versions_read
 
-DEADLINE = "deadline"
+DEADLINE = "deadline of"
 EXPIRE_BATCH_MESSAGES = 500
 HASTEN_BATCH_MESSAGES = 500
 
@@ -27,33 +30,15 @@ def decide(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
     A verdict counts only while its message awaits exactly that step; a later one is STALE and changes nothing.
     May be called inside the caller's transaction, so that a delivery's state commits with its verdict.
     """
+    if not decisions:
+        return []
     with transaction.atomic():
-        found = queries.find({decision.message for decision in decisions})
-        rooms = queries.lock_rooms({row.room_id for row in found.values()})
-        # Read again under the locks: what was awaited a moment ago may have been decided since.
-        rows = queries.find(found)
-        changed: dict[int, Row] = {}
-        stale: set[int] = set()
-        deferred: list[pipeline.Deferred] = []
-        for place, decision in enumerate(decisions):
-            row = rows.get(decision.message)
-            if row is None or row.awaiting != decision.awaiting or row.status not in (Status.ACCEPTED, Status.HELD):
-                stale.add(place)
-                continue
-            deferred += _apply(row, decision, rooms, now)
-            changed[row.id] = row
-        _record_verdicts([decision for place, decision in enumerate(decisions) if place not in stale], now)
-        published = _release(changed, rooms, now)
-        queries.update(list(changed.values()))
-        pipeline.defer(deferred)
-        entries = release.tell(release.store(published, rooms))
-        news = [
-            (row.origin, outcome_of(row, rooms[row.room_id].epoch))
-            for row in changed.values()
-            if row.origin and row.status not in (Status.ACCEPTED, Status.APPROVED)
-        ]
-        announce.after_commit(entries=entries, news=news)
-    return [_outcome_of_decision(decision, place in stale, rows, rooms) for place, decision in enumerate(decisions)]
+        found = settlement.look([decision.message for decision in decisions])
+        with versions_read(found.versions):
+            settling = Settling(found, now)
+            stale = _apply_all(decisions, settling)
+            settling.conclude()
+    return [outcome_of_decision(decision, place in stale, found) for place, decision in enumerate(decisions)]
 
 
 def expire(*, now: datetime | None = None) -> int:
@@ -64,7 +49,7 @@ def expire(*, now: datetime | None = None) -> int:
     now = now or waiting.read_clock()
     overdue = waiting.find_overdue(now, EXPIRE_BATCH_MESSAGES)
     if overdue:
-        decide([_overdue_decision(row) for row in overdue], now=now)
+        decide([_overdue_decision(*one) for one in overdue], now=now)
     return len(overdue)
 
 
@@ -85,58 +70,56 @@ def hasten(awaiting: str, *, now: datetime) -> int:
             place = found[-1][:2]
 
 
-def _apply(row: Row, decision: Decision, rooms: dict[int, LockedRoom], now: datetime) -> list[pipeline.Deferred]:
-    """Let a decision change its row; where the message passes, ask the reviewers that come after."""
+def _apply_all(decisions: Sequence[Decision], settling: Settling) -> set[int]:
+    """Let decisions change their rows. Return the places of those that came too late."""
+    stale: set[int] = set()
+    rest = list(enumerate(decisions))
+    while rest:
+        # One decision of each message at a time: the first may let the message await what the second decides.
+        passed: list[Row] = []
+        seen: set[int] = set()
+        again: list[tuple[int, Decision]] = []
+        for place, decision in rest:
+            row = settling.rows.get(decision.message)
+            if decision.message in seen:
+                again.append((place, decision))
+                continue
+            seen.add(decision.message)
+            if row is None or row.awaiting != decision.awaiting or row.status not in (Status.ACCEPTED, Status.HELD):
+                stale.add(place)
+            elif _apply(row, decision, settling):
+                passed.append(row)
+        settling.resume(passed)
+        rest = again
+    return stale
+
+
+def _apply(row: Row, decision: Decision, settling: Settling) -> bool:
+    """Let a decision change its row. Return whether the reviewers that come after are to be asked."""
     by_human = row.status == Status.HELD
-    pipeline.apply(row, decision.verdict)
+    apply(row, decision.verdict)
+    settling.note(row, decision.by or decision.awaiting, decision.verdict)
+    settling.change(row)
     if decision.verdict.action in (Action.REJECT, Action.HOLD):
-        return []
+        return False
     if by_human:
         # A moderator's word is the last one, and comes long after: it does not wait for the author's turn.
-        release.publish(row, rooms[row.room_id], now)
-        return []
-    return pipeline.resume(row, rooms, now)
+        settling.publish(row)
+    return not by_human
 
 
-def _release(changed: dict[int, Row], rooms: dict[int, LockedRoom], now: datetime) -> list[Row]:
-    """Publish what is ready of the authors concerned, in order of acceptance. Adds what it published to `changed`."""
-    published = [row for row in changed.values() if row.status == Status.PUBLISHED]
-    authors = {(row.room_id, row.author) for row in changed.values()}
-    decided = [row.id for row in changed.values() if row.status != Status.ACCEPTED]
-    undecided = [changed.get(row.id, row) for row in queries.find_undecided(authors, decided)] if authors else []
-    for row in release.take_ready(undecided):
-        release.publish(row, rooms[row.room_id], now)
-        changed[row.id] = row
-        published.append(row)
-    return published
-
-
-def _record_verdicts(decisions: Sequence[Decision], now: datetime) -> None:
-    VerdictRecord.objects.bulk_create(
-        VerdictRecord(
-            message_id=decision.message,
-            step=(decision.by or decision.awaiting)[:120],
-            action=decision.verdict.action,
-            reason=decision.verdict.reason[:500],
-            decided_at=now,
-        )
-        for decision in decisions
-    )
-
-
-def _overdue_decision(row: Row) -> Decision:
+def _overdue_decision(message: int, awaiting: str, at_deadline: str) -> Decision:
     verdict = Verdict(
-        action=Action(row.at_deadline), code=Code.REJECTED_BY_RULE, reason="The message could not be checked in time."
+        action=Action(at_deadline), code=Code.REJECTED_BY_RULE, reason="The message could not be checked in time."
     )
-    return Decision(message=row.id, awaiting=row.awaiting, verdict=verdict, by=f"{DEADLINE} of {row.awaiting}")
+    return Decision(message=message, awaiting=awaiting, verdict=verdict, by=f"{DEADLINE} {awaiting}")
 
 
-def _outcome_of_decision(
-    decision: Decision, stale: bool, rows: dict[int, Row], rooms: dict[int, LockedRoom]
-) -> Outcome:
-    row = rows.get(decision.message)
+def outcome_of_decision(decision: Decision, stale: bool, found: Found) -> Outcome:
+    """Return what became of one decision's message."""
+    row = found.rows.get(decision.message)
     if row is None:
         return Outcome(kind=OutcomeKind.UNKNOWN, message=decision.message)
     if stale:
         return Outcome(kind=OutcomeKind.STALE, message=decision.message)
-    return outcome_of(row, rooms[row.room_id].epoch)
+    return outcome_of(row, found.rooms[row.room_id].epoch)

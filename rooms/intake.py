@@ -7,18 +7,18 @@ transaction goes by indexes and nested loops alone, and each look-up has one ind
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 import msgspec
 
 from rooms import queries, table_version
 from rooms.database import Statement, together
 from rooms.rows import READ, TYPES, LockedRoom, Row, columns_of, names, row_of
+from rooms.spread import spread
 from rooms.table_version import SmallTable
 
 Key = tuple[int, str]  # a room, and a message id or an author in it
 
-_BY_INDEX = (
+BY_INDEX = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
     "set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
 )
@@ -26,7 +26,7 @@ _FIND_KNOWN = (
     "SELECT message.id FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, message_id) "
     "JOIN rooms_message AS message USING (room_id, message_id)"
 )
-_READ_KNOWN = f"SELECT {names(READ)} FROM rooms_message WHERE id = ANY(%b::bigint[])"
+READ_ROWS = f"SELECT {names(READ)} FROM rooms_message WHERE id = ANY(%b::bigint[])"
 _FIND_BUSY = (
     "SELECT asked.room_id, asked.author FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, author) "
     "CROSS JOIN LATERAL (SELECT FROM rooms_message AS message WHERE message.room_id = asked.room_id "
@@ -52,7 +52,7 @@ def look(message_ids: Collection[Key], authors: Collection[Key]) -> Found:
     tables = table_version.tables()
     _, rooms, known, busy, versions = together(
         [
-            (_BY_INDEX, ()),
+            (BY_INDEX, ()),
             queries.locking(by_id[0]),
             (_FIND_KNOWN, [list(by_id[0]), list(by_id[1])]),
             (_FIND_BUSY, [list(by_author[0]), list(by_author[1])]),
@@ -60,7 +60,7 @@ def look(message_ids: Collection[Key], authors: Collection[Key]) -> Found:
         ]
     )
     # Repeats are rare, and a row is wide: it is read only where there is one.
-    rows = map(row_of, together([(_READ_KNOWN, [[id_ for (id_,) in known]])])[0]) if known else ()
+    rows = map(row_of, together([(READ_ROWS, [[id_ for (id_,) in known]])])[0]) if known else ()
     return Found(
         rooms=queries.locked(rooms),
         known={(row.room_id, row.message_id): row for row in rows},
@@ -77,21 +77,10 @@ def store(rows: Sequence[Row], moved: Iterable[LockedRoom]) -> None:
 
 
 def _insertion(rows: Sequence[Row]) -> Statement:
-    """Return the INSERT of rows. A column that is the same in all of them travels once, as most do."""
-    selected: list[str] = []
-    values: list[Any] = []
-    many: dict[str, list[Any]] = {}
-    for name, column in zip(TYPES, columns_of(rows, list(TYPES)), strict=True):
-        if column.count(column[0]) == len(column):
-            selected.append(f"%b::{TYPES[name]}")
-            values.append(column[0])
-        else:
-            selected.append(f'new."{name}"')
-            many[name] = column
-    arrays = ", ".join(f"%b::{TYPES[name]}[]" for name in many) or "array[1]"
+    """Return the INSERT of rows."""
+    new = spread(dict(zip(TYPES, columns_of(rows, list(TYPES)), strict=True)), TYPES)
     return (
-        f"INSERT INTO rooms_message ({names(list(TYPES))}) SELECT {', '.join(selected)} "
-        f"FROM unnest({arrays}) WITH ORDINALITY AS new ({names([*many, 'place']) if many else 'one, place'}) "
-        "ORDER BY place RETURNING id",
-        [*values, *many.values()],
+        f"INSERT INTO rooms_message ({names(list(TYPES))}) SELECT {', '.join(new.selected.values())} "
+        f"FROM {new.source} ORDER BY place RETURNING id",
+        new.values,
     )

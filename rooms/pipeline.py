@@ -21,6 +21,15 @@ from rooms.rows import LockedRoom, Row, milliseconds
 MODERATOR = "moderator"  # who a held message awaits
 
 Deferred = tuple[Reviewer, Row, Submission, Deferral]
+Start = tuple[Row, int, str]  # a row, the place of the first reviewer to ask, and that one's step which let it pass
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What came of asking: what was asked at first, verdicts that come later, and those that came at once, in order."""
+
+    submissions: list[tuple[Row, Submission]]
+    deferred: list[Deferred]
+    said: list[tuple[Row, str, Verdict]]  # with the reviewer's name
 
 
 @cache
@@ -29,19 +38,21 @@ def reviewers() -> tuple[Reviewer, ...]:
     return tuple(import_string(path)() for path in settings.ROOMS_REVIEWERS)
 
 
-def review(rows: Sequence[Row], rooms: dict[int, LockedRoom], now: datetime) -> list[Deferred]:
+def review(rows: Sequence[Row], rooms: dict[int, LockedRoom], now: datetime) -> Asked:
     """Ask all reviewers about new rows. Rows end approved, rejected, held, or accepted with what they await."""
-    return _ask([(row, "") for row in rows], reviewers(), rooms, now)
+    return _ask([(row, 0, "") for row in rows], rooms, now)
 
 
-def resume(row: Row, rooms: dict[int, LockedRoom], now: datetime) -> list[Deferred]:
-    """Go on with a row whose awaited step let it pass: the same reviewer's next steps, then the later reviewers."""
-    name, _, step = row.awaiting.partition(":")
-    row.status, row.awaiting, row.deadline, row.at_deadline = Status.APPROVED, "", None, ""
-    places = [place for place, reviewer in enumerate(reviewers()) if reviewer.name == name]
-    if not places:  # a reviewer that the settings no longer list has nothing more to say
-        return []
-    return _ask([(row, step)], reviewers()[places[0] :], rooms, now)
+def resume(rows: Sequence[Row], rooms: dict[int, LockedRoom], now: datetime) -> Asked:
+    """Go on with rows whose awaited step let them pass: the same reviewer's next steps, then the later reviewers."""
+    places = {reviewer.name: place for place, reviewer in enumerate(reviewers())}
+    starts: list[Start] = []
+    for row in rows:
+        name, _, step = row.awaiting.partition(":")
+        row.status, row.awaiting, row.deadline, row.at_deadline = Status.APPROVED, "", None, ""
+        if name in places:  # a reviewer that the settings no longer list has nothing more to say
+            starts.append((row, places[name], step))
+    return _ask(starts, rooms, now)
 
 
 def apply(row: Row, verdict: Verdict) -> None:
@@ -68,23 +79,30 @@ def defer(deferred: Sequence[Deferred]) -> None:
         items[0][0].defer([(row.id, submission, deferral) for _, row, submission, deferral in items])
 
 
-def _ask(
-    asked: Sequence[tuple[Row, str]], stages: Sequence[Reviewer], rooms: dict[int, LockedRoom], now: datetime
-) -> list[Deferred]:
-    deferred: list[Deferred] = []
-    passing = [(row, submission_of(row, rooms[row.room_id].name, step)) for row, step in asked]
-    for reviewer in stages:
-        if not passing:
-            break
-        answers = reviewer.review([submission for _, submission in passing])
-        for (row, submission), answer in zip(passing, answers, strict=True):
-            if isinstance(answer, Deferral):
-                _await(row, reviewer, answer, now)
-                deferred.append((reviewer, row, submission, answer))
-            elif answer is not None:
-                apply(row, answer)
-        passing = [(row, _for_next(row, submission)) for row, submission in passing if row.status == Status.APPROVED]
-    return deferred
+def _ask(starts: Sequence[Start], rooms: dict[int, LockedRoom], now: datetime) -> Asked:
+    """Ask each reviewer once, about all rows that reach it."""
+    asked = Asked([(row, submission_of(row, rooms[row.room_id].name, step)) for row, _, step in starts], [], [])
+    joining: dict[int, list[tuple[Row, Submission]]] = {}
+    for (_, place, _), pair in zip(starts, asked.submissions, strict=True):
+        joining.setdefault(place, []).append(pair)
+    passing: list[tuple[Row, Submission]] = []
+    for place, reviewer in enumerate(reviewers()):
+        passing = [(row, _for_next(row, submission)) for row, submission in passing] + joining.get(place, [])
+        if passing:
+            _ask_one(reviewer, passing, asked, now)
+            passing = [pair for pair in passing if pair[0].status == Status.APPROVED]
+    return asked
+
+
+def _ask_one(reviewer: Reviewer, passing: Sequence[tuple[Row, Submission]], asked: Asked, now: datetime) -> None:
+    answers = reviewer.review([submission for _, submission in passing])
+    for (row, submission), answer in zip(passing, answers, strict=True):
+        if isinstance(answer, Deferral):
+            _await(row, reviewer, answer, now)
+            asked.deferred.append((reviewer, row, submission, answer))
+        elif answer is not None:
+            apply(row, answer)
+            asked.said.append((row, reviewer.name, answer))
 
 
 def _for_next(row: Row, submission: Submission) -> Submission:

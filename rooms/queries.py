@@ -14,18 +14,16 @@ from typing import Any, Protocol
 from django.conf import settings
 from django.db import connection
 
-from rooms.database import Statement
+from rooms.database import Statement, together
 from rooms.log import Entry
 from rooms.rows import READ, TYPES, LockedRoom, Row, columns_of, entry_of, names, row_of
+from rooms.spread import spread
 
 # How far published_at may run back along a room's serials: clocks of several hosts, and waits for the room's lock.
 TIME_DISORDER = timedelta(seconds=60)
 
 _COLUMNS = names(READ)
-_CHANGING = [name for name in TYPES if name not in ("room_id", "message_id", "author", "accepted_at", "origin")]
-_CHANGING_NAMES = names(_CHANGING)
-_CHANGING_ARRAYS = ", ".join(f"%s::{TYPES[name]}[]" for name in _CHANGING)
-_ASSIGNMENTS = ", ".join(f'"{name}" = new."{name}"' for name in _CHANGING)
+CHANGING = [name for name in TYPES if name not in ("room_id", "message_id", "author", "accepted_at", "origin")]
 
 
 class AnyRoom(Protocol):
@@ -82,14 +80,16 @@ def moving(rooms: Iterable[LockedRoom]) -> Statement:
 
 def update(rows: Sequence[Row]) -> None:
     """Write: store what changed in rows."""
-    if not rows:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE rooms_message AS message SET {_ASSIGNMENTS} FROM "
-            f"unnest(%s::bigint[], {_CHANGING_ARRAYS}) AS new (id, {_CHANGING_NAMES}) WHERE message.id = new.id",
-            [[row.id for row in rows], *columns_of(rows, _CHANGING)],
-        )
+    if rows:
+        together([updating(rows, CHANGING)])
+
+
+def updating(rows: Sequence[Row], columns: Sequence[str]) -> Statement:
+    """Return the statement that stores some columns of rows."""
+    values = dict(zip(columns, columns_of(rows, columns), strict=True))
+    new = spread({**values, "id": [row.id for row in rows]}, TYPES | {"id": "bigint"}, many=["id"])
+    assignments = ", ".join(f'"{name}" = {new.selected[name]}' for name in columns)
+    return f"UPDATE rooms_message AS message SET {assignments} FROM {new.source} WHERE message.id = new.id", new.values
 
 
 def find(ids: Collection[int]) -> dict[int, Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from rooms import queries, signals
+from rooms import signals
 from rooms.log import Entry
 from rooms.models import Status
 from rooms.rows import LockedRoom, Row, entry_of
@@ -41,13 +41,6 @@ def take_ready(undecided: Iterable[Row]) -> list[Row]:
         elif row.status == Status.APPROVED and key not in waiting:
             ready.append(row)
     return ready
-
-
-def store(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
-    """Write: store the heads of the rooms whose rows got a serial. Return the log's new entries, in order."""
-    if rows:
-        queries.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
-    return entries_of(rows, rooms)
 
 
 def entries_of(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:

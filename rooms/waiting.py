@@ -1,4 +1,4 @@
-"""The SQL of messages that wait for a verdict, by their deadlines."""
+"""The SQL of waiting for verdicts: who waits until when, and what was said before."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from datetime import datetime
 
 from django.db import connection
 
-from rooms.rows import READ, Row, names, row_of
+from rooms.review import Action, Verdict
 
 
-def find_overdue(now: datetime, limit: int) -> list[Row]:
-    """Return messages whose verdict has not come by its deadline."""
+def find_overdue(now: datetime, limit: int) -> list[tuple[int, str, str]]:
+    """Return messages whose verdict has not come in time: primary key, awaited step, verdict at the deadline."""
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {names(READ)} FROM rooms_message WHERE status = 'accepted' AND deadline < %s "
+            "SELECT id, awaiting, at_deadline FROM rooms_message WHERE status = 'accepted' AND deadline < %s "
             "ORDER BY deadline LIMIT %s",
             [now, limit],
         )
-        return [row_of(record) for record in cursor.fetchall()]
+        return [(message, awaiting, at_deadline) for message, awaiting, at_deadline in cursor.fetchall()]
 
 
 def find_awaiting(awaiting: str, after: tuple[datetime, int], limit: int) -> list[tuple[datetime, int, int]]:
@@ -41,6 +41,35 @@ def end_waits(messages: Collection[int], awaiting: str, now: datetime) -> int:
             [now, list(messages), awaiting, now],
         )
         return len(cursor.fetchall())
+
+
+def read_words(messages: Collection[int]) -> dict[int, list[tuple[str, Action]]]:
+    """Return who said what of messages (primary keys), in order."""
+    words: dict[int, list[tuple[str, Action]]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT message_id, step, action FROM rooms_verdict WHERE message_id = ANY(%s) ORDER BY id",
+            [list(messages)],
+        )
+        for message, step, action in cursor.fetchall():
+            words.setdefault(message, []).append((step, Action(action)))
+    return words
+
+
+def read_last_words(messages: Collection[int]) -> dict[int, tuple[str, Verdict]]:
+    """Return who spoke last of each of these messages (primary keys), and what was said."""
+    if not messages:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT ON (message_id) message_id, step, action, reason FROM rooms_verdict "
+            "WHERE message_id = ANY(%s) ORDER BY message_id, id DESC",
+            [list(messages)],
+        )
+        return {
+            message: (step, Verdict(action=Action(action), reason=reason))
+            for message, step, action, reason in cursor.fetchall()
+        }
 
 
 def read_clock() -> datetime:
