@@ -236,10 +236,12 @@ def make_tls() -> ssl.SSLContext:
 
 def _parse(url: str) -> URL:
     try:
-        parsed = URL(url)
+        # As it stands where it can stand so: what yarl would write otherwise is not what was signed.
+        parsed = URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
+        has_host = bool(parsed.host and parsed.port)
     except ValueError as error:
         raise CallFailed(f"The URL cannot be used: {error}"[:300], is_final=True) from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not has_host:
         raise CallFailed("The URL cannot be used: it must begin with http:// or https:// and a host.", is_final=True)
     return parsed
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import uuid4
 
 from django.conf import settings
 
 from integrations import callbacks, envelope, events, signing
 from integrations.answers import Answer, CallFailed
+from integrations.aws import invoke, places
+from integrations.aws.credentials import CredentialStore
+from integrations.aws.signing import SERVICE_LAMBDA, Credentials, sign
 from integrations.calls import Owed
 from integrations.envelope import Callback, Event, Shape
-from integrations.models import IntegrationRule, When
-from integrations.outgoing import Outgoing
+from integrations.models import IntegrationRule, Invocation, TargetKind, When
+from integrations.outgoing import ANSWER_MAX_BYTES, Outgoing
 from integrations.rule_secrets import signing_secrets
 from integrations.sealing import SealBroken
 from rooms.rows import milliseconds
@@ -32,13 +38,15 @@ class Request:
     url: str
     body: bytes = field(repr=False)
     headers: dict[str, str] = field(repr=False)
+    signed_by: Credentials | None = None
 
 
 class Targets:
-    """Calls the targets of rules. One for each worker; `close` it with the connections that it was given."""
+    """Calls the targets of rules. One for each worker; `close` closes the connections that it was given, too."""
 
-    def __init__(self, outgoing: Outgoing) -> None:
+    def __init__(self, outgoing: Outgoing, *, credentials: CredentialStore | None = None) -> None:
         self._outgoing = outgoing
+        self._credentials = credentials or CredentialStore(outgoing)
 
     async def call(
         self, rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: datetime, timeout: float
@@ -47,15 +55,66 @@ class Targets:
 
         Only the target is the rule's: for a stand-in it is another than the one that the deliveries are owed to.
         """
+        ends_at = time.monotonic() + timeout
+        request = await self.request(rule, owed, app_id=app_id, now=now, timeout=timeout)
+        is_invoked = rule.target == TargetKind.INVOKE
+        answer = await self._outgoing.post(
+            request.url,
+            body=request.body,
+            headers=request.headers,
+            timeout=max(0.001, ends_at - time.monotonic()),
+            max_bytes=invoke.most_bytes(ANSWER_MAX_BYTES) if is_invoked else ANSWER_MAX_BYTES,
+        )
+        if request.signed_by is not None and invoke.is_about_credentials(answer):
+            self._credentials.refuse(request.signed_by)
+            raise CallFailed(f"AWS does not accept the credentials ({invoke.error_type(answer)}).")
+        return invoke.read(answer, max_bytes=ANSWER_MAX_BYTES) if is_invoked else answer
+
+    async def request(
+        self, rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: datetime, timeout: float
+    ) -> Request:
+        """Return the request of a call just as it is sent, with all signatures. Raises CallFailed."""
         try:
-            request = prepare(rule, owed, app_id=app_id, now=now)
+            webhook = prepare(rule, owed, app_id=app_id, now=now)
         except SealBroken as error:
             raise CallFailed(str(error), is_final=True) from None
-        return await self._outgoing.post(request.url, body=request.body, headers=request.headers, timeout=timeout)
+        if rule.target == TargetKind.HTTP:
+            return webhook
+        region = places.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
+        if not region:
+            raise CallFailed("Which AWS region? Give the rule one, or set AWS_REGION.", is_final=True)
+        unsigned = _invocation(rule, webhook, region, now) if rule.target == TargetKind.INVOKE else webhook
+        try:
+            async with asyncio.timeout(timeout):
+                credentials = await self._credentials.get(rule, region=region)
+        except TimeoutError:
+            raise CallFailed(f"No AWS credentials within {timeout:g} seconds.") from None
+        headers = sign(
+            credentials,
+            url=unsigned.url,
+            body=unsigned.body,
+            headers=unsigned.headers,
+            service=SERVICE_LAMBDA,
+            region=region,
+        )
+        return Request(url=unsigned.url, body=unsigned.body, headers=headers, signed_by=credentials)
 
     async def close(self) -> None:
         """Close all connections."""
+        self._credentials.close()
         await self._outgoing.close()
+
+
+def _invocation(rule: IntegrationRule, webhook: Request, region: str, now: datetime) -> Request:
+    invocation = invoke.build(
+        places.invoke_url(rule.function, region=region, qualifier=rule.qualifier, base=rule.url),
+        body=webhook.body,
+        headers=webhook.headers,
+        is_event=rule.invocation == Invocation.EVENT,
+        request_id=str(uuid4()),
+        now=now,
+    )
+    return Request(url=invocation.url, body=invocation.body, headers=invocation.headers)
 
 
 def prepare(rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: datetime) -> Request:
