@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from integrations import figures, standing
-from integrations.models import Delivery, DeliveryState, IntegrationRule, RuleMinute, RuleThrottle, WorkerProcess
+from integrations.models import (
+    Delivery,
+    DeliveryState,
+    IntegrationRule,
+    RuleHealth,
+    RuleMinute,
+    RuleThrottle,
+    WorkerProcess,
+)
 from tests.integrations.world import add_room, add_rule, claim, now, publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]
@@ -141,3 +152,43 @@ def test_however_many_rules_the_figures_are_a_fixed_number_of_queries() -> None:
         figures.of_rules(now=now())
 
     assert len(few) == len(many) <= 9
+
+
+# --- manage.py rule status --------------------------------------------------------------------------------
+
+
+def printed(*arguments: str) -> str:
+    out = StringIO()
+    call_command("rule", "status", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_the_status_of_rules_is_a_table_that_ends_with_what_is_wrong() -> None:
+    rule = add_rule(name="orders")
+    minute(rule, now(), calls=900, failed=9, buckets=[0, 0, 0, 0, 900])
+    RuleHealth.objects.create(rule=rule, failing_since=NOON, last_error="HTTP 503")
+    publish(add_room(), "1", "2")
+    head, row, trouble, workers = printed().splitlines()
+
+    assert head.split()[:3] == ["rule", "state", "calls/s"]
+    assert row.split()[:2] == ["orders", "on"] and "99%" in row and row.split()[-2:] == ["closed", "-"]
+    assert trouble == "orders: every call has failed since 2026-11-23 12:00 UTC: HTTP 503"
+    assert workers == "0 workers alive: nothing is delivered."
+
+
+def test_the_status_of_rules_is_json_for_programs() -> None:
+    add_rule(name="orders")
+    add_worker("one")
+    publish(add_room(), "1", "2")
+    shown = json.loads(printed("--json"))
+
+    assert (shown["rules"][0]["name"], shown["rules"][0]["backlog"], shown["rules"][0]["success"]) == (
+        "orders",
+        2,
+        None,
+    )
+    assert [worker["alive"] for worker in shown["workers"]] == [True]
+
+
+def test_without_rules_the_status_says_how_to_make_one() -> None:
+    assert "rule add" in printed()

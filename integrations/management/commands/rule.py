@@ -1,4 +1,4 @@
-"""`manage.py rule add | edit | list | remove | enable | disable | rotate | credentials`: this server's rules."""
+"""`manage.py rule add | edit | list | status | remove | enable | disable | rotate | credentials`: the rules."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError
 from django.utils import timezone
 
-from integrations import rules
-from integrations.management import rule_arguments
+from integrations import figures, rules
+from integrations.management import rule_arguments, rule_status
 from integrations.management.rule_arguments import describe, summary
 from integrations.models import IntegrationRule, When
 from rooms.errors import ChatError, Code
@@ -29,7 +29,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the actions."""
         actions = parser.add_subparsers(
-            dest="action", required=True, metavar="add|edit|list|remove|enable|disable|rotate|credentials"
+            dest="action", required=True, metavar="add|edit|list|status|remove|enable|disable|rotate|credentials"
         )
         add = actions.add_parser("add", help="Make a rule and print its signing secret, this once.")
         add.add_argument("--name", required=True)
@@ -39,6 +39,8 @@ class Command(BaseCommand):
         edit.add_argument("--name", dest="new_name", metavar="NEW", help="Another name.")
         rule_arguments.declare(edit)
         actions.add_parser("list", help="Show all rules, without their secrets.")
+        status = actions.add_parser("status", help="Show how rules are doing: rate, success, backlog, breaker.")
+        status.add_argument("--minutes", type=int, default=15, help="Rates and times of the last so many minutes.")
         remove = actions.add_parser("remove", help="Delete a rule with everything that it owes and its history.")
         enable = actions.add_parser("enable", help="Switch a rule on; what it owes goes out.")
         disable = actions.add_parser("disable", help="Switch a rule off; what it owes stays.")
@@ -90,6 +92,17 @@ class Command(BaseCommand):
         found = IntegrationRule.objects.select_related("shadow_of")
         lines = "\n".join(map(summary, found))
         self._print(options, [*map(describe, found)], lines or "There are no rules. `manage.py rule add` makes one.")
+
+    def status(self, options: dict[str, Any]) -> None:
+        """Show figures of rules and workers."""
+        now = timezone.now()
+        found = figures.of_rules(now=now, minutes=min(max(options["minutes"], 1), 24 * 60))
+        workers = figures.workers()
+        shape = {
+            "rules": [rule_status.describe(one, now=now) for one in found],
+            "workers": [rule_status.describe_worker(one) for one in workers],
+        }
+        self._print(options, shape, rule_status.table(found, workers, now=now))
 
     def remove(self, options: dict[str, Any]) -> None:
         """Delete a rule."""
