@@ -472,6 +472,15 @@ CLEANUP_BATCH_ROWS = environment.integer(
 CALLBACK_KEEP_SECONDS = environment.seconds(
     "CALLBACK_KEEP_SECONDS", 604_800.0, "How long uses of callback tokens are kept.", minimum=60
 )
+AWS_REGION = environment.text(
+    "AWS_REGION", "", "Region of Lambda functions where neither the rule nor its URL or ARN names one."
+)
+AWS_ENDPOINT_URL_STS = environment.text(
+    "AWS_ENDPOINT_URL_STS", "", "Where roles are assumed, if not at AWS: for tests and for VPC endpoints."
+)
+AWS_CREDENTIALS_SECONDS = environment.seconds(
+    "AWS_CREDENTIALS_SECONDS", 5.0, "Longest wait for AWS credentials of the environment or the instance.", minimum=0.1
+)
 WEBHOOK_ALLOW_PRIVATE = environment.listing(
     "WEBHOOK_ALLOW_PRIVATE",
     str(_instance.get("webhook_allow_private", "")),
@@ -533,8 +542,8 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
-        "httpx": {"level": "WARNING"},
-        "httpcore": {"level": "WARNING"},
+        "aiohttp": {"level": "WARNING"},
+        "botocore": {"level": "WARNING"},
         "daphne": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
     },
