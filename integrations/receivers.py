@@ -59,7 +59,10 @@ def owe_accepted(sender: Any, *, accepted: Sequence[tuple[int, Submission]], **k
         concerned = _concerned(hearing, submission.room, submission.client_id, submission.message_id)
         if concerned:
             payload = events.submission_payload(submission)
-            debts += [_debt(rule, EventKind.ACCEPTED, submission.room_id, pk, payload, serial=0) for rule in concerned]
+            debts += [
+                debt_of(rule, EventKind.ACCEPTED, room_id=submission.room_id, message_id=pk, payload=payload)
+                for rule in concerned
+            ]
     outbox.owe(debts, now=timezone.now())
 
 
@@ -80,9 +83,28 @@ def owe_reviewed(sender: Any, *, ended: Sequence[Reviewed], **kwargs: Any) -> No
             # A message may be reviewed more than once: held, published, retracted. The moment tells them apart.
             moment = _microseconds(now)
             debts += [
-                _debt(rule, EventKind.REVIEWED, one.room_id, one.pk, payload, serial=moment) for rule in concerned
+                debt_of(
+                    rule, EventKind.REVIEWED, room_id=one.room_id, message_id=one.pk, payload=payload, serial=moment
+                )
+                for rule in concerned
             ]
     outbox.owe(debts, now=now)
+
+
+def debt_of(
+    rule: IntegrationRule, event: EventKind, *, room_id: int, message_id: int | None, payload: str, serial: int = 0
+) -> outbox.Debt:
+    """Return what a rule after publish is owed for an event. Events of one message and kind differ in `serial`."""
+    return outbox.Debt(
+        rule_id=rule.pk,
+        room_id=room_id,
+        message_id=message_id,
+        payload=payload,
+        event=event,
+        serial=serial,
+        in_lane=rule.ordered,
+        wait=timedelta(milliseconds=rule.batch_wait_ms if rule.batched else 0),
+    )
 
 
 def _concerned(
@@ -94,22 +116,7 @@ def _concerned(
 
 
 def _of_entry(rule: IntegrationRule, entry: Entry, event: EventKind, payload: str) -> outbox.Debt:
-    return _debt(rule, event, entry.room_id, entry.pk, payload, serial=entry.serial)
-
-
-def _debt(
-    rule: IntegrationRule, event: EventKind, room_id: int, message_id: int, payload: str, *, serial: int
-) -> outbox.Debt:
-    return outbox.Debt(
-        rule_id=rule.pk,
-        room_id=room_id,
-        message_id=message_id,
-        payload=payload,
-        event=event,
-        serial=serial,
-        in_lane=rule.ordered,
-        wait=timedelta(milliseconds=rule.batch_wait_ms if rule.batched else 0),
-    )
+    return debt_of(rule, event, room_id=entry.room_id, message_id=entry.pk, payload=payload, serial=entry.serial)
 
 
 def _microseconds(moment: datetime) -> int:
