@@ -42,6 +42,7 @@ class Step:
     is_ahead: bool = False
     is_call: bool = False
     is_part: bool = False  # of a step that was named before
+    is_aside: bool = False  # nothing waited for it
     link: str = ""  # the page that tells more
 
     @property

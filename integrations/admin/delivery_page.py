@@ -40,7 +40,7 @@ def context_of(delivery: Delivery, *, now: datetime, may_call: bool) -> dict[str
         "verdict": verdict_view.read(delivery.answer),
         "calls": [_view(attempt, is_open=not place) for place, attempt in enumerate(attempts)],
         "calls_hidden": max(0, delivery.attempts - len(attempts)),
-        "waterfall": lay_out(steps, delivery.created_at),
+        "waterfalls": [lay_out(steps, delivery.created_at)],
         "can_resend": delivery.finished_at is not None and not delivery.is_before,
     }
 

@@ -82,7 +82,7 @@ def _steps(delivery: Delivery, attempts: list[Attempt]) -> Iterator[Step]:
 def step_of_call(delivery: Delivery, attempt: Attempt, link: str = "") -> Step:
     """Return one call as a step. `link`: the delivery's page, where this is another one."""
     is_good = attempt.status is not None and 200 <= attempt.status < 300 and not attempt.error
-    words = [str(attempt.status) if attempt.status else "", attempt.error]
+    words = [attempt.error or f"HTTP {attempt.status}"]
     if attempt.by_stand_in:
         words.append("answered by the stand-in")
     if attempt.events > 1:
@@ -91,10 +91,11 @@ def step_of_call(delivery: Delivery, attempt: Attempt, link: str = "") -> Step:
         began=attempt.started_at,
         at=end_of(attempt),
         title=f"Call {attempt.number} to {delivery.rule.name}",
-        detail=", ".join(word for word in words if word),
+        detail=", ".join(words),
         tone=Tone.GOOD if is_good else Tone.BAD,
         is_call=True,
         is_part=True,
+        is_aside=delivery.rule.is_shadow,
         link=f"{link}#call-{attempt.number}",
     )
 

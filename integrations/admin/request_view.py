@@ -44,6 +44,7 @@ class Header:
 class RequestView:
     """What a page shows of a request. With a `problem` there is none; `curl` is empty for who may not call."""
 
+    verb: str = "POST"
     to: str = ""
     headers: tuple[Header, ...] = ()
     body: str = ""
@@ -65,6 +66,7 @@ def of_owed(rule: IntegrationRule, owed: Owed, *, now: datetime, may_call: bool)
         return RequestView(problem=str(error))
     body = pretty(request.body)
     return RequestView(
+        verb="Invoke" if rule.target == TargetKind.INVOKE else "POST",
         to=address_of(rule),
         headers=tuple(_headers(rule, request)),
         body=body[:SHOWN_CHARACTERS],

@@ -20,7 +20,7 @@ from rooms.admin.filters import RoomFilter, StatusFilter
 from rooms.admin.inlines import VerdictInline, VersionInline
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import LargeTableAdmin, actor, badge, first, log, moment_of, plural, quiet
-from rooms.admin.waterfall import facts_of, lay_out
+from rooms.admin.waterfall import facts_of, lay_out_message
 from rooms.journey import Tone, journey_of
 from rooms.models import Message, MessageAction, Status
 
@@ -125,7 +125,7 @@ class MessageAdmin(LargeTableAdmin):
             context |= {
                 "message": message,
                 "journey": steps,
-                "waterfall": lay_out(steps, message.accepted_at),
+                "waterfalls": lay_out_message(steps, message),
                 "facts": facts_of(message, steps),
                 "choices": self.choices_for(request, message),
             }

@@ -19,6 +19,7 @@ CUT_FROM_MS = 1_000.0  # what is shorter is drawn as it was
 CUT_SHARE = 0.45  # of what is drawn to scale: so wide is a stretch that was cut short
 MIN_AXIS_MS = 1.0
 MAX_TICKS = 6
+SPLIT_FROM = 12  # times as long as publishing took
 LABEL_ROOM = 7.0  # per cent of the axis that one label needs
 
 Span = tuple[float, float]  # milliseconds since acceptance
@@ -55,6 +56,7 @@ class Tick:
 class Waterfall:
     """All rows, and the axis above them."""
 
+    title: str
     rows: Sequence[Row]
     ticks: Sequence[Tick]
     cuts: Sequence[Tick]
@@ -80,11 +82,23 @@ class _Stretch:
     is_cut: bool
 
 
-def lay_out(steps: Sequence[Step], zero: datetime) -> Waterfall:
-    """Return the drawing of steps that are in order; `zero` is the beginning of the axis."""
+def lay_out_message(steps: Sequence[Step], message: Message) -> list[Waterfall]:
+    """Return the drawing of a message's journey: in two parts, where what came after publishing dwarfs the rest."""
+    zero, published = message.accepted_at, message.published_at
+    ends = [step.at for step in steps if step.at is not None and not step.is_ahead]
+    if published is None or not ends or max(ends) - zero <= SPLIT_FROM * (published - zero):
+        return [lay_out(steps, zero)]
+    until = [step for step in steps if not step.is_ahead and step.start is not None and _is_until(step, published)]
+    after = [step for step in steps if step not in until]
+    return [lay_out(until, zero, title="Until it was published"), lay_out(after, zero, published, title="Afterwards")]
+
+
+def lay_out(steps: Sequence[Step], zero: datetime, start: datetime | None = None, title: str = "") -> Waterfall:
+    """Return the drawing of steps that are in order. Times count from `zero`; the axis begins there, or at `start`."""
     spans = [_span(step, zero) for step in steps]
+    first = (start - zero).total_seconds() * 1000 if start else 0.0
     calls = [span for step, span in zip(steps, spans, strict=True) if span and step.is_call]
-    stretches = _stretches({0.0, *(moment for span in spans if span for moment in span)}, calls)
+    stretches = _stretches({first, *(moment for span in spans if span for moment in span)}, calls)
     rows = []
     for step, span in zip(steps, spans, strict=True):
         if span is None:
@@ -100,7 +114,7 @@ def lay_out(steps: Sequence[Step], zero: datetime) -> Waterfall:
         for stretch in stretches
         if stretch.is_cut
     ]
-    return Waterfall(rows=rows, ticks=_ticks(stretches), cuts=cuts)
+    return Waterfall(title=title, rows=rows, ticks=_ticks(stretches), cuts=cuts)
 
 
 def facts_of(message: Message, steps: Sequence[Step]) -> list[Fact]:
@@ -111,20 +125,21 @@ def facts_of(message: Message, steps: Sequence[Step]) -> list[Fact]:
         return [Fact(label="Status", value=Status(message.status).label, tone=Tone.WAITING)]
     total = (until - zero).total_seconds() * 1000
     outside = outside_ms(steps, zero, until)
-    facts = [Fact(label="Accepted to published", value=duration(total), tone=Tone.GOOD)]
+    facts = [Fact(label="to be published", value=duration(total), tone=Tone.GOOD)]
     if outside:
-        facts.append(Fact(label="of it in calls before", value=duration(outside)))
+        facts.append(Fact(label="of it in calls", value=duration(outside)))
         facts.append(Fact(label="of it in this server", value=duration(max(0.0, total - outside))))
     told = [step.at for step in steps if step.is_call and step.began and step.at and step.began >= until]
     if told:
-        facts.append(Fact(label="Last call ended after", value=duration((max(told) - zero).total_seconds() * 1000)))
+        facts.append(Fact(label="until the last call ended", value=duration((max(told) - zero).total_seconds() * 1000)))
     return facts
 
 
 def outside_ms(steps: Iterable[Step], zero: datetime, until: datetime) -> float:
     """Return how many milliseconds between two moments were spent in calls, those at the same time counted once."""
     total, reached = 0.0, zero
-    calls = [(step.began, step.at) for step in steps if step.is_call and step.began is not None and step.at is not None]
+    waits = [step for step in steps if step.is_call and not step.is_aside]
+    calls = [(step.began, step.at) for step in waits if step.began is not None and step.at is not None]
     for began, ended in sorted(calls):
         start, end = max(began, reached), min(ended, until)
         if end > start:
@@ -148,6 +163,12 @@ def duration(ms: float) -> str:
     return f"{seconds:.1f} s"
 
 
+def _is_until(step: Step, published: datetime) -> bool:
+    """Tell whether a step led to publishing. What rules are told begins in the same moment, and is no part of it."""
+    start = step.start
+    return start is not None and (start < published or (start == published and step.began is None))
+
+
 def _span(step: Step, zero: datetime) -> Span | None:
     """Return begin and end in milliseconds. A clock that goes slow elsewhere puts nothing before acceptance."""
     if step.is_ahead or step.start is None or step.at is None:
@@ -158,7 +179,8 @@ def _span(step: Step, zero: datetime) -> Span | None:
 
 def _stretches(moments: set[float], calls: Sequence[Span]) -> list[_Stretch]:
     """Return the axis between moments at which something began or ended."""
-    gaps = list(pairwise(sorted(moments))) or [(0.0, MIN_AXIS_MS)]
+    first = min(moments)
+    gaps = list(pairwise(sorted(moments))) or [(first, first + MIN_AXIS_MS)]
     drawn = 0.0  # to scale
     cut: set[Span] = set()
     for gap in sorted(gaps, key=lambda gap: gap[1] - gap[0]):
@@ -190,15 +212,17 @@ def _ticks(stretches: Sequence[_Stretch]) -> list[Tick]:
     """Return round times along what is drawn to scale, with room for their labels."""
     drawn = sum(stretch.end - stretch.start for stretch in stretches if not stretch.is_cut)
     step = _round_step(drawn / MAX_TICKS)
-    ticks: list[Tick] = [Tick(left=0.0, label="0")]
+    ticks: list[Tick] = [Tick(left=0.0, label=_round_time(round(stretches[0].start, 1)) if stretches[0].start else "0")]
+    room = LABEL_ROOM * 2 if stretches[0].start else LABEL_ROOM  # the first label begins at its line
     for stretch in stretches:
         if stretch.is_cut:
             continue
         count = int(stretch.start // step) + 1
         while count * step <= stretch.end:
             left = _place(stretches, count * step)
-            if left - ticks[-1].left >= LABEL_ROOM and left <= 100 - LABEL_ROOM / 2:
+            if left - ticks[-1].left >= room and left <= 100 - LABEL_ROOM / 2:
                 ticks.append(Tick(left=left, label=_round_time(count * step)))
+                room = LABEL_ROOM
             count += 1
     return ticks
 
