@@ -397,6 +397,21 @@ REVIEW_WAIT_SECONDS = environment.seconds(
     "Longest wait for a rule whose policy is to ask again until an answer comes; then a moderator decides.",
     minimum=1,
 )
+OCCUPANCY_EVENTS_PER_SECOND = environment.integer(
+    "OCCUPANCY_EVENTS_PER_SECOND",
+    500,
+    "Rooms whose counts rules are told of in one second, all workers together; more take turns.",
+    minimum=1,
+)
+OCCUPANCY_EVENT_SECONDS = environment.seconds(
+    "OCCUPANCY_EVENT_SECONDS", 1.0, "Shortest time between two occupancy events of one room to rules.", minimum=0
+)
+ROOM_CLOSED_SECONDS = environment.seconds(
+    "ROOM_CLOSED_SECONDS",
+    10.0,
+    "So long nobody is in a room before rules are told that it is closed: who reconnects opens it no new time.",
+    minimum=5,
+)
 TRUST_KNOWN_MESSAGES = environment.integer(
     "TRUST_KNOWN_MESSAGES", 20, "Published messages after which an author is no longer new.", minimum=1
 )

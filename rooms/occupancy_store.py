@@ -87,6 +87,11 @@ def read_room(name: str, gateway_id: int | None) -> tuple[int | None, Metrics]:
     return room_id, read_others(gateway_id, [room_id]).get(room_id, NOBODY)
 
 
+def sums_sql() -> tuple[str, float]:
+    """Return the SQL of all rooms with somebody in them (id, then the sums as Metrics has them), and its parameter."""
+    return f"SELECT counted.room_id, {_SUMS} FROM {_ALIVE} GROUP BY counted.room_id", ALIVE_SECONDS
+
+
 def read_active(*, prefix: str, after: str, limit: int) -> list[tuple[str, Metrics]]:
     """Return rooms with somebody in them whose names begin with `prefix`, by name, after a name."""
     with connection.cursor() as cursor:

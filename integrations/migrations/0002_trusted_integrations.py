@@ -16,6 +16,19 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='RoomTold',
+            fields=[
+                ('room_id', models.BigIntegerField(primary_key=True, serialize=False)),
+                ('connections', models.IntegerField(default=0)),
+                ('publishers', models.IntegerField(default=0)),
+                ('subscribers', models.IntegerField(default=0)),
+                ('presence_connections', models.IntegerField(default=0)),
+                ('presence_subscribers', models.IntegerField(default=0)),
+                ('told_at', models.DateTimeField()),
+                ('empty_since', models.DateTimeField(help_text="Nobody is there, but it may be a moment's interruption.", null=True)),
+            ],
+        ),
+        migrations.CreateModel(
             name='AuthorTrust',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

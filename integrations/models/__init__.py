@@ -15,6 +15,7 @@ from integrations.models.health import (
     WorkerProcess,
 )
 from integrations.models.keys import ApiKey, KeyPurpose, Revocation, Subject, UsedNonce
+from integrations.models.occupancy import RoomTold
 from integrations.models.rules import AtDeadline, EventKind, IntegrationRule, Invocation, Late, TargetKind, When
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Notice",
     "NoticeLevel",
     "Revocation",
+    "RoomTold",
     "RuleHealth",
     "RuleMinute",
     "RuleThrottle",

@@ -1,0 +1,25 @@
+"""What rules were told of how many are in a room."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class RoomTold(models.Model):
+    """The counts of an open room as rules know them. Only integrations.occupancy_events writes it.
+
+    A room without a row is closed for them. The row of room 0 is none of a room: its `told_at` is when somebody
+    compared last. No foreign key: a room may go while it is open.
+    """
+
+    room_id = models.BigIntegerField(primary_key=True)
+    connections = models.IntegerField(default=0)
+    publishers = models.IntegerField(default=0)
+    subscribers = models.IntegerField(default=0)
+    presence_connections = models.IntegerField(default=0)
+    presence_subscribers = models.IntegerField(default=0)
+    told_at = models.DateTimeField()
+    empty_since = models.DateTimeField(null=True, help_text="Nobody is there, but it may be a moment's interruption.")
+
+    def __str__(self) -> str:
+        return f"{self.connections} in room {self.room_id}"
