@@ -1,7 +1,7 @@
 """GET /metrics: this gateway's gauges and counters, in the format that Prometheus scrapes.
 
-Each gateway counts for itself; the label `gateway` tells them apart where several share one port. Only METRICS_ALLOW
-(this machine) and signed-in staff may read it.
+Each gateway counts for itself; the label `gateway` tells them apart where several share one port. What is told of rules
+and workers is the same from all of them. Only METRICS_ALLOW (this machine) and signed-in staff may read it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from chatsite import rule_metrics
 from chatsite.serving import status
 from rooms import gateway
 from rooms.gateway import Gateway
@@ -30,6 +31,8 @@ async def metrics(request: HttpRequest) -> HttpResponse:
         return HttpResponseForbidden("Metrics are for METRICS_ALLOW and for staff.")
     registry = CollectorRegistry(auto_describe=False)
     registry.register(GatewayCollector(gateway.current()))
+    if (reading := await rule_metrics.read()) is not None:
+        registry.register(rule_metrics.RuleCollector(reading))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE)
 
 

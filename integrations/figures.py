@@ -13,9 +13,10 @@ from typing import Final
 
 from integrations import latency, standing
 from integrations.models import IntegrationRule, RuleHealth, RuleMinute
-from integrations.standing import Backlog, Throttle, WorkerFigures, workers
+from integrations.standing import BACKLOG_COUNTED, Backlog, Throttle, WorkerFigures, workers
 
 __all__ = [
+    "BACKLOG_COUNTED",
     "Backlog",
     "Point",
     "RuleFigures",

@@ -1,0 +1,145 @@
+"""What /metrics tells of rules and workers: from Postgres, so each gateway says the same and no label names one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import accumulate
+from typing import Final
+
+from django.db import DatabaseError, InterfaceError
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from integrations import figures, latency
+from integrations.figures import RuleFigures, WorkerFigures
+from integrations.models import BreakerState, Notice
+from rooms import database
+
+logger = logging.getLogger(__name__)
+
+READ_SECONDS: Final = 5.0
+# 1, 2.5 and 5 of each decade: what the admin keeps is finer than what dashboards need.
+TOLD_BOUNDS: Final = [place for place in range(len(latency.BOUNDS_MS)) if place % 10 in (0, 4, 7)]
+BREAKERS: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What was read at one moment."""
+
+    at: datetime
+    rules: Sequence[RuleFigures]
+    workers: Sequence[WorkerFigures]
+    open_notices: int
+
+
+async def read() -> Reading | None:
+    """Read the figures; None where Postgres does not give them within READ_SECONDS."""
+    try:
+        return await asyncio.wait_for(database.run(_read, datetime.now(UTC)), READ_SECONDS)
+    except (DatabaseError, InterfaceError, TimeoutError) as error:
+        logger.warning("The metrics of rules could not be read (%s).", type(error).__name__)
+        return None
+
+
+def _read(now: datetime) -> Reading:
+    return Reading(
+        at=now,
+        rules=figures.of_rules(now=now, minutes=1),
+        workers=figures.workers(),
+        open_notices=Notice.objects.filter(dismissed_at__isnull=True).count(),
+    )
+
+
+class RuleCollector(Collector):
+    """Turns a reading into families."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield one family a figure."""
+        yield from self._counters()
+        yield self._verdicts()
+        yield self._durations()
+        yield from self._gauges()
+        yield from self._workers()
+
+    def _counters(self) -> Iterator[Metric]:
+        texts = {
+            "calls": "Calls to a rule's target",
+            "failed": "Calls that failed",
+            "events": "Events that were delivered",
+            "dead": "Deliveries that were given up: dead letters",
+            "shared": "Verdicts that were taken from a call about the same text",
+        }
+        for name, text in texts.items():
+            family = CounterMetricFamily(f"chat_rule_{name}", text, labels=["rule"])
+            for one in self._reading.rules:
+                family.add_metric([one.rule.name], getattr(one.total, name))
+            yield family
+
+    def _verdicts(self) -> Metric:
+        family = CounterMetricFamily("chat_rule_verdicts", "Verdicts by what they do", labels=["rule", "action"])
+        for one in self._reading.rules:
+            for action, count in sorted(one.total.verdicts.items()):
+                family.add_metric([one.rule.name, action], count)
+        return family
+
+    def _durations(self) -> Metric:
+        family = HistogramMetricFamily("chat_rule_call_seconds", "How long calls took", labels=["rule"])
+        for one in self._reading.rules:
+            sums = list(accumulate(one.total.buckets or [0] * latency.BUCKETS))
+            told = [(f"{latency.BOUNDS_MS[place] / 1000:g}", sums[place]) for place in TOLD_BOUNDS]
+            family.add_metric([one.rule.name], [*told, ("+Inf", sums[-1])], sum_value=None)
+        return family
+
+    def _gauges(self) -> Iterator[Metric]:
+        now = self._reading.at
+        gauges: dict[str, tuple[str, Callable[[RuleFigures], float]]] = {
+            "chat_rule_enabled": ("1 while the rule is on", lambda one: float(one.rule.enabled)),
+            "chat_rule_backlog": (
+                f"Deliveries that are not finished (counted up to {figures.BACKLOG_COUNTED})",
+                lambda one: float(one.backlog.size),
+            ),
+            "chat_rule_backlog_age_seconds": (
+                "How long the oldest of them has waited",
+                lambda one: one.backlog.age_seconds(now),
+            ),
+            "chat_rule_dead_letters": ("Dead letters that are kept", lambda one: float(one.backlog.dead)),
+            "chat_rule_breaker": (
+                "Circuit breaker of the worst off worker: 0 closed, 1 half-open, 2 open",
+                lambda one: float(BREAKERS[BreakerState(one.throttle.breaker)]),
+            ),
+            "chat_rule_limit": (
+                "Calls that may be under way at once, all workers together (0: none has called lately)",
+                lambda one: one.throttle.limit or 0.0,
+            ),
+            "chat_rule_calls_under_way": ("Calls under way", lambda one: float(one.throttle.calls)),
+            "chat_rule_failing_seconds": (
+                "Since when every call has failed (limits: RULE_WARN_SECONDS, RULE_DISABLE_SECONDS)",
+                lambda one: max((now - one.failing_since).total_seconds(), 0.0) if one.failing_since else 0.0,
+            ),
+        }
+        for name, (text, value_of) in gauges.items():
+            family = GaugeMetricFamily(name, text, labels=["rule"])
+            for one in self._reading.rules:
+                family.add_metric([one.rule.name], value_of(one))
+            yield family
+
+    def _workers(self) -> Iterator[Metric]:
+        alive = [worker for worker in self._reading.workers if worker.is_alive]
+        yield GaugeMetricFamily("chat_workers", "Workers that are alive", value=len(alive))
+        yield GaugeMetricFamily(
+            "chat_notices_open", "Notices that no admin has dismissed", value=self._reading.open_notices
+        )
+        family = GaugeMetricFamily(
+            "chat_worker_calls_under_way", "Calls under way (limit: DELIVERY_CONCURRENCY)", labels=["worker"]
+        )
+        for worker in alive:
+            family.add_metric([worker.name], worker.calls)
+        yield family
