@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from rooms.errors import Code
 from rooms.models import Status
 from rooms.outcomes import Outcome, OutcomeKind
 from rooms.pipeline import apply
-from rooms.review import Action, Decision, Verdict
+from rooms.review import STEP_MAX_CHARACTERS, Action, Decision, Verdict
 from rooms.rows import Row
 from rooms.settlement import Found
 from rooms.settling import Settling
@@ -70,27 +71,35 @@ def hasten(awaiting: str, *, now: datetime) -> int:
             place = found[-1][:2]
 
 
+def deadline_of(awaiting: str) -> str:
+    """Return the step under which the verdict of a deadline is recorded."""
+    return f"{DEADLINE} {awaiting}"[:STEP_MAX_CHARACTERS]
+
+
+def in_turn(decisions: Sequence[Decision]) -> list[list[tuple[int, Decision]]]:
+    """Return decisions with their places, in turns of one a message: what the first does counts for the second."""
+    turns: list[list[tuple[int, Decision]]] = []
+    number: Counter[int] = Counter()
+    for place, decision in enumerate(decisions):
+        if number[decision.message] == len(turns):
+            turns.append([])
+        turns[number[decision.message]].append((place, decision))
+        number[decision.message] += 1
+    return turns
+
+
 def _apply_all(decisions: Sequence[Decision], settling: Settling) -> set[int]:
     """Let decisions change their rows. Return the places of those that came too late."""
     stale: set[int] = set()
-    rest = list(enumerate(decisions))
-    while rest:
-        # One decision of each message at a time: the first may let the message await what the second decides.
+    for turn in in_turn(decisions):
         passed: list[Row] = []
-        seen: set[int] = set()
-        again: list[tuple[int, Decision]] = []
-        for place, decision in rest:
+        for place, decision in turn:
             row = settling.rows.get(decision.message)
-            if decision.message in seen:
-                again.append((place, decision))
-                continue
-            seen.add(decision.message)
             if row is None or row.awaiting != decision.awaiting or row.status not in (Status.ACCEPTED, Status.HELD):
                 stale.add(place)
             elif _apply(row, decision, settling):
                 passed.append(row)
         settling.resume(passed)
-        rest = again
     return stale
 
 
@@ -112,7 +121,7 @@ def _overdue_decision(message: int, awaiting: str, at_deadline: str) -> Decision
     verdict = Verdict(
         action=Action(at_deadline), code=Code.REJECTED_BY_RULE, reason="The message could not be checked in time."
     )
-    return Decision(message=message, awaiting=awaiting, verdict=verdict, by=f"{DEADLINE} {awaiting}")
+    return Decision(message=message, awaiting=awaiting, verdict=verdict, by=deadline_of(awaiting))
 
 
 def outcome_of_decision(decision: Decision, stale: bool, found: Found) -> Outcome:

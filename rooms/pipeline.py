@@ -32,6 +32,9 @@ class Asked(msgspec.Struct, frozen=True):
     said: list[tuple[Row, str, Verdict]]  # with the reviewer's name
 
 
+NOTHING_ASKED = Asked([], [], [])
+
+
 @cache
 def reviewers() -> tuple[Reviewer, ...]:
     """Return the reviewers that the setting ROOMS_REVIEWERS lists, in their order."""
@@ -53,6 +56,12 @@ def resume(rows: Sequence[Row], rooms: dict[int, LockedRoom], now: datetime) -> 
         if name in places:  # a reviewer that the settings no longer list has nothing more to say
             starts.append((row, places[name], step))
     return _ask(starts, rooms, now)
+
+
+def reopen(row: Row, awaiting: str) -> None:
+    """Let a row that is not published be again what it was when it awaited a step, for a verdict and `resume`."""
+    row.status, row.awaiting, row.deadline, row.at_deadline = Status.APPROVED, awaiting, None, ""
+    row.error_code, row.reason, row.detail = None, "", None
 
 
 def apply(row: Row, verdict: Verdict) -> None:

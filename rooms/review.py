@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+STEP_MAX_CHARACTERS = 120  # of the name under which a verdict is recorded
+
 
 class Action(StrEnum):
     """What a verdict does with a message."""

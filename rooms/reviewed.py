@@ -66,10 +66,15 @@ class Reviewed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ending_of(row: Row, place: LockedRoom, by: str, verdict: Verdict, kind: Ending | None = None) -> Reviewed | None:
-    """Return how a row's review ended by a verdict; None where it goes on, or its author's earlier ones come first."""
-    kind = kind or ENDINGS.get(row.status)
-    if kind is None:
+    """Return how a row's review ended, `kind` where it was published; None while it goes on or waits for its turn."""
+    if row.status not in ENDINGS:
         return None
+    is_published = kind is not None and row.status == Status.PUBLISHED
+    return ended(row, place, by, verdict, kind if kind and is_published else ENDINGS[row.status])
+
+
+def ended(row: Row, place: LockedRoom, by: str, verdict: Verdict, kind: Ending) -> Reviewed:
+    """Return that a row's review ended so."""
     code = row.error_code if row.status == Status.REJECTED else verdict.code
     return Reviewed(row=row, place=place, kind=kind, by=by, reason=verdict.reason, code=code, detail=verdict.detail)
 

@@ -12,6 +12,7 @@ from rooms import queries, table_version
 from rooms.database import Statement, together
 from rooms.intake import BY_INDEX, READ_ROWS, Key
 from rooms.models import Status
+from rooms.review import STEP_MAX_CHARACTERS
 from rooms.rows import LockedRoom, Row, row_of
 from rooms.spread import spread
 from rooms.table_version import SmallTable
@@ -96,7 +97,7 @@ def store(rows: Iterable[Row], found: Found, words: Sequence[Word], now: datetim
 def _recording(words: Sequence[Word], now: datetime) -> Statement:
     columns: dict[str, Sequence[Any]] = {
         "message_id": [word.message for word in words],
-        "step": [word.step[:120] for word in words],
+        "step": [word.step[:STEP_MAX_CHARACTERS] for word in words],
         "action": [word.action for word in words],
         "reason": [word.reason[:500] for word in words],
         "decided_at": [now],

@@ -28,6 +28,7 @@ class Settling:
         self._words: list[Word] = []
         self._last: dict[int, tuple[str, Verdict]] = {}
         self._kinds: dict[int, Ending] = {}
+        self._ended: list[Reviewed] = []
         self._deferred: list[pipeline.Deferred] = []
 
     def note(self, row: Row, by: str, verdict: Verdict) -> None:
@@ -35,22 +36,26 @@ class Settling:
         self._words.append(Word(message=row.id, step=by, action=verdict.action.value, reason=verdict.reason))
         self._last[row.id] = by, verdict
 
-    def change(self, row: Row, kind: Ending | None = None) -> None:
-        """Note that a row which is not published (yet) changes. `kind`: how its review ends if it is published now."""
+    def change(self, row: Row) -> None:
+        """Note that a row changes which is not published."""
         self._changed[row.id] = row
-        if kind is not None:
-            self._kinds[row.id] = kind
 
-    def publish(self, row: Row) -> None:
+    def publish(self, row: Row, kind: Ending = Ending.PUBLISHED) -> None:
         """Make a row visible at once, whatever its author's turn."""
         release.publish(row, self.rooms[row.room_id], self._now)
+        self._changed[row.id] = row
+        self._kinds[row.id] = kind
+
+    def end(self, row: Row, kind: Ending, by: str, verdict: Verdict) -> None:
+        """Take down how the review of a row ended that was published before."""
+        self._ended.append(reviewed.ended(row, self.rooms[row.room_id], by, verdict, kind))
 
     def resume(self, rows: Sequence[Row]) -> None:
         """Ask the reviewers that come after the steps which let these rows pass."""
-        asked = pipeline.resume(rows, self.rooms, self._now)
+        asked = pipeline.resume(rows, self.rooms, self._now) if rows else pipeline.NOTHING_ASKED
         self._deferred += asked.deferred
         for row, by, verdict in asked.said:
-            self._last[row.id] = by, verdict
+            self.note(row, by, verdict)
 
     def conclude(self) -> None:
         """Write: publish what is ready, store everything, tell the apps, and after the commit the gateways."""
@@ -60,7 +65,8 @@ class Settling:
         pipeline.defer(self._deferred)
         published = [row for row in rows if row.status == Status.PUBLISHED]
         self.entries += release.tell(release.entries_of(published, self.rooms))
-        reviewed.tell(self._endings(rows))
+        if signals.reviews_ended.has_listeners():
+            reviewed.tell(self._ended + self._endings(rows))
         news = [
             (row.origin, outcome_of(row, self.rooms[row.room_id].epoch))
             for row in rows
@@ -89,11 +95,8 @@ class Settling:
             ready += release.take_ready([self.rows.get(row.id, row) for row in undecided])
         for row in sorted(ready, key=lambda row: row.id):
             self.publish(row)
-            self._changed[row.id] = row
 
     def _endings(self, rows: Sequence[Row]) -> list[Reviewed]:
-        if not signals.reviews_ended.has_listeners():
-            return []
         # What waited for its turn was decided earlier.
         before = waiting.read_last_words([row.id for row in rows if row.id not in self._last])
         ended = []

@@ -56,6 +56,19 @@ def read_words(messages: Collection[int]) -> dict[int, list[tuple[str, Action]]]
     return words
 
 
+def read_editors(messages: Collection[int]) -> dict[int, list[str]]:
+    """Return who or what changed messages (primary keys) after they were published."""
+    if not messages:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT message_id, array_agg(DISTINCT replaced_by) FROM rooms_messageversion "
+            "WHERE message_id = ANY(%s) GROUP BY message_id",
+            [list(messages)],
+        )
+        return dict(cursor.fetchall())
+
+
 def read_last_words(messages: Collection[int]) -> dict[int, tuple[str, Verdict]]:
     """Return who spoke last of each of these messages (primary keys), and what was said."""
     if not messages:

@@ -13,7 +13,8 @@ from rooms.review import Action, Deferral, Submission, Verdict
 class Obedient:
     """ "defer", "reject", "hold" or "replace" at the start of a text is done; anything else passes.
 
-    "defer twice" asks for a second step once the first has let the message pass.
+    "defer twice" asks for a second step once the first has let the message pass. Refused at the first's deadline,
+    unless "open" (published) or "human" (held) is in the text.
     """
 
     name = "obedient"
@@ -30,7 +31,8 @@ class Obedient:
     def _review(self, submission: Submission) -> Verdict | Deferral | None:
         text = submission.content.text or ""
         if text.startswith("defer") and not submission.passed:
-            return Deferral(step="one", budget=timedelta(seconds=10), at_deadline=Action.REJECT)
+            at_deadline = Action.PUBLISH if "open" in text else Action.HOLD if "human" in text else Action.REJECT
+            return Deferral(step="one", budget=timedelta(seconds=10), at_deadline=at_deadline)
         if text.startswith("defer twice") and submission.passed == "one":
             return Deferral(step="two", budget=timedelta(seconds=10), at_deadline=Action.HOLD)
         if text.startswith("reject"):
