@@ -26,11 +26,13 @@ from django.db import InterfaceError, OperationalError
 from integrations import outbox, rules, targets, wakeups
 from integrations.answers import Answer, CallFailed
 from integrations.calls import RESPONSE_KEPT_CHARACTERS, Fate, Judge, Report
+from integrations.cleanup import Cleanup
 from integrations.models import ApiKey, IntegrationRule, When
 from integrations.outbox import Capacity, Claim
 from integrations.outgoing import Outgoing
 from integrations.reviewer import awaiting_of
 from integrations.sealing import SealBroken
+from integrations.traffic import Traffic
 from rooms import announce, database, decide
 from rooms.errors import Code
 from rooms.review import Action, Decision, Verdict
@@ -76,6 +78,7 @@ class Worker:
     def __init__(self, outgoing: Outgoing, *, name: str | None = None) -> None:
         self.name = name or f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
         self.metrics = Metrics()
+        self.traffic = Traffic()
         self._outgoing = outgoing
         self._concurrency: int = settings.DELIVERY_CONCURRENCY
         self._share = max(1, int(self._concurrency * RULE_SHARE))
@@ -101,6 +104,8 @@ class Worker:
         background = [
             asyncio.create_task(wakeups.listen(outbox.CHANNEL, self._wake.set), name="listen"),
             asyncio.create_task(self._expire(), name="expire"),
+            asyncio.create_task(self.traffic.run(), name="traffic"),
+            asyncio.create_task(Cleanup().run(), name="cleanup"),
         ]
         try:
             async with asyncio.TaskGroup() as group:
@@ -212,7 +217,7 @@ class Worker:
             duration_ms=duration * 1000,
             response=kept_of(came),
         )
-        self._count(report, duration)
+        self._count(claim.rule.pk, report, duration)
         self._done.append(Done(claim=claim, report=report))
         self._has_done.set()
 
@@ -235,11 +240,24 @@ class Worker:
             self._app_id = await _bounded(database.run(read_app_id))
         return self._app_id
 
-    def _count(self, report: Report, seconds: float) -> None:
+    def _count(self, rule_id: int, report: Report, seconds: float) -> None:
         self.metrics.calls += 1
         self.metrics.seconds_in_calls += seconds
         self.metrics.failed_calls += any(one.fate is not Fate.DELIVERED for one in report.conclusions)
-        self.metrics.fates.update(one.fate.value for one in report.conclusions)
+        fates = Counter(one.fate.value for one in report.conclusions)
+        self.metrics.fates.update(fates)
+        first = report.conclusions[0]
+        self.traffic.add(
+            rule_id,
+            seconds=seconds,
+            failed=fates[Fate.DELIVERED] < len(report.conclusions),
+            at=report.started_at,
+            events=fates[Fate.DELIVERED],
+            dead=fates[Fate.DEAD],
+            verdicts=Counter(one.verdict.action.value for one in report.conclusions if one.verdict is not None),
+            error=first.error,
+            gone=first.status == 410,
+        )
 
     # --- Recording ----------------------------------------------------------------------------------------
 
