@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.utils import timezone
 from chatsite.instance import read_json, write_json
 from integrations import keys, rules
 from integrations.models import IntegrationRule, When
+from rooms.errors import ChatError
 from rooms.models import Room
 
 ROOM = "lobby"
@@ -93,5 +95,9 @@ def _current_password(kept: dict[str, Any]) -> str | None:
 
 def _current_key(text: str) -> str | None:
     """Return the demo's key while it is still good."""
-    name, _ = keys.split_key(text)
-    return None if keys.list_ended([name]) else text
+    name, secret = keys.split_key(text)
+    try:
+        keys.check_secret(name, keys.find([name]).get(name), secret, time.time())
+    except ChatError:
+        return None
+    return text

@@ -237,7 +237,7 @@ CHANNEL_LAYERS = {
 # --- The apps' parts, by dotted path ----------------------------------------------------------------------
 
 ROOMS_AUTHENTICATE = "integrations.authentication.authenticate"
-ROOMS_LIST_REVOKED = "integrations.authentication.list_revoked"
+ROOMS_ENDINGS = "integrations.endings.of_this_loop"
 ROOMS_REVIEWERS = ["moderation.reviewer.LocalReviewer", "integrations.reviewer.WebhookReviewer"]
 
 # --- Limits -----------------------------------------------------------------------------------------------
@@ -507,6 +507,12 @@ TOKEN_TTL_SECONDS = environment.integer(
 TOKEN_MAX_TTL_SECONDS = environment.integer("TOKEN_MAX_TTL_SECONDS", 86_400, "Longest life of a token.", minimum=1)
 TOKEN_REQUEST_WINDOW_SECONDS = environment.integer(
     "TOKEN_REQUEST_WINDOW_SECONDS", 900, "How far a token request's timestamp may be from now.", minimum=1
+)
+API_KEY_OVERLAP_SECONDS = environment.seconds(
+    "API_KEY_OVERLAP_SECONDS", 86_400.0, "How long a rotated key's former secret stays good, and what it signed."
+)
+REVOCATIONS_MAX = environment.integer(
+    "REVOCATIONS_MAX", 100_000, "Revocations of tokens in force at once; each gateway has them in memory.", minimum=1
 )
 AUTHENTICATION_CACHE_SECONDS = environment.seconds(
     "AUTHENTICATION_CACHE_SECONDS", 1.0, "How long a gateway trusts a key that it has looked up.", maximum=60

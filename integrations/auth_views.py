@@ -14,8 +14,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from integrations import page_tokens, token_requests
+from integrations import page_tokens, revocation_requests, token_requests
 from integrations.rest_formats import JsonParser, JsonRenderer, MsgPackParser, MsgPackRenderer
+from integrations.revocation_requests import RevocationRequest
 from integrations.token_requests import TokenRequest
 from integrations.tokens import TokenDetails
 from rooms.errors import ChatError, Code
@@ -37,6 +38,22 @@ class RequestToken(APIView):
         wanted = TokenRequest.parse(request.data)
         details = token_requests.answer(key_name, wanted, shown_key(request), timezone.now())
         return show(details, status=201)
+
+
+class RevokeTokens(APIView):
+    """`POST /keys/{keyName}/revokeTokens`: with the key by Basic authentication."""
+
+    http_method_names = ["post"]
+    parser_classes = [MsgPackParser, JsonParser]
+    renderer_classes = [JsonRenderer, MsgPackRenderer]
+
+    def post(self, request: Request, key_name: str) -> Response:
+        """Answer with a result for each target, in order."""
+        if request.headers.get("Authorization", "").lower().startswith("bearer "):
+            raise ChatError(Code.NOT_WITH_A_TOKEN, "Tokens are revoked with the key itself, by Basic authentication.")
+        wanted = RevocationRequest.parse(request.data)
+        result = revocation_requests.answer(key_name, wanted, shown_key(request), timezone.now())
+        return Response(msgspec.to_builtins(result), status=201, headers={"Cache-Control": "no-store"})
 
 
 class PageSession(SessionAuthentication):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 
-from integrations import jwts, keys, opaque_tokens
+from integrations import endings, jwts, keys, opaque_tokens
+from integrations.endings import FRESH_SECONDS
 from integrations.keys import SigningKey
-from integrations.tokens import identify
+from integrations.tokens import Token, WrongSecret, identify
 from rooms.batching import Batcher, Full
 from rooms.database import run
 from rooms.errors import ChatError, Code
@@ -37,39 +38,79 @@ async def authenticate(credentials: Credentials) -> Grant:
     if credentials.token:
         return await _by_token(credentials.token, credentials.client_id, time.time())
     if credentials.key:
-        return await _by_key(credentials.key, credentials.client_id)
+        return await _by_key(credentials.key, credentials.client_id, time.time())
     raise ChatError(Code.NO_CREDENTIALS, "Send a key (key=appId.keyId:secret) or a token (accessToken=...).")
 
 
-def list_revoked(key_names: Collection[str]) -> set[str]:
-    """Return which of the keys are revoked or gone. Synchronous: call it from a thread."""
-    return keys.list_ended(key_names)
+def read_token(text: str, found: SigningKey | None, now: float) -> tuple[Token, SigningKey]:
+    """Return a token whose signature is right, and its key with the secret that it was made with.
+
+    Raises ChatError 40143, 40144, 40012, 40003, 40160. Neither whether it is current nor whether it was revoked is
+    known then.
+    """
+    if found is None:
+        raise ChatError(Code.TOKEN_UNKNOWN, "The key that the token was made with does not exist here.")
+    kind = _kind_of(text)
+    *candidates, last = found.usable(now)
+    for key in candidates:
+        try:
+            return kind.read(text, key), key
+        except WrongSecret:
+            continue
+    return kind.read(text, last), last
 
 
-async def _by_key(text: str, client_id: str | None) -> Grant:
+def name_key(token: str) -> str:
+    """Return the name of the key that a token claims to be made with, not verified yet. Raises ChatError 4014x."""
+    name: str = _kind_of(token).name_key(token)
+    return name
+
+
+def _kind_of(token: str) -> ModuleType:
+    return jwts if jwts.is_jwt(token) else opaque_tokens
+
+
+async def _by_key(text: str, client_id: str | None, now: float) -> Grant:
     name, secret = keys.split_key(text)
-    key = keys.check_secret(name, await _find(name), secret)
+    key = keys.check_secret(name, await _find(name), secret, now)
     # Who has the key may act for every client id (RSA7b4), or say which one it is.
-    return Grant(client_id=identify(ANY_CLIENT, client_id), capability=key.capability, key_name=key.name)
+    return Grant(
+        client_id=identify(ANY_CLIENT, client_id),
+        capability=key.capability,
+        key_name=key.name,
+        secret_version=key.version,
+    )
 
 
 async def _by_token(text: str, client_id: str | None, now: float) -> Grant:
-    kind: ModuleType = jwts if jwts.is_jwt(text) else opaque_tokens
-    key = await _find(kind.name_key(text))
-    if key is None:
-        raise ChatError(Code.TOKEN_UNKNOWN, "The key that the token was made with does not exist here.")
-    token = kind.read(text, key)
+    token, key = read_token(text, await _find(name_key(text)), now)
     if key.is_revoked:
         # 4014x and not 40131: a client that can renew its token gets one that was made with another key.
         raise ChatError(Code.TOKEN_REVOKED, "The key that the token was made with is revoked.")
     token = token.require_current(now, max_life=settings.TOKEN_MAX_TTL_SECONDS)
-    return Grant(
+    grant = Grant(
         client_id=identify(token.client_id, client_id),
         capability=token.capability,
         key_name=token.key_name,
+        secret_version=key.version,
         token_id=token.id,
+        issued_at=token.issued_at,
+        issued_to=token.client_id,
+        revocation_key=token.revocation_key,
         expires_at=token.expires_at,
     )
+    if error := (await _current_endings()).judge(grant):
+        raise error
+    return grant
+
+
+async def _current_endings() -> endings.Endings:
+    here = endings.of_this_loop()
+    try:
+        await here.refresh(older_than=FRESH_SECONDS)
+    except (DatabaseError, InterfaceError):
+        raise ChatError(Code.UNAVAILABLE, "Tokens cannot be checked right now. Try again.", status=503) from None
+    return here
 
 
 # --- Looking keys up --------------------------------------------------------------------------------------

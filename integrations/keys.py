@@ -1,4 +1,4 @@
-"""API keys: making, finding, revoking. Nobody else changes one."""
+"""API keys: making, finding, rotating, revoking. Nobody else changes one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import re
 import secrets
 import string
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import cached_property
 from hmac import compare_digest
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -19,6 +20,7 @@ from integrations.models import ApiKey, KeyPurpose
 from integrations.sealing import SealBroken, seal, unseal
 from rooms.capabilities import Capability
 from rooms.errors import ChatError, Code
+from rooms.grants import Source
 
 logger = logging.getLogger(__name__)
 
@@ -34,23 +36,41 @@ EVERYTHING = Capability({"[*]*": frozenset({"*"})})
 
 @dataclass(frozen=True, kw_only=True)
 class SigningKey:
-    """A key as it is used: to compare with, to sign and to verify. Never logged: its repr has no secret."""
+    """A key as it is used: to compare with, to sign and to verify. Never logged: its repr has no secret.
+
+    `version` counts the key's secrets. The former one is good until `former_until`, in seconds since the epoch.
+    """
 
     id: int
     name: str
     secret: str = field(repr=False)
     capability: Capability = field(repr=False)
     is_revoked: bool
+    version: int = 1
+    former_secret: str | None = field(default=None, repr=False)
+    former_until: float = 0.0
 
     @cached_property
     def capability_text(self) -> str:
         """The canonical text of the capability."""
         return self.capability.as_text()
 
+    @cached_property
+    def former(self) -> SigningKey | None:
+        """The same key with its former secret, whether or not that is good still."""
+        if self.former_secret is None:
+            return None
+        return replace(self, secret=self.former_secret, version=self.version - 1, former_secret=None)
+
+    def usable(self, now: float) -> list[SigningKey]:
+        """Return the key with each of its secrets that is good, the current one first."""
+        former = self.former if now < self.former_until else None
+        return [self] if former is None else [self, former]
+
 
 @dataclass(frozen=True, kw_only=True)
 class NewKey:
-    """A key that was just made; `text` is the only time that the whole key can be seen."""
+    """A key that was just made, or has a new secret; `text` is the only time that the whole key can be seen."""
 
     row: ApiKey
     text: str = field(repr=False)
@@ -77,13 +97,35 @@ def create(capability: Capability, *, label: str = "", purpose: KeyPurpose = Key
 
 def revoke(name: str, now: datetime) -> ApiKey:
     """End a key and every token of it, at the latest a second from now. Raises ChatError 40400."""
-    app_id, key_id = split_name(name) or ("", "")
-    mine = ApiKey.objects.filter(app_id=app_id, key_id=key_id)
-    mine.filter(revoked_at__isnull=True).update(revoked_at=now)
-    row = mine.first()
-    if row is None:
-        raise ChatError(Code.NOT_FOUND, f"There is no key {name!r}. `manage.py apikey list` shows all of them.")
-    return row
+    ApiKey.objects.filter(pk=row_of(name).pk, revoked_at__isnull=True).update(revoked_at=now)
+    return row_of(name)
+
+
+@transaction.atomic
+def rotate(name: str, now: datetime, *, overlap: timedelta | None = None) -> NewKey:
+    """Give a key a new secret. The former one, with what it signed, stays good for the overlap.
+
+    None: API_KEY_OVERLAP_SECONDS. At zero, whatever the former secrets signed ends within a second.
+    Raises ChatError 40400, 40131, and 40900 where another rotation would cut the overlap of one before short.
+    """
+    length = timedelta(seconds=settings.API_KEY_OVERLAP_SECONDS) if overlap is None else overlap
+    row = ApiKey.objects.select_for_update(no_key=True).get(pk=row_of(name).pk)
+    if row.revoked_at is not None:
+        raise ChatError(Code.KEY_REVOKED, "This key is revoked. Make another one.")
+    until = row.former_secret_until
+    if length and until is not None and now < until:
+        raise ChatError(
+            Code.CONFLICT,
+            f"The key's former secret is good until {until:%Y-%m-%d %H:%M:%S} UTC. Wait, or rotate with an overlap "
+            "of 0, which ends both former secrets at once.",
+        )
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    row.sealed_former_secret = row.sealed_secret if length else None
+    row.former_secret_until = now + length if length else None
+    row.sealed_secret = seal(secret)
+    row.secret_version += 1
+    row.save(update_fields=["sealed_former_secret", "former_secret_until", "sealed_secret", "secret_version"])
+    return NewKey(row=row, text=f"{row.name}:{secret}")
 
 
 def page_key() -> SigningKey:
@@ -114,21 +156,37 @@ def find(names: Iterable[str]) -> dict[str, SigningKey]:
     return {key.name: key for key in opened if key is not None}
 
 
-def list_ended(names: Collection[str]) -> set[str]:
-    """Return those of the names whose key is revoked or gone."""
-    wanted = {parts[1] for name in names if (parts := split_name(name))}
+def list_ended(sources: Collection[Source], now: datetime) -> set[Source]:
+    """Return those of the sources whose key is revoked or gone, or whose secret was rotated out."""
+    wanted = {parts[1] for name, _ in sources if (parts := split_name(name))}
     alive = ApiKey.objects.filter(key_id__in=wanted, revoked_at__isnull=True)
-    return set(names) - {row.name for row in alive.only("app_id", "key_id")}
+    oldest: dict[str, int] = {}
+    for row in alive.only("app_id", "key_id", "secret_version", "former_secret_until"):
+        has_former = row.former_secret_until is not None and now < row.former_secret_until
+        oldest[row.name] = row.secret_version - has_former
+    return {(name, version) for name, version in sources if name not in oldest or version < oldest[name]}
 
 
-def check_secret(name: str, found: SigningKey | None, secret: str) -> SigningKey:
-    """Return the key if the secret is its own. Raises ChatError 40130, 40101 or 40131."""
+def row_of(name: str) -> ApiKey:
+    """Return the row of a key. Raises ChatError 40400."""
+    app_id, key_id = split_name(name) or ("", "")
+    row = ApiKey.objects.filter(app_id=app_id, key_id=key_id).first()
+    if row is None:
+        raise ChatError(Code.NOT_FOUND, f"There is no key {name!r}. `manage.py apikey list` shows all of them.")
+    return row
+
+
+def check_secret(name: str, found: SigningKey | None, secret: str, now: float) -> SigningKey:
+    """Return the key, as it has this secret, if that is its own. Raises ChatError 40130, 40101 or 40131."""
     # An unknown key costs a comparison too, so that it takes as long as a wrong secret.
-    is_right = compare_digest((found.secret if found else name).encode(), secret.encode())
-    key = require_known(found)
-    if not is_right:
+    candidates = found.usable(now) if found else []
+    matches = [compare_digest(key.secret.encode(), secret.encode()) for key in candidates]
+    if found is None:
+        compare_digest(name.encode(), secret.encode())
+    require_known(found)
+    if not any(matches):
         raise ChatError(Code.INVALID_CREDENTIALS, "The secret does not belong to this key.")
-    return require_valid(key)
+    return require_valid(candidates[matches.index(True)])
 
 
 def require_known(found: SigningKey | None) -> SigningKey:
@@ -162,6 +220,7 @@ def split_name(name: str) -> tuple[str, str] | None:
 def _open(row: ApiKey) -> SigningKey | None:
     try:
         secret = unseal(row.sealed_secret)
+        former = None if row.sealed_former_secret is None else unseal(row.sealed_former_secret)
     except SealBroken as error:
         # One key that cannot be read must not take the others of the query with it.
         logger.error("Key %s: %s", row.name, error)
@@ -172,6 +231,9 @@ def _open(row: ApiKey) -> SigningKey | None:
         secret=secret,
         capability=Capability.parse(row.capability),
         is_revoked=row.revoked_at is not None,
+        version=row.secret_version,
+        former_secret=former,
+        former_until=row.former_secret_until.timestamp() if row.former_secret_until else 0.0,
     )
 
 

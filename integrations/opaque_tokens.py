@@ -21,6 +21,7 @@ from integrations.tokens import (
     Key,
     Token,
     TokenDetails,
+    WrongSecret,
     check_client_id,
     from_base64url,
     is_storable,
@@ -37,6 +38,7 @@ KEY_CONTEXT = b"integrations.opaque_tokens 1"
 # Tokens travel in the address of the WebSocket, of which web servers read 16 KiB.
 MAX_ISSUED_CHARACTERS = 12_288
 MAX_CONTENT_BYTES = 1_048_576
+UNREADABLE = "This is not a token of this server. Request a new one."
 
 
 class _Content(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -72,18 +74,22 @@ def name_key(token: str) -> str:
 
 
 def read(token: str, key: Key) -> Token:
-    """Open a token with the key that it names. Raises ChatError 40143 if it is not exactly one of this key."""
+    """Open a token with the key that it names. Raises ChatError 40143 if it is not exactly one of this key.
+
+    That is a WrongSecret where another secret of the same key may open it.
+    """
     key_name, nonce, sealed = _unpack(token)
     try:
         packed = AESGCM(_derive(key.secret)).decrypt(nonce, sealed, _associated(key_name))
     except InvalidTag:
-        raise _unreadable() from None
+        raise WrongSecret(Code.TOKEN_UNKNOWN, UNREADABLE) from None
     content = msgspec.msgpack.decode(zlib.decompressobj().decompress(packed, MAX_CONTENT_BYTES), type=_Content)
     return Token(
         id=to_base64url(nonce),
         key_name=key_name,
         client_id=content.client_id,
         capability=narrow(content.capability, key.capability_text),
+        issued_at=content.issued / 1000,
         starts_at=content.issued / 1000,
         expires_at=content.expires / 1000,
     )
@@ -130,4 +136,4 @@ def _associated(key_name: str) -> bytes:
 
 
 def _unreadable() -> ChatError:
-    return ChatError(Code.TOKEN_UNKNOWN, "This is not a token of this server. Request a new one.")
+    return ChatError(Code.TOKEN_UNKNOWN, UNREADABLE)

@@ -93,7 +93,7 @@ def answer(key_name: str, request: TokenRequest, shown_key: str | None, now: dat
     """
     if request.key_name not in (None, "", key_name):
         raise ChatError(Code.INVALID_PARAMETER, "keyName in the body is not the one in the address.")
-    key = check_signed(key_name, request, now) if request.mac else check_shown(key_name, shown_key)
+    key = check_signed(key_name, request, now) if request.mac else check_shown(key_name, shown_key, now)
     details = opaque_tokens.issue(
         key,
         capability=Capability.parse(request.capability) if request.capability else None,
@@ -109,10 +109,7 @@ def answer(key_name: str, request: TokenRequest, shown_key: str | None, now: dat
 
 def check_signed(key_name: str, request: TokenRequest, now: datetime) -> SigningKey:
     """Return the key that signed a request just now. Raises ChatError."""
-    key = keys.require_known(keys.find([key_name]).get(key_name))
-    expected = sign(request, key_name, key.secret).encode()
-    if not hmac.compare_digest(expected, (request.mac or "").encode(errors="replace")):
-        raise ChatError(Code.INVALID_CREDENTIALS, "The mac of the token request is not right for this key.")
+    key = _signer_of(request, keys.require_known(keys.find([key_name]).get(key_name)), now)
     window = settings.TOKEN_REQUEST_WINDOW_SECONDS * 1000
     if abs((request.timestamp or 0) - now.timestamp() * 1000) > window:
         raise ChatError(
@@ -121,8 +118,8 @@ def check_signed(key_name: str, request: TokenRequest, now: datetime) -> Signing
     return keys.require_valid(key)
 
 
-def check_shown(key_name: str, shown_key: str | None) -> SigningKey:
-    """Return the key that came with an unsigned request. Raises ChatError."""
+def check_shown(key_name: str, shown_key: str | None, now: datetime) -> SigningKey:
+    """Return the key that came with an unsigned request, by the secret that came with it. Raises ChatError."""
     if not shown_key:
         raise ChatError(
             Code.NO_CREDENTIALS, "Sign the token request (nonce and mac), or send the key by Basic authentication."
@@ -130,7 +127,15 @@ def check_shown(key_name: str, shown_key: str | None) -> SigningKey:
     name, secret = keys.split_key(shown_key)
     if name != key_name:
         raise ChatError(Code.INVALID_CREDENTIALS, "The key that was sent is not the one in the address.")
-    return keys.check_secret(name, keys.find([name]).get(name), secret)
+    return keys.check_secret(name, keys.find([name]).get(name), secret, now.timestamp())
+
+
+def _signer_of(request: TokenRequest, found: SigningKey, now: datetime) -> SigningKey:
+    given = (request.mac or "").encode(errors="replace")
+    for key in found.usable(now.timestamp()):
+        if hmac.compare_digest(sign(request, found.name, key.secret).encode(), given):
+            return key
+    raise ChatError(Code.INVALID_CREDENTIALS, "The mac of the token request is not right for this key.")
 
 
 def use_nonce(key: SigningKey, request: TokenRequest, now: datetime) -> None:

@@ -50,8 +50,10 @@ class Token:
     key_name: str
     client_id: str | None
     capability: Capability
+    issued_at: float
     starts_at: float
     expires_at: float
+    revocation_key: str | None = None
 
     def require_current(self, now: float, *, max_life: float) -> Self:
         """Return the token. Raises ChatError 40142 when expired, 40144 before its time, 40003 if it lives too long."""
@@ -59,11 +61,16 @@ class Token:
             raise ChatError(Code.TOKEN_EXPIRED, "The token has expired. Request a new one.")
         if now < self.starts_at - LEEWAY_SECONDS:
             raise ChatError(Code.TOKEN_INVALID, "The token is not valid yet. Is the clock of its issuer right?")
-        if self.expires_at - self.starts_at > max_life:
+        # From its issue, not from its start: revocations are kept for as long as a token issued before them can live.
+        if self.expires_at - self.issued_at > max_life:
             raise ChatError(
                 Code.INVALID_PARAMETER, f"The token lives too long: at most {max_life:.0f} seconds are allowed."
             )
         return self
+
+
+class WrongSecret(ChatError):
+    """The token was not made with this secret of its key; perhaps with the former one."""
 
 
 class TokenDetails(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -1,4 +1,4 @@
-"""The connections that one gateway holds: keeping them alive, ending those of revoked keys, taking leave of all.
+"""The connections that one gateway holds: keeping them alive, ending those that were revoked, taking leave of all.
 
 No connection has a task or a timer of its own for this; one task walks over all of them, a little at a time.
 """
@@ -10,9 +10,9 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Protocol
 
-from rooms import database
-from rooms.authentication import list_revoked
+from rooms.authentication import endings
 from rooms.errors import ChatError, Code
+from rooms.grants import Grant
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Connection(Protocol):
     """What is asked of each connection."""
 
     connection_id: str
-    key_name: str
+    grant: Grant
 
     @property
     def is_idle(self) -> bool:
@@ -42,6 +42,9 @@ class Connection(Protocol):
     def take_no_more(self) -> None:
         """Leave unanswered what the client publishes from now on: it does so again elsewhere."""
 
+    def ask_for_token(self) -> None:
+        """Ask the client for another token: its own is about to end."""
+
     def end(self, error: ChatError) -> None:
         """Tell the client why, and close."""
 
@@ -52,6 +55,7 @@ class Connections:
     def __init__(self, *, idle_seconds: float) -> None:
         self.kept_alive = 0  # signs of life sent, for the metrics
         self.sent_away = 0  # by `drain`
+        self.revoked = 0  # ended before their time
         self._held: dict[str, Connection] = {}
         self._slots: list[dict[str, Connection]] = [{} for _ in range(SLOTS)]
         self._pause = idle_seconds * ROUND_SHARE / SLOTS
@@ -102,14 +106,28 @@ class Connections:
     # --- Ending ------------------------------------------------------------------------------------------
 
     async def end_revoked(self) -> None:
-        """End the connections of keys that are revoked: one query, however many they are."""
-        names = {connection.key_name for connection in self._held.values()}
-        revoked = await database.run(list_revoked, names) if names else set()
-        if revoked:
-            error = ChatError(Code.KEY_REVOKED, "The key behind this connection was revoked.")
+        """End the connections whose key or token was revoked: two small queries, however many they are.
+
+        All are looked at only after something was revoked.
+        """
+        sources = {connection.grant.source for connection in self._held.values()}
+        known = endings()
+        if await known.look(sources):
             async for connection in _in_slices(self):
-                if connection.key_name in revoked:
-                    connection.end(error)
+                self.recheck(connection)
+                if known.wants_renewal(connection.grant):
+                    connection.ask_for_token()
+
+    def recheck(self, connection: Connection) -> None:
+        """End a connection if what it was let in by is revoked.
+
+        To be called once it is held with its grant: what was revoked since that was checked is known by now, or will
+        be found with this connection among those that are held.
+        """
+        error = endings().judge(connection.grant)
+        if error is not None and self._held.get(connection.connection_id) is connection:
+            self.revoked += 1
+            connection.end(error)
 
     async def drain(self, seconds: float) -> None:
         """Send all connections away, evenly spread over this time, each after the answers to its publishes.

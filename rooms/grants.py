@@ -9,6 +9,8 @@ from rooms.errors import ChatError, Code
 
 ANY_CLIENT = "*"
 
+Source = tuple[str, int]  # a key's name, and which of its secrets, counted from 1
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
@@ -21,13 +23,26 @@ class Credentials:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """What the credentials allow. `client_id` None: anonymous; "*": any. `expires_at`: seconds since the epoch."""
+    """What the credentials allow. `client_id` None: anonymous; "*": any. Times in seconds since the epoch.
+
+    The rest says which credentials these were, for whoever ends them early: the key, by which of its secrets; and of
+    a token its id, when and to whom it was issued (not None only for "*"), and by what else it can be revoked.
+    """
 
     client_id: str | None
     capability: Capability
     key_name: str
+    secret_version: int = 1
     token_id: str | None = None
+    issued_at: float = 0.0
+    issued_to: str | None = None
+    revocation_key: str | None = None
     expires_at: float | None = None
+
+    @property
+    def source(self) -> Source:
+        """What it came from, as few distinct values as there are secrets in use."""
+        return self.key_name, self.secret_version
 
     def require(self, room: str, operation: str) -> None:
         """Raise ChatError 40160 unless the operation is allowed on the room."""

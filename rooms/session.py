@@ -80,7 +80,6 @@ class Session:
         "_wants_heartbeats",
         "connection_id",
         "grant",
-        "key_name",
     )
 
     def __init__(
@@ -93,7 +92,6 @@ class Session:
         close: Callable[[int], None],
     ) -> None:
         self.grant = grant
-        self.key_name = grant.key_name
         self._wants_heartbeats = opening.heartbeats
         self._gateway = gateway
         self._socket = socket
@@ -118,6 +116,7 @@ class Session:
         self._watch_expiry()
         error = ChatError(Code.INVALID_CONNECTION_KEY, "The connection to resume is not known; this is a new one.")
         self._greet(ErrorInfo.of(error) if self._resume_failed else None)
+        self._gateway.connections.recheck(self)
 
     async def handle(self, message: ProtocolMessage) -> None:
         """Do what a protocol message asks. Errors are answered; none ends the conversation unless it must."""
@@ -173,6 +172,10 @@ class Session:
     def take_no_more(self) -> None:
         """See rooms.connections.Connection."""
         self._takes_more = False
+
+    def ask_for_token(self) -> None:
+        """See rooms.connections.Connection. The client answers with AUTH, or not at all (RTN22)."""
+        self.reply(ProtocolMessage(action=Action.AUTH))
 
     def end(self, error: ChatError) -> None:
         """See rooms.connections.Connection. A client may come back after DISCONNECTED, with a new token if need be."""
@@ -256,10 +259,11 @@ class Session:
             self.reply(ProtocolMessage(action=Action.ERROR, error=ErrorInfo.of(error)))
             self._finish(1000)
             return
-        self.grant, self.key_name = grant, grant.key_name
+        self.grant = grant
         self._attachments.recheck(grant)
         self._watch_expiry()
         self._greet()
+        self._gateway.connections.recheck(self)
 
     def _watch_expiry(self) -> None:
         """Ask for a new token before this one ends, and end with it if none came."""
@@ -270,12 +274,12 @@ class Session:
             left = self.grant.expires_at - time.time()
             loop = asyncio.get_running_loop()
             if left > 2 * REAUTHENTICATE_BEFORE_SECONDS:
-                self._expiry = loop.call_later(left - REAUTHENTICATE_BEFORE_SECONDS, self._ask_for_token)
+                self._expiry = loop.call_later(left - REAUTHENTICATE_BEFORE_SECONDS, self._ask_before_expiry)
             else:
                 self._expiry = loop.call_later(max(left, 0), self._expire)
 
-    def _ask_for_token(self) -> None:
-        self.reply(ProtocolMessage(action=Action.AUTH))
+    def _ask_before_expiry(self) -> None:
+        self.ask_for_token()
         self._expiry = asyncio.get_running_loop().call_later(REAUTHENTICATE_BEFORE_SECONDS, self._expire)
 
     def _expire(self) -> None:

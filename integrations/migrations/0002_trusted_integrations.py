@@ -49,6 +49,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('token_id', models.CharField(blank=True, help_text='What the token says of itself; empty if forged.', max_length=43)),
                 ('result', models.CharField(choices=[('applied', 'its verdict counted'), ('repeated', 'the same request again: answered as before, nothing changed'), ('late', 'after the deadline had decided'), ('refused', 'the token or the verdict was not accepted')], max_length=8)),
+                ('action', models.CharField(blank=True, help_text="The verdict, in the endpoint's words.", max_length=8)),
                 ('code', models.IntegerField(help_text='The error that the caller was told.', null=True)),
                 ('problem', models.CharField(blank=True, max_length=200)),
                 ('message_pk', models.BigIntegerField(null=True, verbose_name='message')),
@@ -169,6 +170,11 @@ class Migration(migrations.Migration):
             model_name='apikey',
             name='former_secret_until',
             field=models.DateTimeField(blank=True, editable=False, null=True),
+        ),
+        migrations.AddField(
+            model_name='apikey',
+            name='secret_version',
+            field=models.PositiveIntegerField(default=1, editable=False, help_text='Counts the secrets: the former one has the number before.'),
         ),
         migrations.AddField(
             model_name='apikey',
@@ -447,10 +453,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='revocation',
             index=models.Index(fields=['expires_at'], name='revocation_by_expiry'),
-        ),
-        migrations.AddConstraint(
-            model_name='revocation',
-            constraint=models.UniqueConstraint(fields=('key', 'subject', 'value'), name='revocation_once'),
         ),
         migrations.AddIndex(
             model_name='ruleminute',

@@ -23,6 +23,7 @@ class CallbackUse(models.Model):
 
     token_id = models.CharField(max_length=43, blank=True, help_text="What the token says of itself; empty if forged.")
     result = models.CharField(max_length=8, choices=CallbackResult)
+    action = models.CharField(max_length=8, blank=True, help_text="The verdict, in the endpoint's words.")
     code = models.IntegerField(null=True, help_text="The error that the caller was told.")
     problem = models.CharField(max_length=200, blank=True)
     message_pk = models.BigIntegerField("message", null=True)

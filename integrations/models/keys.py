@@ -25,6 +25,9 @@ class ApiKey(models.Model):
     sealed_secret = models.BinaryField(editable=False)
     sealed_former_secret = models.BinaryField(null=True, editable=False)
     former_secret_until = models.DateTimeField(null=True, blank=True, editable=False)
+    secret_version = models.PositiveIntegerField(
+        default=1, editable=False, help_text="Counts the secrets: the former one has the number before."
+    )
     capability = models.JSONField(help_text="Room pattern to operations; no token of this key may do more.")
     label = models.CharField(max_length=120, blank=True, help_text="What it is for, to recognise it later.")
     purpose = models.CharField(max_length=8, choices=KeyPurpose, default=KeyPurpose.GENERAL, blank=True, editable=False)
@@ -78,6 +81,7 @@ class Subject(models.TextChoices):
 class Revocation(models.Model):
     """Tokens of a key that ended before their time: those issued before a moment. Only integrations.revocations writes.
 
+    Rows are never changed, and become visible in the order of their ids: whoever read up to one reads on from there.
     Kept until the last token that it can concern has expired.
     """
 
@@ -92,7 +96,6 @@ class Revocation(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        constraints = (models.UniqueConstraint(fields=["key", "subject", "value"], name="revocation_once"),)
         indexes = (models.Index(fields=["expires_at"], name="revocation_by_expiry"),)
 
     def __str__(self) -> str:

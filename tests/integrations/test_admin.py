@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -99,7 +100,7 @@ def test_a_new_key_is_shown_once_and_works(alice: Client) -> None:
     assert "no-store" in page["Cache-Control"]
     (text,) = re.findall(r'class="secret">([^<]+)<', page.content.decode())
     name, secret = keys.split_key(text)
-    found = keys.check_secret(name, keys.find([name])[name], secret)
+    found = keys.check_secret(name, keys.find([name])[name], secret, time.time())
     assert found.capability == Capability.parse('{"lobby": ["subscribe"]}')
     row = ApiKey.objects.get(label="sign")
     for url in (KEYS, f"{KEYS}{row.pk}/change/", "/admin/"):

@@ -388,7 +388,7 @@ def test_revoking_the_pages_key_ends_its_tokens_and_the_next_comes_from_another(
     enter_as_guest(client)
     first = client.get("/auth").json()["keyName"]
     keys.revoke(first, timezone.now())
-    assert keys.list_ended([first]) == {first}
+    assert keys.list_ended([(first, 1)], timezone.now()) == {(first, 1)}
     assert client.get("/auth").json()["keyName"] != first
 
 

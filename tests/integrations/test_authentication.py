@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
-from asgiref.sync import sync_to_async
 from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
 from integrations import keys, opaque_tokens
-from integrations.authentication import MAX_KEPT_KEYS, KeyRing, authenticate, list_revoked
+from integrations.authentication import MAX_KEPT_KEYS, KeyRing, authenticate
 from integrations.keys import NewKey, SigningKey
 from integrations.models import ApiKey
 from rooms.capabilities import Capability
@@ -238,7 +238,30 @@ async def test_while_the_database_is_away_a_client_is_told_to_try_again() -> Non
     assert (refused.value.code, refused.value.status) == (Code.UNAVAILABLE, 503)
 
 
-async def test_the_revoked_keys_are_listed() -> None:
-    alive, ended = await make(), await make()
-    await run(keys.revoke, ended.row.name, timezone.now())
-    assert await sync_to_async(list_revoked)({alive.row.name, ended.row.name}) == {ended.row.name}
+# --- Rotation ---------------------------------------------------------------------------------------------
+
+
+async def test_what_a_former_secret_signed_is_good_until_its_overlap_ends(settings: Settings) -> None:
+    settings.AUTHENTICATION_CACHE_SECONDS = 0.0
+    former = await make()
+    shown: list[dict[str, str | None]] = [
+        {"key": former.text},
+        {"token": await token_of(former)},
+        {"token": jwt_of(former)},
+    ]
+    name, now = former.row.name, timezone.now()
+    new = await run(keys.rotate, name, now, overlap=timedelta(hours=1))
+    assert [(await show(**one)).source for one in shown] == [(name, 1)] * 3
+    assert (await show(token=await token_of(new))).source == (name, 2)
+    assert (await show(token=jwt_of(new))).source == (name, 2)
+
+    await run(keys.rotate, name, now, overlap=timedelta(0))
+    codes = [await code_of(**one) for one in shown]
+    assert codes == [Code.INVALID_CREDENTIALS, Code.TOKEN_UNKNOWN, Code.TOKEN_INVALID]
+
+
+async def test_a_jwt_that_is_wrong_by_itself_is_told_so_and_not_that_its_secret_is_old() -> None:
+    former = await make()
+    new = await run(keys.rotate, former.row.name, timezone.now(), overlap=timedelta(hours=1))
+    with pytest.raises(ChatError, match="x-ably-capability"):
+        await show(token=jwt_of(new, **{"x-ably-capability": 5}))

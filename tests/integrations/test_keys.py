@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -20,6 +22,7 @@ from rooms.capabilities import Capability
 from rooms.errors import ChatError, Code
 
 ANYTHING = Capability.parse('{"*":["*"]}')
+NOW = time.time()
 
 
 def code_of(call: Any) -> int:
@@ -40,7 +43,7 @@ def test_a_new_key_is_found_with_its_secret_and_capability() -> None:
     name, secret = keys.split_key(new.text)
     found = keys.find([name])[name]
     assert (found.secret, found.capability_text, found.is_revoked) == (secret, '{"chat:*":["publish"]}', False)
-    assert keys.check_secret(name, found, secret) is found
+    assert keys.check_secret(name, found, secret, NOW) is found
 
 
 @pytest.mark.django_db
@@ -52,11 +55,13 @@ def test_all_keys_belong_to_one_app() -> None:
 @pytest.mark.django_db
 def test_a_wrong_secret_an_unknown_and_a_revoked_key_are_told_apart() -> None:
     name, secret = keys.split_key(keys.create(ANYTHING).text)
-    assert code_of(lambda: keys.check_secret(name, keys.find([name])[name], secret + "x")) == Code.INVALID_CREDENTIALS
-    assert code_of(lambda: keys.check_secret(name, None, secret)) == Code.KEY_UNKNOWN
+    assert (
+        code_of(lambda: keys.check_secret(name, keys.find([name])[name], secret + "x", NOW)) == Code.INVALID_CREDENTIALS
+    )
+    assert code_of(lambda: keys.check_secret(name, None, secret, NOW)) == Code.KEY_UNKNOWN
     keys.revoke(name, timezone.now())
-    assert code_of(lambda: keys.check_secret(name, keys.find([name])[name], secret)) == Code.KEY_REVOKED
-    assert code_of(lambda: keys.check_secret(name, keys.find([name])[name], "guess")) == Code.INVALID_CREDENTIALS
+    assert code_of(lambda: keys.check_secret(name, keys.find([name])[name], secret, NOW)) == Code.KEY_REVOKED
+    assert code_of(lambda: keys.check_secret(name, keys.find([name])[name], "guess", NOW)) == Code.INVALID_CREDENTIALS
 
 
 @pytest.mark.django_db
@@ -64,7 +69,8 @@ def test_a_key_of_another_app_with_the_same_id_is_unknown() -> None:
     row = keys.create(ANYTHING).row
     assert keys.find([f"other.{row.key_id}"]).get(f"other.{row.key_id}") is None
     assert code_of(lambda: keys.revoke(f"other.{row.key_id}", timezone.now())) == Code.NOT_FOUND
-    assert keys.list_ended([row.name, f"other.{row.key_id}"]) == {f"other.{row.key_id}"}
+    other = (f"other.{row.key_id}", 1)
+    assert keys.list_ended([(row.name, 1), other], timezone.now()) == {other}
 
 
 @pytest.mark.django_db
@@ -80,8 +86,8 @@ def test_revoked_and_deleted_keys_have_ended() -> None:
     alive, revoked, deleted = (keys.create(ANYTHING).row for _ in range(3))
     keys.revoke(revoked.name, timezone.now())
     deleted.delete()
-    asked = [alive.name, revoked.name, deleted.name, "no-name", ""]
-    assert keys.list_ended(asked) == {*asked} - {alive.name}
+    asked = [(name, 1) for name in (alive.name, revoked.name, deleted.name, "no-name", "")]
+    assert keys.list_ended(asked, timezone.now()) == {*asked} - {(alive.name, 1)}
 
 
 @pytest.mark.django_db
@@ -96,6 +102,60 @@ def test_finding_many_keys_costs_one_query(django_assert_num_queries: DjangoAsse
 )
 def test_what_is_no_key_is_refused(text: str) -> None:
     assert code_of(lambda: keys.split_key(text)) == Code.INVALID_CREDENTIALS
+
+
+# --- Rotation ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_rotated_key_has_both_secrets_for_the_overlap_and_then_the_new_one_alone() -> None:
+    former = keys.create(ANYTHING)
+    now = timezone.now()
+    new = keys.rotate(former.row.name, now, overlap=timedelta(hours=1))
+    name = former.row.name
+    found = keys.find([name])[name]
+    during, after = now.timestamp(), now.timestamp() + 3600
+    for text, version in ((former.text, 1), (new.text, 2)):
+        assert keys.check_secret(name, found, keys.split_key(text)[1], during).version == version
+    assert keys.check_secret(name, found, keys.split_key(new.text)[1], after).version == 2
+    assert code_of(lambda: keys.check_secret(name, found, keys.split_key(former.text)[1], after)) == 40101
+
+
+@pytest.mark.django_db
+def test_without_an_overlap_every_former_secret_ends_at_once() -> None:
+    texts = [keys.create(ANYTHING).text]
+    name, now = keys.split_key(texts[0])[0], timezone.now()
+    texts.append(keys.rotate(name, now, overlap=timedelta(hours=1)).text)
+    texts.append(keys.rotate(name, now, overlap=timedelta(0)).text)
+    found = keys.find([name])[name]
+    for text in texts[:2]:
+        assert code_of(lambda text=text: keys.check_secret(name, found, keys.split_key(text)[1], NOW)) == 40101
+    assert keys.check_secret(name, found, keys.split_key(texts[2])[1], NOW)
+
+
+@pytest.mark.django_db
+def test_a_second_rotation_does_not_cut_the_overlap_of_the_first_short() -> None:
+    name, now = keys.create(ANYTHING).row.name, timezone.now()
+    keys.rotate(name, now, overlap=timedelta(hours=1))
+    assert code_of(lambda: keys.rotate(name, now, overlap=timedelta(hours=1))) == Code.CONFLICT
+    assert keys.rotate(name, now + timedelta(hours=1), overlap=timedelta(hours=1)).row.secret_version == 3
+
+
+@pytest.mark.django_db
+def test_what_came_by_a_secret_that_was_rotated_out_has_ended() -> None:
+    name, now = keys.create(ANYTHING).row.name, timezone.now()
+    keys.rotate(name, now, overlap=timedelta(hours=1))
+    both = [(name, 1), (name, 2)]
+    assert keys.list_ended(both, now) == set()
+    assert keys.list_ended(both, now + timedelta(hours=1)) == {(name, 1)}
+
+
+@pytest.mark.django_db
+def test_a_key_that_is_unknown_or_revoked_cannot_be_rotated() -> None:
+    name, now = keys.create(ANYTHING).row.name, timezone.now()
+    keys.revoke(name, now)
+    assert code_of(lambda: keys.rotate(name, now)) == Code.KEY_REVOKED
+    assert code_of(lambda: keys.rotate("no.key", now)) == Code.NOT_FOUND
 
 
 # --- The page's key ---------------------------------------------------------------------------------------
@@ -179,7 +239,7 @@ def test_a_key_that_cannot_be_read_any_more_is_unknown_and_takes_no_other_with_i
 def test_the_command_makes_a_key_that_works() -> None:
     text = json.loads(command("create", "--capability", '{"*":["*"]}', "--label", "seed", "--json"))["key"]
     name, secret = keys.split_key(text)
-    assert keys.check_secret(name, keys.find([name])[name], secret)
+    assert keys.check_secret(name, keys.find([name])[name], secret, NOW)
     assert keys.split_key(command("create", "--capability", '{"*":["*"]}'))[0] != name
 
 
@@ -203,7 +263,7 @@ def test_the_command_lists_keys_without_secrets_and_revokes_them() -> None:
         (("create", "--capability", '{"*":["*"]}', "--label", "x" * 121), "at most 120"),
         (("create",), "--capability"),
         (("revoke", "no.key"), "apikey list"),
-        ((), "create|list|revoke"),
+        ((), "create|list|rotate|revoke"),
     ],
 )
 def test_the_command_says_what_is_wrong(arguments: tuple[str, ...], hint: str) -> None:

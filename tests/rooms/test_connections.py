@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rooms.capabilities import Capability
 from rooms.connections import SLOTS, Connections
 from rooms.errors import ChatError, Code
+from rooms.grants import Grant
 
 
 class Fake:
@@ -17,8 +19,9 @@ class Fake:
 
     def __init__(self, connections: Connections, name: str, *, unanswered: int = 0) -> None:
         self.connection_id = name
-        self.key_name = "app.key"
+        self.grant = Grant(client_id=None, capability=Capability({}), key_name="app.key")
         self.signs_of_life = 0
+        self.asked = 0
         self.unanswered = unanswered
         self.takes_more = True
         self.ended: ChatError | None = None
@@ -38,6 +41,9 @@ class Fake:
 
     def take_no_more(self) -> None:
         self.takes_more = False
+
+    def ask_for_token(self) -> None:
+        self.asked += 1
 
     def end(self, error: ChatError) -> None:
         assert self.ended is None

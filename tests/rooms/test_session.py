@@ -40,6 +40,9 @@ class Nowhere:
     def register(self, connection: Any) -> None:
         """Nothing holds it."""
 
+    def recheck(self, connection: Any) -> None:
+        """Nothing was revoked."""
+
 
 opened: list[Any] = []
 

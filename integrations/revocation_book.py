@@ -1,0 +1,110 @@
+"""The revocations in force, in memory, so that no use of a token asks the database. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rooms.grants import Grant
+
+# The values of integrations.models.Subject.
+CLIENT, TOKEN, REVOCATION_KEY, CHANNEL = "clientId", "tokenId", "revocationKey", "channel"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """The tokens of a key that a revocation ends: `issued_before` in seconds since the epoch, `starts_at` monotonic.
+
+    A token that is named by its id ends whenever it was issued: its issuer's clock may be ahead.
+    """
+
+    key_name: str
+    subject: str
+    value: str
+    issued_before: float
+    starts_at: float
+
+    def concerns(self, grant: Grant) -> bool:
+        """Tell whether it ends the token that a peer was let in by."""
+        if grant.token_id is None or grant.key_name != self.key_name:
+            return False
+        if self.subject == TOKEN:
+            return grant.token_id == self.value
+        return grant.issued_at < self.issued_before and self.value in _values(grant, self.subject)
+
+
+@dataclass(kw_only=True, slots=True)
+class _OfKey:
+    """What ended of one key's tokens: by value, the latest moment before which they were issued."""
+
+    tokens: set[str] = field(default_factory=set)
+    before: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+class RevocationBook:
+    """Revocations of all keys. Bounded by whoever writes them (REVOCATIONS_MAX)."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, _OfKey] = {}
+        self._pending: list[Ended] = []
+
+    @property
+    def pending(self) -> Sequence[Ended]:
+        """Those that are not in force yet."""
+        return self._pending
+
+    def __len__(self) -> int:
+        """How many values are known, not in force yet ones too."""
+        return len(self._pending) + sum(
+            len(mine.tokens) + sum(map(len, mine.before.values())) for mine in self._keys.values()
+        )
+
+    def add(self, ended: Ended, now: float) -> None:
+        """Take in a revocation, in force from its moment on."""
+        if ended.starts_at > now:
+            self._pending.append(ended)
+            return
+        mine = self._keys.setdefault(ended.key_name, _OfKey())
+        if ended.subject == TOKEN:
+            mine.tokens.add(ended.value)
+            return
+        before = mine.before.setdefault(ended.subject, {})
+        before[ended.value] = max(before.get(ended.value, ended.issued_before), ended.issued_before)
+
+    def advance(self, now: float) -> bool:
+        """Put in force what is due by now. Return whether there was any."""
+        if not self._pending:
+            return False
+        pending, self._pending = self._pending, []
+        for ended in pending:
+            self.add(ended, now)
+        return len(self._pending) < len(pending)
+
+    def ends(self, grant: Grant) -> bool:
+        """Tell whether a peer's token was revoked."""
+        mine = self._keys.get(grant.key_name)
+        if mine is None or grant.token_id is None:
+            return False
+        if grant.token_id in mine.tokens:
+            return True
+        return any(
+            _is_named(before, _values(grant, subject), grant.issued_at) for subject, before in mine.before.items()
+        )
+
+
+def _is_named(before: dict[str, float], values: Sequence[str], issued_at: float) -> bool:
+    # The shorter of the two is gone through: a capability may name 1,000 rooms.
+    if len(before) < len(values):
+        named = set(values)
+        return any(issued_at < moment for value, moment in before.items() if value in named)
+    return any(issued_at < before.get(value, 0.0) for value in values)
+
+
+def _values(grant: Grant, subject: str) -> Sequence[str]:
+    """Return by what a token can be named as this kind of subject."""
+    if subject == CLIENT:
+        # A token for any client ends with the client id that it is used for, too.
+        return [name for name in {grant.issued_to, grant.client_id} if name is not None]
+    if subject == REVOCATION_KEY:
+        return [] if grant.revocation_key is None else [grant.revocation_key]
+    return list(grant.capability.patterns)

@@ -1,0 +1,381 @@
+"""Revoked tokens stop: asked for by REST, known to every process from Postgres alone."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import jwt
+import msgspec
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+from django.test import Client
+from django.utils import timezone
+from pytest_django import Settings
+
+from integrations import keys, opaque_tokens, revocations
+from integrations.authentication import authenticate
+from integrations.endings import Endings, of_this_loop
+from integrations.keys import NewKey
+from integrations.models import Revocation
+from integrations.revocation_book import Ended
+from integrations.revocations import Target
+from rooms.capabilities import Capability
+from rooms.connections import Connections
+from rooms.database import run
+from rooms.errors import ChatError, Code
+from rooms.grants import Credentials, Grant
+
+# Lookups run on threads of their own, which see only what is committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ANYTHING = Capability.parse('{"*":["*"]}')
+
+
+@pytest.fixture
+def new() -> NewKey:
+    return keys.create(ANYTHING)
+
+
+def token_of(new: NewKey, client_id: str = "alice", *, issued: float | None = None) -> str:
+    key = keys.find([new.row.name])[new.row.name]
+    at = int((time.time() if issued is None else issued) * 1000)
+    return opaque_tokens.issue(key, capability=None, client_id=client_id, issued=at, life=60_000).token
+
+
+def jwt_of(new: NewKey, **changes: Any) -> str:
+    now = time.time()
+    claims = {"iat": now, "exp": now + 60, "x-ably-capability": '{"team:*":["*"]}'} | changes
+    name, secret = keys.split_key(new.text)
+    return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": name})
+
+
+def ask(new: NewKey, *targets: str, key: str | None = None, **wanted: Any) -> Any:
+    """Call the endpoint as an SDK does."""
+    return Client().post(
+        f"/keys/{new.row.name}/revokeTokens",
+        json.dumps({"targets": targets} | wanted),
+        content_type="application/json",
+        headers={"Authorization": "Basic " + base64.b64encode((key or new.text).encode()).decode()},
+    )
+
+
+async def grant_of(token: str) -> Grant:
+    return await authenticate(Credentials(token=token))
+
+
+async def code_of(token: str) -> int:
+    # As a gateway that looks now: in between it is believed for FRESH_SECONDS.
+    await of_this_loop().refresh()
+    try:
+        await grant_of(token)
+    except ChatError as error:
+        return error.code
+    return 0
+
+
+# --- The endpoint -----------------------------------------------------------------------------------------
+
+
+def test_each_target_gets_its_result_and_one_that_makes_no_sense_fails_alone(new: NewKey) -> None:
+    before = time.time() * 1000
+    answer = ask(new, "clientId:alice", "invalidType:abc", "channel:chat:1")
+    body = answer.json()
+    assert (answer.status_code, body["successCount"], body["failureCount"]) == (201, 2, 1)
+    first, wrong, last = body["results"]
+    assert (first["target"], last["target"]) == ("clientId:alice", "channel:chat:1")
+    assert "error" not in first
+    assert before - 1 <= first["appliesAt"] <= first["issuedBefore"] <= time.time() * 1000 + 1
+    assert (wrong["target"], wrong["error"]["statusCode"], wrong["error"]["code"]) == ("invalidType:abc", 400, 40003)
+    assert set(wrong) == {"target", "error"}
+    assert [(row.value, row.created_by) for row in Revocation.objects.order_by("id")] == [
+        ("alice", f"key {new.row.name}"),
+        ("chat:1", f"key {new.row.name}"),
+    ]
+
+
+def test_with_a_margin_it_applies_in_thirty_seconds_to_tokens_issued_before_the_given_moment(new: NewKey) -> None:
+    now = int(time.time() * 1000)
+    before = now - 20 * 60 * 1000
+    (result,) = ask(new, "clientId:alice", issuedBefore=before, allowReauthMargin=True).json()["results"]
+    assert result["issuedBefore"] == before
+    assert now + 29_000 < result["appliesAt"] < now + 60_000
+
+
+def test_only_the_key_itself_revokes_what_it_issued(new: NewKey) -> None:
+    other = keys.create(ANYTHING)
+
+    def error_of(answer: Any) -> tuple[int, int]:
+        return answer.status_code, answer.json()["error"]["code"]
+
+    assert error_of(ask(new, "clientId:a", key=other.text)) == (401, Code.INVALID_CREDENTIALS)
+    assert error_of(ask(new, "clientId:a", key=f"{new.row.name}:guess")) == (401, Code.INVALID_CREDENTIALS)
+    path = f"/keys/{new.row.name}/revokeTokens"
+    bearer = {"Authorization": "Bearer " + base64.b64encode(token_of(new).encode()).decode()}
+    assert error_of(Client().post(path, "{}", content_type="application/json", headers=bearer)) == (401, 40162)
+    assert error_of(Client().post(path, '{"targets":["clientId:a"]}', content_type="application/json"))[0] == 401
+    assert not Revocation.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"targets": []},
+        {"targets": [f"clientId:{number}" for number in range(101)]},
+        {"targets": "clientId:alice"},
+        {},
+        {"targets": ["clientId:a"], "issuedBefore": 32503680000000},
+        {"targets": ["clientId:a"], "issuedBefore": 1},
+        {"targets": ["clientId:a"], "issuedBefore": 10**17},
+        {"targets": ["clientId:a"], "issuedBefore": "soon"},
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_whole(new: NewKey, body: Any) -> None:
+    answer = ask(new, **body) if "targets" not in body else ask(new, **body | {"targets": body["targets"]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, Code.INVALID_PARAMETER)
+    assert not Revocation.objects.exists()
+
+
+@pytest.mark.parametrize("text", ["alice", "clientId:", ":x", "clientId:" + "x" * 256, "clientId:a\0b", "clientid:a"])
+def test_what_is_no_target_is_refused(text: str) -> None:
+    with pytest.raises(ChatError) as refused:
+        Target.parse(text)
+    assert refused.value.code == Code.INVALID_PARAMETER
+
+
+def test_no_more_are_taken_than_every_gateway_can_hold(new: NewKey, settings: Settings) -> None:
+    settings.REVOCATIONS_MAX = 2
+    assert ask(new, "clientId:a", "clientId:b").status_code == 201
+    answer = ask(new, "clientId:c")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, Code.TOO_MANY_PUBLISHES)
+    assert "rotate" in answer.json()["error"]["message"]
+
+
+def test_messagepack_is_spoken_too(new: NewKey) -> None:
+    answer = Client().post(
+        f"/keys/{new.row.name}/revokeTokens",
+        msgspec.msgpack.encode({"targets": ["clientId:alice"]}),
+        content_type="application/x-msgpack",
+        headers={
+            "Authorization": "Basic " + base64.b64encode(new.text.encode()).decode(),
+            "Accept": "application/x-msgpack",
+        },
+    )
+    assert msgspec.msgpack.decode(answer.content)["successCount"] == 1
+
+
+# --- What stops -------------------------------------------------------------------------------------------
+
+
+async def test_a_revoked_token_is_refused_and_one_that_is_issued_then_is_good(new: NewKey) -> None:
+    former, other = await run(token_of, new), await run(token_of, new, "bob")
+    await run(ask, new, "clientId:alice")
+    assert (await code_of(former), await code_of(other)) == (Code.TOKEN_REVOKED, 0)
+    later = await run(token_of, new, issued=time.time() + 1)
+    assert await code_of(later) == 0
+
+
+async def test_a_jwt_is_revoked_by_its_key_its_id_or_a_room_that_it_names(new: NewKey) -> None:
+    by_group = jwt_of(new, **{"x-ably-revocation-key": "group"})
+    by_id, by_room = jwt_of(new, jti="one"), jwt_of(new)
+    await run(ask, new, "revocationKey:group", "tokenId:one")
+    assert [await code_of(token) for token in (by_group, by_id, by_room)] == [40141, 40141, 0]
+    await run(ask, new, "channel:team:*")
+    assert await code_of(by_room) == Code.TOKEN_REVOKED
+
+
+@pytest.mark.parametrize("value", [5, "", "x" * 256, "a\0b"])
+async def test_a_jwt_with_a_revocation_key_by_which_it_could_not_be_revoked_is_refused(new: NewKey, value: Any) -> None:
+    assert await code_of(jwt_of(new, **{"x-ably-revocation-key": value})) == Code.TOKEN_INVALID
+
+
+async def test_a_token_cannot_outlive_the_revocation_by_starting_late(new: NewKey) -> None:
+    now = time.time()
+    token = jwt_of(new, iat=now - 80_000, nbf=now, exp=now + 80_000)
+    assert await code_of(token) == Code.INVALID_PARAMETER
+
+
+async def test_within_three_quarters_of_a_second_a_token_is_checked_without_a_query(new: NewKey) -> None:
+    token = await run(token_of, new)
+    assert await code_of(token) == 0
+    asked: list[int] = []
+
+    def count(last: int, limit: int) -> tuple[list[Ended], int]:
+        asked.append(last)
+        return [], last
+
+    known = Endings(count)
+    await asyncio.gather(*(known.refresh(older_than=0.75) for _ in range(50)))
+    await known.refresh(older_than=0.75)
+    assert len(asked) == 1
+
+
+async def test_revocations_with_a_margin_come_into_force_by_themselves(new: NewKey, monkeypatch: Any) -> None:
+    monkeypatch.setattr(revocations, "MARGIN", timedelta(milliseconds=150))
+    token = await run(token_of, new)
+    await run(ask, new, "clientId:alice", allowReauthMargin=True)
+    known = Endings()
+    grant = await grant_of(token)
+    assert await known.look({grant.source})
+    assert (known.judge(grant), known.wants_renewal(grant)) == (None, True)
+    while not await known.look({grant.source}):
+        assert not known.wants_renewal(grant)
+        await asyncio.sleep(0.02)
+    error = known.judge(grant)
+    assert error is not None
+    assert error.code == Code.TOKEN_REVOKED
+
+
+async def test_after_a_failure_all_revocations_are_read_again() -> None:
+    asked: list[int] = []
+    fails: list[bool] = [False, False, True, False, False]
+
+    def read(last: int, limit: int) -> tuple[list[Ended], int]:
+        asked.append(last)
+        if fails[len(asked) - 1]:
+            raise OperationalError("server closed the connection")
+        one = Ended(key_name="k", subject="tokenId", value="t", issued_before=0, starts_at=0)
+        return ([one], 7) if last == 0 else ([], last)
+
+    known = Endings(read)
+    await known.refresh()
+    with pytest.raises(OperationalError):
+        await asyncio.gather(*(known.refresh() for _ in range(3)))
+    await known.refresh()
+    assert asked == [0, 7, 7, 0, 7]
+    assert known.held == 1
+
+
+# --- Live connections -------------------------------------------------------------------------------------
+
+
+class Peer:
+    """A connection that notes what it is told."""
+
+    def __init__(self, name: str, grant: Grant) -> None:
+        self.connection_id = name
+        self.grant = grant
+        self.is_idle = True
+        self.asked = 0
+        self.codes: list[int] = []
+
+    def keep_alive(self) -> bool:
+        return False
+
+    def take_no_more(self) -> None:
+        """Nothing is published."""
+
+    def ask_for_token(self) -> None:
+        self.asked += 1
+
+    def end(self, error: ChatError) -> None:
+        self.codes.append(error.code)
+
+
+async def held(connections: Connections, make: Callable[..., str], new: NewKey, *clients: str) -> list[Peer]:
+    peers = [Peer(client, await grant_of(await run(make, new, client))) for client in clients]
+    for peer in peers:
+        connections.register(peer)
+        connections.recheck(peer)
+    return peers
+
+
+async def test_live_connections_of_revoked_tokens_end_and_no_others(new: NewKey) -> None:
+    connections = Connections(idle_seconds=15)
+    alice, bob = await held(connections, token_of, new, "alice", "bob")
+    await run(ask, new, "clientId:alice")
+    await connections.end_revoked()
+    assert (alice.codes, bob.codes, connections.revoked) == ([Code.TOKEN_REVOKED], [], 1)
+
+
+async def test_who_was_let_in_before_a_revocation_and_held_after_it_was_read_ends_too(new: NewKey) -> None:
+    connections = Connections(idle_seconds=15)
+    late = Peer("late", await grant_of(await run(token_of, new)))
+    await run(ask, new, "clientId:alice")
+    await connections.end_revoked()
+    connections.register(late)
+    connections.recheck(late)
+    assert late.codes == [Code.TOKEN_REVOKED]
+
+
+async def test_a_client_is_asked_once_for_another_token_while_its_own_is_good_still(new: NewKey) -> None:
+    connections = Connections(idle_seconds=15)
+    alice, bob = await held(connections, token_of, new, "alice", "bob")
+    await run(ask, new, "clientId:alice", allowReauthMargin=True)
+    for _ in range(3):
+        await connections.end_revoked()
+    assert (alice.asked, alice.codes, bob.asked) == (1, [], 0)
+
+
+async def test_connections_of_a_secret_that_was_rotated_out_end(new: NewKey) -> None:
+    connections = Connections(idle_seconds=15)
+    (alice,) = await held(connections, token_of, new, "alice")
+    by_key = Peer("by key", await authenticate(Credentials(key=new.text)))
+    connections.register(by_key)
+    await run(keys.rotate, new.row.name, timezone.now(), overlap=timedelta(hours=1))
+    await connections.end_revoked()
+    assert (alice.codes, by_key.codes) == ([], [])
+    await run(keys.rotate, new.row.name, timezone.now(), overlap=timedelta(0))
+    await connections.end_revoked()
+    assert (alice.codes, by_key.codes) == ([Code.TOKEN_REVOKED], [Code.KEY_REVOKED])
+
+
+async def test_connections_are_walked_only_after_something_was_revoked(new: NewKey) -> None:
+    known = Endings()
+    source = (new.row.name, 1)
+    assert not await known.look({source})
+    await run(ask, new, "clientId:alice")
+    assert [await known.look({source}) for _ in range(2)] == [True, False]
+    await run(keys.revoke, new.row.name, timezone.now())
+    assert await known.look({source})
+
+
+# --- The command ------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str, stdin: str = "") -> Any:
+    out = StringIO()
+    call_command("apikey", *arguments, "--json", stdout=out, stderr=StringIO())
+    return json.loads(out.getvalue())
+
+
+def test_the_command_revokes_tokens_of_one_key_or_of_all(new: NewKey) -> None:
+    keys.create(ANYTHING)
+    assert len(command("revoke-tokens", "--key", new.row.name, "--client-id", "a", "--channel", "b")) == 2
+    assert {row["key"] for row in command("revoke-tokens", "--client-id", "a")} == {
+        row.name for row in [new.row, *keys.ApiKey.objects.all()]
+    }
+
+
+def test_the_command_revokes_a_token_that_it_is_given(new: NewKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO(token_of(new) + "\n"))
+    (row,) = command("revoke-tokens", "--token", "-")
+    assert (row["key"], row["target"].partition(":")[0]) == (new.row.name, "tokenId")
+
+
+def test_the_command_rotates_a_key(new: NewKey) -> None:
+    text = command("rotate", new.row.name, "--overlap", "60")["key"]
+    assert keys.find([new.row.name])[new.row.name].secret == keys.split_key(text)[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("revoke-tokens",),
+        ("revoke-tokens", "--key", "no.key", "--client-id", "a"),
+        ("revoke-tokens", "--client-id", ""),
+        ("revoke-tokens", "--token", "nonsense"),
+        ("rotate", "no.key"),
+        ("rotate", "no.key", "--overlap", "-1"),
+    ],
+)
+def test_the_command_says_what_is_wrong(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError):
+        command(*arguments)
