@@ -12,8 +12,10 @@ from django.db import OperationalError, connection
 from integrations import figures, traffic
 from integrations.models import IntegrationRule, RuleMinute
 from integrations.traffic import Traffic
+from integrations.worker import Worker, make_outgoing
 from rooms.database import run
-from tests.integrations.world import add_rule
+from tests.integrations.receiver import Receiver
+from tests.integrations.world import add_room, add_rule, publish
 
 pytestmark = pytest.mark.usefixtures("webhooks_only")
 AT = datetime(2026, 11, 23, 12, 0, 30, tzinfo=UTC)
@@ -145,3 +147,22 @@ def test_sums_are_written_by_one_statement_however_many_rules() -> None:
         assert len(connection.queries) == 1
     finally:
         connection.force_debug_cursor = False
+
+
+@pytest.mark.usefixtures("valkey")
+@pytest.mark.django_db(transaction=True)
+async def test_a_worker_counts_its_calls_and_a_target_that_is_gone_is_not_called_again(receiver: Receiver) -> None:
+    receiver.behaviour = lambda request: (410 if request.texts == ["2"] else 200, "")
+    rule = await run(add_rule, receiver.url)
+    await run(publish, await run(add_room), "1", "2")
+    outgoing = make_outgoing()
+    worker = Worker(outgoing)
+    working = asyncio.create_task(worker.run())
+    await receiver.wait_for(2)
+    worker.stop()
+    await asyncio.wait_for(working, 10)
+    await outgoing.close()
+    total = (await run(figures.of_rule, rule, now=datetime.now(UTC))).total
+
+    assert (total.calls, total.failed, total.events, total.dead) == (2, 1, 1, 1)
+    assert not (await run(IntegrationRule.objects.get)).enabled
