@@ -91,11 +91,15 @@ def remove(name: str, *, now: datetime) -> None:
     rule = switch(name, enabled=False, now=now)
     for shadow in rule.shadows.values_list("name", flat=True):
         remove(shadow, now=now)
-    while outbox.forget(rule.pk, limit=REMOVE_BATCH):
+    pk = rule.pk
+    while outbox.forget(pk, limit=REMOVE_BATCH):
         pass
     with transaction.atomic():
         IntegrationRule.objects.select_for_update().filter(pk=rule.pk).first()
         rule.delete()
+    if rule.when == When.BEFORE:
+        # Whoever accepted messages while the rule was being removed may have asked it after it was switched off.
+        decide.hasten(awaiting_of(pk), now=now)
 
 
 def switch(name: str, *, enabled: bool, now: datetime) -> IntegrationRule:

@@ -28,10 +28,12 @@ from integrations.answers import Answer, CallFailed
 from integrations.calls import RESPONSE_KEPT_CHARACTERS, Fate, Judge, Report
 from integrations.cleanup import Cleanup
 from integrations.models import ApiKey, IntegrationRule, When
+from integrations.occupancy_events import OccupancyEvents
 from integrations.outbox import Capacity, Claim
 from integrations.outgoing import Outgoing
 from integrations.reviewer import awaiting_of
 from integrations.sealing import SealBroken
+from integrations.stray_waits import StrayWaits
 from integrations.traffic import Traffic
 from rooms import announce, database, decide
 from rooms.errors import Code
@@ -106,6 +108,8 @@ class Worker:
             asyncio.create_task(self._expire(), name="expire"),
             asyncio.create_task(self.traffic.run(), name="traffic"),
             asyncio.create_task(Cleanup().run(), name="cleanup"),
+            asyncio.create_task(OccupancyEvents().run(), name="occupancy"),
+            asyncio.create_task(StrayWaits().run(), name="stray waits"),
         ]
         try:
             async with asyncio.TaskGroup() as group:

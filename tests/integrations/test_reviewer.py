@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations import reviewer, rule_filters, rules, trust
+from integrations import events, reviewer, rule_filters, rules, trust
 from integrations.models import Delivery, IntegrationRule, Trust
 from integrations.reviewer import WebhookReviewer, budget_of, step_of
+from integrations.stray_waits import StrayWaits
 from rooms.models import Message, Status
 from rooms.review import Action, Content, Deferral, Submission
 from rooms.rows import milliseconds
@@ -192,7 +193,17 @@ def test_a_rule_that_stops_deciding_ends_the_waits_for_it(change: str) -> None:
     assert message.status == Status.ACCEPTED and message.deadline is not None and message.deadline <= moment
 
 
+def test_who_was_asked_by_a_transaction_that_began_before_is_found_at_the_second_look() -> None:
+    rule = add_rule(when="before", at_deadline="retry")
+    publish(add_room(), "hello")
+    sweeper = StrayWaits()
+    assert [sweeper.sweep(), sweeper.sweep()] == [0, 0]
+    IntegrationRule.objects.filter(pk=rule.pk).update(enabled=False)
+
+    assert [sweeper.sweep(), sweeper.sweep(), sweeper.sweep()] == [0, 1, 0]
+
+
 def test_what_a_rule_is_sent_is_the_message_as_the_rule_before_it_left_it() -> None:
     changed = msgspec.structs.replace(submission(), content=Content(text="changed", name="chat"))
 
-    assert '"data":"changed"' in reviewer.events.submission_payload(changed)
+    assert '"data":"changed"' in events.submission_payload(changed)
