@@ -41,7 +41,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 class Outgoing:
-    """A pool of connections. The caller bounds how many calls there are at once.
+    """A pool of connections. The caller bounds how many calls there are at once, to `max_connections`.
 
     `resolve` is the seam at which tests put a name server of their own.
     """
@@ -49,7 +49,8 @@ class Outgoing:
     def __init__(self, *, allowed: AllowList, max_connections: int, resolve: Resolve | None = None) -> None:
         self._max_connections = max_connections
         self._guard = _Guard(allowed, resolve)
-        self._lazy: aiohttp.ClientSession | None = None
+        self._keeping: aiohttp.ClientSession | None = None
+        self._closing: aiohttp.ClientSession | None = None
 
     async def post(
         self,
@@ -79,54 +80,56 @@ class Outgoing:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._lazy is not None:
-            await self._lazy.close()
+        for session in (self._keeping, self._closing):
+            if session is not None:
+                await session.close()
         self._guard.shut()
 
     async def _post(self, url: URL, body: bytes, headers: Mapping[str, str], timeout: float, max_bytes: int) -> Answer:
-        call = self._guard.begin(url)
+        call, session = self._guard.begin(url), self._session()
         how: dict[str, Any] = {
             "data": body,
-            "headers": self._complete(headers),
+            "headers": {**OUR_HEADERS, **headers},
             "allow_redirects": False,
             "timeout": aiohttp.ClientTimeout(total=None, connect=min(timeout, CONNECT_SECONDS)),
         }
         try:
-            async with self._session.post(url, **how) as response:
+            async with session.post(url, **how) as response:
                 return await _read(response, max_bytes)
-        except aiohttp.ServerDisconnectedError:
-            if call.has_connected:
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if call.has_connected or isinstance(error, aiohttp.ClientConnectorError):
                 raise
         # The endpoint closed a connection that was kept alive, just now: the call deserves one of its own.
-        async with self._session.post(url, **how) as response:
+        async with session.post(url, **how) as response:
             return await _read(response, max_bytes)
 
-    def _complete(self, headers: Mapping[str, str]) -> dict[str, str]:
-        complete = {**OUR_HEADERS, **headers}
-        if self._guard.open_connections >= self._max_connections:
-            complete["connection"] = "close"  # so many origins were called lately that no more is kept alive
-        return complete
-
-    @property
     def _session(self) -> aiohttp.ClientSession:
         # Made when it is first needed: a session belongs to the loop in which it is made.
-        if self._lazy is None:
-            connector = aiohttp.TCPConnector(
-                limit=0,
-                resolver=self._guard,
-                use_dns_cache=False,
-                ssl=make_tls(),
-                keepalive_timeout=KEEP_ALIVE_SECONDS,
-                socket_factory=self._guard.make_socket,
-            )
-            self._lazy = aiohttp.ClientSession(
-                connector=connector,
-                trust_env=False,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("user-agent", "content-type"),
-            )
-        return self._lazy
+        if self._keeping is None:
+            self._tls = make_tls()
+            self._keeping = self._make_session(keepalive_timeout=KEEP_ALIVE_SECONDS)
+            self._closing = self._make_session(force_close=True)
+        # As many again as can be busy are kept alive for origins that are not called just now.
+        has_room = self._guard.open_connections < 2 * self._max_connections
+        assert self._closing is not None
+        return self._keeping if has_room else self._closing
+
+    def _make_session(self, **how: Any) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            resolver=self._guard,
+            use_dns_cache=False,
+            ssl=self._tls,
+            socket_factory=self._guard.make_socket,
+            **how,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            trust_env=False,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("user-agent", "content-type"),
+        )
 
 
 @dataclass(slots=True)
@@ -149,7 +152,7 @@ class _Guard(AbstractResolver):
         self._ask = resolve or self._ask_system
         # One question at a time about each name: one whose servers hang must not take all threads.
         self._questions: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
-        self._open: WeakSet[socket.socket] = WeakSet()
+        self._open: WeakSet[_Socket] = WeakSet()
 
     @property
     def open_connections(self) -> int:
@@ -193,9 +196,7 @@ class _Guard(AbstractResolver):
         if target[0] not in call.judged:
             raise RefusedAddress(f"{target[0]} was not judged.")
         call.has_connected = True
-        made = socket.socket(family, kind, protocol)
-        self._open.add(made)
-        return made
+        return _Socket(self._open, family, kind, protocol)
 
     def shut(self) -> None:
         """Let the threads go, and whoever waits for a name."""
@@ -213,6 +214,20 @@ class _Guard(AbstractResolver):
 
     async def _ask_system(self, host: str, port: int) -> list[str]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, addresses.resolve, host, port)
+
+
+class _Socket(socket.socket):
+    """A socket that is counted until it is closed."""
+
+    def __init__(self, counted: WeakSet[_Socket], family: int, kind: int, protocol: int) -> None:
+        super().__init__(family, kind, protocol)
+        self._counted = counted
+        counted.add(self)
+
+    def close(self) -> None:
+        """Close it."""
+        self._counted.discard(self)
+        super().close()
 
 
 def _as_result(host: str, port: int, address: str) -> ResolveResult:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -18,15 +20,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from integrations.addresses import AllowList
-from integrations.answers import Answer, CallFailed
-from integrations.outgoing import ANSWER_MAX_BYTES, Outgoing, Resolve
+from integrations.addresses import AllowList, RefusedAddress
+from integrations.answers import Answer, CallFailed, explain
+from integrations.outgoing import ANSWER_MAX_BYTES, Outgoing, Resolve, _parse
 from tests.integrations.receiver import Receiver, running_receiver
 
 
 @asynccontextmanager
-async def door(*allowed: str, resolve: Resolve | None = None) -> AsyncIterator[Outgoing]:
-    outgoing = Outgoing(allowed=AllowList.parse(allowed), max_connections=10, resolve=resolve)
+async def door(*allowed: str, resolve: Resolve | None = None, most: int = 10) -> AsyncIterator[Outgoing]:
+    outgoing = Outgoing(allowed=AllowList.parse(allowed), max_connections=most, resolve=resolve)
     try:
         yield outgoing
     finally:
@@ -49,7 +51,11 @@ async def test_an_answer_comes_back_with_status_body_and_retry_after() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "0x7f000001", "2130706433", "127.1", "0177.0.0.1", "[::ffff:127.0.0.1]", "0"]
+    "host",
+    [
+        *("127.0.0.1", "localhost", "0x7f000001", "2130706433", "127.1", "0177.0.0.1", "[::ffff:127.0.0.1]", "0"),
+        *("[::1]", "0.0.0.0", "127.0.0.1.", "LOCALHOST", "[::]", "0x7f.1", "017700000001", "127.0.0.01"),
+    ],
 )
 async def test_a_private_target_is_refused_before_any_byte_is_sent(host: str) -> None:
     async with running_receiver() as receiver, door() as outgoing:
@@ -58,6 +64,42 @@ async def test_a_private_target_is_refused_before_any_byte_is_sent(host: str) ->
 
     assert caught.value.is_final
     assert receiver.connections == 0
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "192.168.1.1", "[fd00:ec2::254]", "[fe80::1%25lo]"])
+async def test_networks_of_one_s_own_and_metadata_services_are_refused(host: str) -> None:
+    opened: list[str] = []
+    async with door() as outgoing:
+        outgoing._guard.make_socket = lambda info: opened.append(info[4][0])  # type: ignore[assignment,func-returns-value]
+        for scheme in ("http", "https"):
+            with pytest.raises(CallFailed, match="not a public address") as caught:
+                await outgoing.post(f"{scheme}://{host}/latest/meta-data/", body=b"", headers={}, timeout=5)
+
+    assert caught.value.is_final
+    assert opened == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize("beside", [[], ["8.8.8.8"]])
+async def test_a_name_that_resolves_to_a_private_address_is_refused(address: str, beside: list[str]) -> None:
+    async def inside(host: str, port: int) -> list[str]:
+        return [*beside, address]
+
+    async with running_receiver() as receiver, door(resolve=inside) as outgoing:
+        with pytest.raises(
+            CallFailed, match=f"lambda.example is at {address}, which is not a public address"
+        ) as caught:
+            await outgoing.post(f"http://lambda.example:{receiver.port}/", body=b"", headers={}, timeout=5)
+
+    assert caught.value.is_final
+    assert receiver.connections == 0
+
+
+async def test_no_connection_goes_to_an_address_that_was_not_judged_for_this_call() -> None:
+    async with running_receiver() as receiver, door("127.0.0.0/8") as outgoing:
+        outgoing._guard.begin(_parse(receiver.url))
+        with pytest.raises(RefusedAddress, match=r"127\.0\.0\.2 was not judged"):
+            outgoing._guard.make_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.2", receiver.port)))
 
 
 async def test_a_name_that_answers_differently_at_the_second_time_gets_nowhere() -> None:
@@ -94,6 +136,10 @@ async def test_a_redirect_to_the_metadata_service_is_an_answer_and_not_followed(
 
     assert answer.status == 302
     assert len(receiver.requests) == 1
+    assert explain(answer) == (
+        "The endpoint answered HTTP 302, a redirect to 169.254.169.254. "
+        "Redirects are not followed: give the rule the address where they end."
+    )
 
 
 async def test_an_answer_of_ten_megabytes_is_cut_off_early() -> None:
@@ -162,6 +208,121 @@ async def test_a_connection_that_the_endpoint_closed_meanwhile_is_not_used_again
             await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=5)
 
     assert receiver.connections == 3
+
+
+async def test_a_connection_that_the_endpoint_closes_just_as_it_is_used_again_costs_no_attempt() -> None:
+    served = 0
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the first request of a connection, take the second one, and leave."""
+        nonlocal served
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        served += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(once, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, door(f"127.0.0.1:{port}") as outgoing:
+        for _ in range(3):
+            answer = await outgoing.post(f"http://127.0.0.1:{port}/", body=b"{}", headers={}, timeout=5)
+            assert answer.status == 200
+
+    assert served == 3
+
+
+async def test_an_endpoint_that_leaves_without_an_answer_is_asked_once() -> None:
+    async with running_receiver() as receiver:
+        receiver.behaviour = lambda request: None  # type: ignore[assignment,return-value]
+        with pytest.raises(CallFailed, match="closed the connection without an answer"):
+            await call(receiver)
+
+    assert len(receiver.requests) == 1
+
+
+async def test_so_many_connections_are_kept_alive_and_no_more() -> None:
+    async def here(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async with running_receiver() as receiver, door("127.0.0.0/8", resolve=here, most=1) as outgoing:
+        for _ in range(2):
+            for name in "abcd":
+                url = f"http://{name}.example:{receiver.port}/"
+                await outgoing.post(url, body=b"{}", headers={}, timeout=5)
+            async with asyncio.timeout(5):
+                while outgoing._guard.open_connections > 2:
+                    await asyncio.sleep(0)
+
+    assert [request.headers.get("connection") for request in receiver.requests[:4]] == [None, None, "close", "close"]
+
+
+async def test_a_name_whose_servers_hang_is_asked_about_once_and_holds_up_no_other() -> None:
+    asked: list[str] = []
+
+    async def half(host: str, port: int) -> list[str]:
+        asked.append(host)
+        if host == "hangs.example":
+            await asyncio.sleep(3600)
+        return ["127.0.0.1"]
+
+    async with running_receiver() as receiver, door("127.0.0.0/8", resolve=half) as outgoing:
+        hanging = [
+            asyncio.create_task(outgoing.post("http://hangs.example/", body=b"", headers={}, timeout=0.3))
+            for _ in range(30)
+        ]
+        await asyncio.sleep(0)
+        answer = await outgoing.post(f"http://well.example:{receiver.port}/", body=b"", headers={}, timeout=5)
+        failures = await asyncio.gather(*hanging, return_exceptions=True)
+
+    assert answer.status == 200
+    assert all(isinstance(failure, CallFailed) for failure in failures)
+    assert asked.count("hangs.example") == 1
+
+
+async def test_a_compressed_answer_is_not_blown_up() -> None:
+    bomb = gzip.compress(b"x" * 10_000_000)
+    async with running_receiver() as receiver:
+        receiver.behaviour = lambda request: (200, bomb, {"content-encoding": "gzip"})
+        answer = await call(receiver)
+
+    assert answer.body == bomb
+
+
+async def test_what_an_endpoint_sets_as_a_cookie_is_not_sent_back() -> None:
+    async with running_receiver() as receiver, door("127.0.0.0/8") as outgoing:
+        receiver.behaviour = lambda request: (200, "", {"set-cookie": "a=b"})
+        for _ in range(2):
+            await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=5)
+
+    assert "cookie" not in receiver.requests[1].headers
+
+
+async def test_a_header_that_would_write_a_second_one_is_not_sent() -> None:
+    async with running_receiver() as receiver, door("127.0.0.0/8") as outgoing:
+        with pytest.raises(CallFailed, match="look at the rule's headers"):
+            await outgoing.post(receiver.url, body=b"{}", headers={"x-a": "b\r\nx-c: d"}, timeout=5)
+
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize("path", ["/", "/a%3Ab/%7e/../c?q=%24x&r=a+b", "/hook?x=%C3%BC", "/a//b;c=d"])
+async def test_a_url_is_called_just_as_it_is_written(path: str) -> None:
+    async with running_receiver() as receiver:
+        await call(receiver, url=f"http://127.0.0.1:{receiver.port}{path}")
+
+    assert receiver.requests[0].path == path
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.org/", "http:///", "http://[::1", "http://example.org:99999/", "example.org", "http://a\\b/"]
+)
+async def test_what_is_no_url_of_the_web_says_so(url: str) -> None:
+    async with door() as outgoing:
+        with pytest.raises(CallFailed, match="The URL cannot be used") as caught:
+            await outgoing.post(url, body=b"", headers={}, timeout=5)
+
+    assert caught.value.is_final
 
 
 async def test_a_name_server_that_never_answers_ends_at_the_time_limit() -> None:
