@@ -1,12 +1,11 @@
 // A chat filter for AWS Lambda: stars out banned words and turns image links into embedded images.
 //
-// One file, Node's own modules only: deploy it as it is (handler `word_filter.handler`) behind a Function URL, or
-// run it here with `manage.py lambda integrations/examples/word_filter.mjs`. It answers with its verdict.
+// Deploy it with chat_hook.mjs (handler `word_filter.handler`) behind a Function URL, or run it here with
+// `manage.py lambda integrations/examples/word_filter.mjs`. It answers with its verdict.
 //
-// Environment: BANNED_WORDS (comma-separated), WEBHOOK_SECRET (`whsec_...`; several, separated by spaces, while a
-// secret is being changed; without it no signature is asked for).
+// Environment: BANNED_WORDS (comma-separated); WEBHOOK_SECRET as chat_hook.mjs says.
 
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { accept, filterHandler, modify } from "./chat_hook.mjs";
 
 const WORDS = (process.env.BANNED_WORDS ?? "potato,cabbage").split(/[,\s]+/).filter(Boolean);
 const escape = (word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
@@ -17,23 +16,6 @@ const IMAGE_PATH = /^https:\/\/[^/?#]+\/[^?#]*\.(?:png|jpe?g|gif|webp)(?:[?#]|$)
 const PUNCTUATION = ".,;:!?)]"; // what may stand behind a link in a sentence
 const MAX_EMBEDS = 4;
 const MAX_LINK_CHARACTERS = 2048;
-const MAX_AGE_SECONDS = 300;
-
-/** The function's entry point: checks the signature, judges each message, answers with the verdicts. */
-export const handler = async (event) => {
-  const body = Buffer.from(event.body ?? "", event.isBase64Encoded ? "base64" : "utf8");
-  const secrets = (process.env.WEBHOOK_SECRET ?? "").split(/\s+/).filter(Boolean);
-  if (secrets.length && !isSigned(body, event.headers ?? {}, secrets, Date.now() / 1000)) {
-    return answer(401, { error: "the webhook signature is missing, wrong or too old" });
-  }
-  let verdicts;
-  try {
-    verdicts = JSON.parse(body).messages.map((message) => ({ id: message.id, ...judge(message) }));
-  } catch {
-    return answer(400, { error: "the body is no envelope of messages" });
-  }
-  return answer(200, verdicts.length === 1 ? verdicts[0] : { verdicts });
-};
 
 /** The verdict on one message: accepted as it is, or modified. */
 function judge({ data, encoding, extras }) {
@@ -42,9 +24,9 @@ function judge({ data, encoding, extras }) {
   const { embeds: claimed, ...rest } = extras ?? {};
   const embeds = findImages(text).map((url) => ({ type: "image", url }));
   const hasNewExtras = JSON.stringify(embeds) !== JSON.stringify(claimed ?? []);
-  if (JSON.stringify(clean) === JSON.stringify(data) && !hasNewExtras) return { action: "accept" };
+  if (JSON.stringify(clean) === JSON.stringify(data) && !hasNewExtras) return accept();
   const decorated = embeds.length ? { ...rest, embeds } : rest;
-  return { action: "modify", message: { data: clean, ...(hasNewExtras && { extras: decorated }) } };
+  return modify({ data: clean, ...(hasNewExtras && { extras: decorated }) });
 }
 
 /** The data without banned words, and its text for the search of links. Bytes and ciphers are left alone. */
@@ -85,27 +67,4 @@ function withoutPunctuation(link) {
   return link.slice(0, end);
 }
 
-/** Whether the body carries a fresh signature by the Standard Webhooks scheme, by any of the secrets. */
-function isSigned(body, headers, secrets, now) {
-  const id = headers["webhook-id"] ?? "";
-  const sent = headers["webhook-timestamp"] ?? "";
-  if (!/^[0-9]{1,12}$/.test(sent) || Math.abs(now - Number(sent)) > MAX_AGE_SECONDS) return false;
-  const given = (headers["webhook-signature"] ?? "").split(/\s+/).filter((part) => part.startsWith("v1,"));
-  return secrets.some((secret) => {
-    const expected = sign(secret, id, sent, body);
-    return given.some((part) => {
-      const signature = Buffer.from(part.slice(3), "base64");
-      return signature.length === expected.length && timingSafeEqual(signature, expected);
-    });
-  });
-}
-
-/** HMAC-SHA256 over `id.timestamp.body`. */
-function sign(secret, id, sent, body) {
-  const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
-  return createHmac("sha256", key).update(`${id}.${sent}.`).update(body).digest();
-}
-
-function answer(statusCode, body) {
-  return { statusCode, headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-}
+export const handler = filterHandler(judge);

@@ -1,0 +1,1 @@
+../lambda_kit/chat_hook.py
