@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from integrations import addresses, rule_filters
+from integrations.aws import places
 from integrations.models import AtDeadline, EventKind, IntegrationRule, Invocation, Late, TargetKind, When
 from rooms.errors import ChatError, Code
 
@@ -35,7 +36,8 @@ ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,160}", re.ASCI
 EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,200}", re.ASCII)
 
 MAX_BATCH_EVENTS = 1_000
-MAX_BATCH_BYTES = 5_000_000  # a Lambda takes 6 MB, with the envelope around it
+MAX_BATCH_BYTES = 3_000_000  # a Lambda takes 6 MB, with the envelope around it, as text inside of an event
+MAX_QUEUED_BATCH_BYTES = 500_000  # what Lambda queues by itself has 1 MB at most
 MAX_BATCH_WAIT_MS = 60_000
 MAX_TIMEOUT_SECONDS = 900.0  # a Lambda's own limit
 MAX_CONCURRENCY = 1_000
@@ -136,6 +138,13 @@ def _check_target(wanted: Wanted) -> None:
             not wanted.region and not wanted.role,
             f"Region and role sign calls to AWS: choose the target {TargetKind.FUNCTION_URL} or {TargetKind.INVOKE}.",
         )
+    else:
+        found = places.region_of(
+            region=wanted.region, url=wanted.url, function=wanted.function, default=settings.AWS_REGION
+        )
+        _require(
+            bool(found), "Which AWS region? Neither the rule nor its URL or ARN says it, and AWS_REGION is not set."
+        )
     _require(
         not wanted.region or bool(REGION.fullmatch(wanted.region)), "The region is one of AWS', such as eu-central-1."
     )
@@ -172,7 +181,9 @@ def _check_function(wanted: Wanted) -> None:
 
 def _check_calls(wanted: Wanted) -> None:
     _require_within("number of a batch's events", wanted.batch_events, 1, MAX_BATCH_EVENTS)
-    _require_within("number of a batch's bytes", wanted.batch_bytes, 1, MAX_BATCH_BYTES)
+    is_queued = wanted.target == TargetKind.INVOKE and wanted.invocation == Invocation.EVENT
+    most_bytes = MAX_QUEUED_BATCH_BYTES if is_queued else MAX_BATCH_BYTES
+    _require_within("number of a batch's bytes", wanted.batch_bytes, 1, most_bytes)
     _require_within("wait of a batch, in milliseconds,", wanted.batch_wait_ms, 0, MAX_BATCH_WAIT_MS)
     _require_within("time limit of a call, in seconds,", wanted.timeout_seconds, 0.1, MAX_TIMEOUT_SECONDS)
     _require_within("number of calls at once", wanted.concurrency, 1, MAX_CONCURRENCY)

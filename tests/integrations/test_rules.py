@@ -19,7 +19,7 @@ from integrations.sealing import unseal
 from rooms.errors import ChatError
 from tests.integrations.world import add_rule, now
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -126,10 +126,11 @@ def test_a_rule_for_presence_is_told_that_there_is_none_yet() -> None:
         {"function": "f", "qualifier": "a b"}, {"function": "f", "region": "Frankfurt"},
         {"function": "f", "external_id": "x1"}, {"function": "f", "invocation": "later"},
         {"function": "arn:aws:lambda:eu-west-1:123456789012:function:f", "region": "eu-central-1"},
-        {"function": "f", "url": "http://10.0.0.1/"},
+        {"function": "f", "url": "http://10.0.0.1/"}, {"function": "f", "invocation": "event", "batch_bytes": 900_000},
     ],
 )  # fmt: skip
-def test_a_function_that_cannot_be_invoked_is_refused(wanted: dict[str, Any]) -> None:
+def test_a_function_that_cannot_be_invoked_is_refused(wanted: dict[str, Any], settings: Any) -> None:
+    settings.AWS_REGION = "eu-west-1"
     assert refused(**({"target": "lambda", "url": ""} | wanted)).code == 40003
 
 
@@ -141,8 +142,27 @@ def test_a_function_that_cannot_be_invoked_is_refused(wanted: dict[str, Any]) ->
         {"function": "123456789012:function:f", "role": "arn:aws:iam::123456789012:role/chat", "external_id": "x1"},
     ],
 )  # fmt: skip
-def test_a_function_is_named_as_the_invoke_api_takes_it(wanted: dict[str, Any]) -> None:
+def test_a_function_is_named_as_the_invoke_api_takes_it(wanted: dict[str, Any], settings: Any) -> None:
+    settings.AWS_REGION = "eu-west-1"
     assert add_rule("", target="lambda", **wanted).pk
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_known"),
+    [
+        ({"target": "lambda", "url": "", "function": "f"}, False),
+        ({"target": "lambda", "url": "", "function": "arn:aws:lambda:eu-west-1:123456789012:function:f"}, True),
+        ({"target": "function-url", "url": "https://1.1.1.1/"}, False),
+        ({"target": "function-url", "url": "https://1.1.1.1/", "region": "eu-west-1"}, True),
+        ({"target": "function-url", "url": "https://abc.lambda-url.eu-west-1.on.aws/"}, True),
+    ],
+)
+def test_a_call_to_aws_needs_a_region(wanted: dict[str, Any], is_known: bool, settings: Any) -> None:
+    settings.AWS_REGION = ""
+    if is_known:
+        rules.check(rules.Wanted(name="r", **wanted))
+    else:
+        assert "region" in refused(**wanted).message
 
 
 @pytest.mark.usefixtures("_local")
