@@ -151,7 +151,7 @@ def test_however_many_rules_the_figures_are_a_fixed_number_of_queries() -> None:
     with CaptureQueriesContext(connection) as many:
         figures.of_rules(now=now())
 
-    assert len(few) == len(many) <= 9
+    assert len(few) == len(many) <= 12
 
 
 # --- manage.py rule status --------------------------------------------------------------------------------
