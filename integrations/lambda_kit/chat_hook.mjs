@@ -393,6 +393,7 @@ export function textsOf(value) {
  * @returns {Promise<boolean>}
  */
 export async function callBack(callback, verdict, { timeoutMs = CALLBACK_MS } = {}) {
+  if (!/^https?:\/\//.test(callback.url)) throw new Error("the callback's URL is not http");
   const request = {
     method: "POST",
     headers: { authorization: `Bearer ${callback.token}`, "content-type": "application/json" },
