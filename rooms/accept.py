@@ -18,6 +18,7 @@ from rooms.review import Content
 from rooms.rows import LockedRoom, Row
 from rooms.serials import encode
 from rooms.table_version import versions_read
+from rooms.words import Word, recording_new
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +50,7 @@ def accept(drafts: Sequence[Draft], *, now: datetime) -> list[Outcome]:
             rows = [_row_of(draft, now) for draft in fresh]
             if rows:
                 asked = pipeline.review(rows, found.rooms, now)
-                _store(rows, found, now)
+                _store(rows, asked, found, now)
                 pipeline.defer(asked.deferred)
                 announce.after_commit(entries=_tell(rows, asked, found))
     known = found.known | {(row.room_id, row.message_id): row for row in rows}
@@ -68,7 +69,7 @@ def outcome_of(row: Row, epoch: str) -> Outcome:
     return Outcome(kind=OutcomeKind.HELD if row.status == Status.HELD else OutcomeKind.PENDING, message=row.id)
 
 
-def _store(rows: Sequence[Row], found: Found, now: datetime) -> None:
+def _store(rows: Sequence[Row], asked: pipeline.Asked, found: Found, now: datetime) -> None:
     """Write: one row a draft, each with its status, and with its serial where it may be seen at once."""
     busy, moved = set(found.busy), {}
     for row in rows:
@@ -78,7 +79,7 @@ def _store(rows: Sequence[Row], found: Found, now: datetime) -> None:
             release.publish(row, room, now)
         elif row.status in (Status.ACCEPTED, Status.APPROVED):
             busy.add(key)
-    intake.store(rows, moved.values())
+    intake.store(rows, moved.values(), [recording_new([Word(*said) for said in asked.said], now)] if asked.said else [])
 
 
 def _tell(rows: Sequence[Row], asked: pipeline.Asked, found: Found) -> list[Entry]:

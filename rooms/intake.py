@@ -69,9 +69,12 @@ def look(message_ids: Collection[Key], authors: Collection[Key]) -> Found:
     )
 
 
-def store(rows: Sequence[Row], moved: Iterable[LockedRoom]) -> None:
-    """Write: insert rows in order, fill in their primary keys, which grow in that order, and store heads that moved."""
-    ids, *_ = together([_insertion(rows), queries.moving(moved)])
+def store(rows: Sequence[Row], moved: Iterable[LockedRoom], further: Sequence[Statement] = ()) -> None:
+    """Write: insert rows in order, fill in their primary keys, which grow in that order, and store heads that moved.
+
+    Further statements of the caller go along in the same round trip.
+    """
+    ids, *_ = together([_insertion(rows), queries.moving(moved), *further])
     for row, (id_,) in zip(rows, sorted(ids), strict=True):
         row.id = id_
 

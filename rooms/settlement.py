@@ -9,13 +9,12 @@ from typing import Any
 import msgspec
 
 from rooms import queries, table_version
-from rooms.database import Statement, together
+from rooms.database import together
 from rooms.intake import BY_INDEX, READ_ROWS, Key
 from rooms.models import Status
-from rooms.review import STEP_MAX_CHARACTERS
 from rooms.rows import LockedRoom, Row, row_of
-from rooms.spread import spread
 from rooms.table_version import SmallTable
+from rooms.words import Word, recording
 
 # A message never changes its room: which rooms to lock may be read before they are.
 _LOCK_ROOMS = (
@@ -30,16 +29,6 @@ _FIND_NEXT = (
     "ORDER BY id LIMIT 1) AS next"
 )
 _STATE = ("status", "serial", "created_serial", "published_at", "awaiting", "deadline", "at_deadline")
-_OF_WORDS = {"message_id": "bigint", "step": "text", "action": "text", "reason": "text", "decided_at": "timestamptz"}
-
-
-class Word(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step said of a message: a row of rooms_verdict."""
-
-    message: int
-    step: str
-    action: str
-    reason: str
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -88,26 +77,10 @@ def store(rows: Iterable[Row], found: Found, words: Sequence[Word], now: datetim
             moved[row.room_id] = found.rooms[row.room_id]
     statements = [queries.updating(plain, _STATE)] if plain else []
     statements += [queries.updating(rewritten, queries.CHANGING)] if rewritten else []
-    statements += [_recording(words, now)] if words else []
+    statements += [recording(words, now)] if words else []
     statements += [queries.moving(moved.values())] if moved else []
     if statements:
         together(statements)
-
-
-def _recording(words: Sequence[Word], now: datetime) -> Statement:
-    columns: dict[str, Sequence[Any]] = {
-        "message_id": [word.message for word in words],
-        "step": [word.step[:STEP_MAX_CHARACTERS] for word in words],
-        "action": [word.action for word in words],
-        "reason": [word.reason[:500] for word in words],
-        "decided_at": [now],
-    }
-    new = spread(columns, _OF_WORDS)
-    return (
-        f"INSERT INTO rooms_verdict ({', '.join(columns)}) SELECT {', '.join(new.selected.values())} "
-        f"FROM {new.source} ORDER BY place",
-        new.values,
-    )
 
 
 def _says(row: Row) -> tuple[Any, ...]:

@@ -12,7 +12,8 @@ from rooms.models import Status
 from rooms.review import Verdict
 from rooms.reviewed import Ending, Reviewed
 from rooms.rows import Row
-from rooms.settlement import Found, Word
+from rooms.settlement import Found
+from rooms.words import Word
 
 
 class Settling:
@@ -33,7 +34,7 @@ class Settling:
 
     def note(self, row: Row, by: str, verdict: Verdict) -> None:
         """Take down who said what of a row."""
-        self._words.append(Word(message=row.id, step=by, action=verdict.action.value, reason=verdict.reason))
+        self._words.append(Word(row, by, verdict))
         self._last[row.id] = by, verdict
 
     def change(self, row: Row) -> None:
