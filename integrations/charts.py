@@ -11,7 +11,7 @@ from typing import Final
 
 WIDTH: Final = 640
 HEIGHT: Final = 200
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 24
+LEFT, RIGHT, TOP, BOTTOM = 66, 12, 12, 26
 Y_TICKS: Final = 4
 X_STEPS_MINUTES: Final = (1, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440)
 X_TICKS: Final = 8
@@ -60,6 +60,7 @@ def time_series(
             _value_axis(frame, unit),
             _time_axis(frame),
             draw(frame, shown),
+            _emptiness(lines),
             _tooltips(frame, lines, unit),
             "</svg>",
         )
@@ -114,7 +115,7 @@ def _digits(value: float) -> str:
 
 
 def _spaced(unit: str) -> str:
-    return unit if unit in ("", "%") else f" {unit}"
+    return unit if unit[:1] in ("", "%", "/") else f" {unit}"
 
 
 def _layers(lines: Sequence[Line]) -> list[list[float | None]]:
@@ -159,6 +160,12 @@ def _time_axis(frame: _Frame) -> str:
                 f"{time:%H:%M}</text>"
             )
     return "".join(parts)
+
+
+def _emptiness(lines: Sequence[Line]) -> str:
+    if any(value is not None for line in lines for value in line.values):
+        return ""
+    return f'<text class="chart-text" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">Nothing in this time</text>'
 
 
 def _curves(frame: _Frame, lines: Sequence[Line]) -> str:

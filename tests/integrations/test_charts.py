@@ -71,6 +71,11 @@ def test_a_legend_and_a_sparkline_escape_what_they_are_given() -> None:
     assert parsed(sparkline([1.0, None, 2.0], label='"><x')).attrib["aria-label"] == '"><x'
 
 
+def test_a_chart_without_values_says_so() -> None:
+    assert "Nothing in this time" in time_series("p99", times(3), [Line("p99", [None] * 3)])
+    assert "Nothing" not in time_series("calls", times(3), [Line("calls", [0.0] * 3)])
+
+
 def test_numbers_are_short() -> None:
     assert [short(0), short(0.05), short(12.34), short(1234), short(2_500_000)] == [
         "0",
@@ -79,4 +84,4 @@ def test_numbers_are_short() -> None:
         "1.23k",
         "2.5M",
     ]
-    assert [short(350, "ms"), short(99.9, "%"), short(1, "msg/s")] == ["350 ms", "100%", "1 msg/s"]
+    assert [short(350, "ms"), short(99.9, "%"), short(1, "/s")] == ["350 ms", "100%", "1/s"]
