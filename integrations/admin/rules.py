@@ -1,109 +1,47 @@
-"""The admin pages of integration rules."""
+"""The list of integration rules: each with how it does, and what can be done with several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
-from integrations import rules
+from integrations import charts, figures, rules
+from integrations.admin.request_view import address_of
+from integrations.admin.rule_form import GROUPS, RuleForm, shown_fields
+from integrations.admin.rule_page import calls_by_minute, rate, share, success_tone
+from integrations.admin.rule_pages import RulePages
 from integrations.admin.secrets import shown_once
-from integrations.models import Delivery, DeliveryState, EventKind, IntegrationRule, When
-from rooms import large_tables
-from rooms.admin.tables import LargeTableAdmin, badge, first, log, plural, quiet
-from rooms.errors import ChatError
+from integrations.admin.tones import BREAKER_TONES
+from integrations.figures import RuleFigures
+from integrations.models import IntegrationRule, When
+from rooms.admin.tables import badge, first, log, plural, quiet
+from rooms.admin.waterfall import duration
 from rooms.journey import Tone
 
-WANTED = (
-    "name", "events", "room_filter", "when", "order", "url", "enveloped", "batched", "headers", "budget_seconds",
-    "at_deadline",
-)  # fmt: skip
 ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, make a new one."
 
 
-class RuleForm(forms.ModelForm[IntegrationRule]):
-    """A rule as somebody asks for it. integrations.rules judges it."""
-
-    events = forms.MultipleChoiceField(
-        choices=EventKind.choices, initial=[EventKind.MESSAGE], widget=forms.CheckboxSelectMultiple
-    )
-
-    class Meta:
-        model = IntegrationRule
-        fields = WANTED
-        widgets = {
-            "url": forms.TextInput(attrs={"class": "vLargeTextField", "placeholder": "https://"}),
-            "headers": forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField monospace"}),
-            "room_filter": forms.TextInput(attrs={"class": "vTextField monospace", "placeholder": "^lobby$"}),
-        }
-
-    def clean_room_filter(self) -> str:
-        """Refuse what is no regular expression."""
-        return self._checked("room_filter", rules.check_filter)
-
-    def clean_url(self) -> str:
-        """Refuse addresses that must not be called."""
-        return self._checked("url", rules.check_url)
-
-    def clean_headers(self) -> dict[str, str]:
-        """Refuse headers that cannot be sent."""
-        headers = self.cleaned_data["headers"] or {}
-        if not isinstance(headers, dict):
-            raise ValidationError('The headers are a JSON object: {"x-team": "chat"}.')
-        _judge(rules.check_headers, headers)
-        return headers
-
-    def clean(self) -> dict[str, Any]:
-        """Let the rest be judged, once each field is right by itself."""
-        cleaned = super().clean() or {}
-        if not self.errors:
-            _judge(rules.check, self.wanted())
-        return cleaned
-
-    def wanted(self) -> rules.Wanted:
-        """Return what was asked for."""
-        return rules.Wanted(**{field: self.cleaned_data[field] for field in WANTED})
-
-    def _checked(self, field: str, check: Callable[[str], None]) -> str:
-        value = str(self.cleaned_data[field])
-        _judge(check, value)
-        return value
-
-
-def _judge(check: Callable[[Any], None], value: Any) -> None:
-    try:
-        check(value)
-    except ChatError as error:
-        raise ValidationError(error.message) from None
-
-
 @admin.register(IntegrationRule)
-class IntegrationRuleAdmin(LargeTableAdmin):
+class IntegrationRuleAdmin(RulePages):
     """Rules are made, switched and removed here; a signing secret is shown once, when it is made."""
 
-    list_display = (
-        "name",
-        "when_badge",
-        "rooms",
-        "target",
-        "deliveries_link",
-        "is_enabled",
-    )
-    list_filter = ("enabled", "when")
-    allowed_lookups = ("enabled__exact", "when__exact")
-    search_fields = ("name", "url")
-    fields = (*WANTED, "enabled", "created_at", "changed_at")
+    list_display = ("name", "when_badge", "target_text", "health", "calls", "slowness", "backlog", "is_enabled")
+    list_filter = ("enabled", "when", "target")
+    allowed_lookups = ("enabled__exact", "when__exact", "target__exact")
+    search_fields = ("name", "url", "function")
     actions = ("enable", "disable", "rotate")
+    readonly_fields = ("created_at", "changed_at")
+    change_form_template = "admin/rule.html"
+    add_form_template = "admin/rule_form.html"
 
     # --- Making and removing ---
 
@@ -115,21 +53,53 @@ class IntegrationRuleAdmin(LargeTableAdmin):
         """Whoever has the permission may remove one, and what it owes."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return what is asked for a new rule, or all that there is to see."""
-        return WANTED if obj is None else self.fields
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the groups of the form; on a rule's page folded, and without what is only ever written."""
+        if obj is not None and not self.is_edited(request):
+            return [
+                ("All settings", {"classes": ("collapse",), "fields": (*shown_fields(), "created_at", "changed_at")})
+            ]
+        absent = {"forget_credentials"} if obj is None else set()
+        return [
+            (title, {"description": text, "fields": [field for field in names if field not in absent]})
+            for title, text, names in GROUPS
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return what cannot be edited: all, on the page that only shows."""
+        if obj is not None and not self.is_edited(request):
+            return (*shown_fields(), "created_at", "changed_at")
+        return self.readonly_fields
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Return the form of a new rule."""
-        return super().get_form(request, obj, change=change, **({"form": RuleForm} if obj is None else {}), **kwargs)
+        """Return the form of a rule; the page that only shows needs none."""
+        if obj is None or self.is_edited(request):
+            kwargs["form"] = RuleForm
+        return super().get_form(request, obj, change=change, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Make the rule, and keep its secret for the one answer."""
-        assert not change
-        row, secret = rules.add(form.wanted(), now=timezone.now())
-        obj.pk = row.pk
+        """Make or change the rule. A new one's secret is kept for the one answer."""
+        now = timezone.now()
+        if change:
+            rules.edit(form.initial["name"], form.wanted(), now=now)
+        else:
+            row, secret = rules.add(form.wanted(), now=now)
+            obj.pk = row.pk
+            obj.secret = secret
+        said = form.cleaned_data
+        if said.get("forget_credentials"):
+            rules.forget_credentials(form.wanted().name, now=now)
+        elif said.get("secret_access_key"):
+            keys = {name: said[name] for name in ("access_key_id", "secret_access_key")}
+            rules.store_credentials(form.wanted().name, **keys, now=now)
+        secret = getattr(obj, "secret", "")
         obj.refresh_from_db()
         obj.secret = secret
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """Go back to the rule's page."""
+        messages.success(request, "Saved. Workers and gateways follow within a second.")
+        return redirect("admin:integrations_integrationrule_change", obj.pk)
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         """Show the signing secret, once."""
@@ -159,39 +129,65 @@ class IntegrationRuleAdmin(LargeTableAdmin):
         """Whether it decides or only hears."""
         return badge(f"{rule.when} publish", Tone.WAITING if rule.when == When.BEFORE else Tone.PLAIN)
 
-    @admin.display(description="rooms")
-    def rooms(self, rule: IntegrationRule) -> SafeString:
-        """Where it counts."""
-        if rule.room_filter:
-            return format_html("<code><bdi>{}</bdi></code>", rule.room_filter[:60])
-        return quiet("every room")
-
     @admin.display(description="target")
-    def target(self, rule: IntegrationRule) -> SafeString:
+    def target_text(self, rule: IntegrationRule) -> SafeString:
         """Where calls go; without the query string, which may hold a secret."""
-        address = rule.url.partition("?")[0]
-        return format_html('<span class="url"><bdi>{}</bdi></span>', address[:70] + ("…" if len(address) > 70 else ""))
+        address = address_of(rule)
+        shown = address[:60] + ("…" if len(address) > 60 else "")
+        rooms = format_html("<small><bdi>{}</bdi></small>", rule.room_filter[:40] or "every room")
+        return format_html('<span class="url"><bdi>{}</bdi></span>{}', shown, rooms)
 
-    @admin.display(description="deliveries")
-    def deliveries_link(self, rule: IntegrationRule) -> SafeString:
-        """A link to what it owes, with the number of dead letters."""
-        dead = large_tables.count_up_to(
-            Delivery.objects.filter(state=DeliveryState.DEAD, rule=rule).order_by("-pk"), limit=99
-        )
+    @admin.display(description="health")
+    def health(self, rule: Any) -> SafeString:
+        """The breaker where it is not closed, and the share of calls that succeeded."""
+        found: RuleFigures = rule.figures
+        if found.throttle.is_open:
+            return badge(f"breaker {found.throttle.breaker}", BREAKER_TONES[found.throttle.breaker])
+        success = found.recent.success
+        return quiet("no calls") if success is None else badge(share(success), success_tone(success))
+
+    @admin.display(description="calls, last hour")
+    def calls(self, rule: Any) -> SafeString:
+        """How many a second, and how that went up and down."""
+        tone = "bad" if rule.figures.throttle.is_open else "1"
+        line = charts.sparkline(rule.spark, label=f"calls a minute of {rule.name}", tone=tone)
+        # charts escapes every text that it is given.
+        return format_html("{}<small>{} a second</small>", mark_safe(line), rate(rule.figures.recent.calls_per_second))
+
+    @admin.display(description="p50 / p95")
+    def slowness(self, rule: Any) -> SafeString:
+        """How long calls take."""
+        recent = rule.figures.recent
+        if recent.p50 is None:
+            return quiet("-")
+        return format_html("{} <small>/ {}</small>", duration(recent.p50), duration(recent.p95))
+
+    @admin.display(description="owed")
+    def backlog(self, rule: Any) -> SafeString:
+        """What is owed, with a link to it, and the dead letters."""
+        found = rule.figures.backlog
         address = reverse("admin:integrations_delivery_changelist", query={"rule__id__exact": rule.pk})
-        link = format_html('<a href="{}">deliveries</a>', address)
-        return format_html("{} {}", link, badge(f"{dead} dead", Tone.BAD)) if dead.number else link
+        link = format_html('<a href="{}">{}{}</a>', address, f"{found.size:,}", "+" if found.is_cut else "")
+        return format_html("{} {}", link, badge(f"{found.dead:,} dead", Tone.BAD)) if found.dead else link
 
     @admin.display(description="on", boolean=True)
     def is_enabled(self, rule: IntegrationRule) -> bool:
         """Whether it is asked."""
         return rule.enabled
 
-    # --- Acting ---
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Return the list, each rule with its figures: two queries more for all of them."""
+        found = super().get_changelist_instance(request)
+        now = timezone.now()
+        rows = list(found.result_list)
+        of_rule = {one.rule.pk: one for one in figures.of_rules(now=now)}
+        minutes = calls_by_minute([rule.pk for rule in rows], now)
+        for rule in rows:
+            rule.figures, rule.spark = of_rule[rule.pk], minutes[rule.pk]
+        found.result_list = rows
+        return found
 
-    def has_switch_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change rules may switch them."""
-        return request.user.has_perm("integrations.change_integrationrule")
+    # --- Acting ---
 
     @admin.action(description="Turn the selected rules on", permissions=["switch"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

@@ -1,0 +1,71 @@
+"""Owing again what a query finds: the dead letters of a rule, or all that it got in some time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from integrations import outbox
+from integrations.models import Delivery, DeliveryState, EventKind, IntegrationRule
+from rooms import large_tables
+
+MOST = 20_000  # of one click; each step is a transaction of its own
+STEP = 1_000
+STATES = (
+    (DeliveryState.DEAD.value, "Dead letters: events that no call delivered"),
+    (DeliveryState.DELIVERED.value, "Delivered ones, once more"),
+)
+
+
+class ReplayForm(forms.Form):
+    """Which deliveries of a rule."""
+
+    state = forms.ChoiceField(choices=STATES, widget=forms.RadioSelect, initial=DeliveryState.DEAD)
+    event = forms.ChoiceField(required=False)
+    since = forms.DateTimeField(
+        required=False,
+        label="Made since",
+        help_text="UTC.",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+    until = forms.DateTimeField(
+        required=False,
+        label="and before",
+        help_text="UTC.",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
+    )
+
+    def __init__(self, rule: IntegrationRule, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        event = self.fields["event"]
+        assert isinstance(event, forms.ChoiceField)
+        event.choices = [("", "Every event"), *(choice for choice in EventKind.choices if choice[0] in rule.events)]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a time that ends before it begins, and all deliveries there ever were."""
+        cleaned = super().clean() or {}
+        since, until = cleaned.get("since"), cleaned.get("until")
+        if since and until and since >= until:
+            raise ValidationError("The time ends before it begins.")
+        if cleaned.get("state") == DeliveryState.DELIVERED and not since:
+            raise ValidationError("Say since when: everything that was ever delivered is too much to repeat.")
+        return cleaned
+
+
+def replay(rule: IntegrationRule, said: dict[str, Any], *, now: datetime) -> int:
+    """Owe again what the form says, the oldest first, MOST at most. Return how many deliveries."""
+    wanted = Delivery.objects.filter(rule=rule, state=said["state"], deadline__isnull=True)
+    if said["event"]:
+        wanted = wanted.filter(event=said["event"])
+    wanted = large_tables.between(wanted, "created_at", said["since"], said["until"])
+    done, last = 0, 0
+    while done < MOST:
+        ids = list(wanted.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:STEP])
+        if not ids:
+            break
+        done += outbox.resend(ids, now=now)
+        last = ids[-1]
+    return done
