@@ -127,11 +127,10 @@ def _item(shape: Shape, event: Event) -> dict[str, Any]:
         "source": event.source,
         "version": kinds.VERSION,
         "timestamp": event.timestamp,
+        **({} if event.serial is None else {"serial": event.serial}),
         "name": event.kind,
         "data": {"channelId": event.room, "site": shape.site, **kinds.fields_of(event.kind, event.payload)},
     }
-    if event.serial is not None:
-        item["serial"] = event.serial
     if event.callback is not None:
         item["callback"] = event.callback.as_dict()
     return item
@@ -172,6 +171,8 @@ def _plain_message(message: Message) -> tuple[bytes, dict[str, str | int | None]
         "x-ably-message-name": message.name,
         "x-ably-message-timestamp": message.timestamp,
         "x-ably-message-encoding": encoding,
+        "x-ably-message-serial": message.serial,
+        "x-ably-message-action": message.action,
     }
 
 
