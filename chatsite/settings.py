@@ -484,6 +484,15 @@ CLEANUP_SECONDS = environment.seconds(
 CLEANUP_BATCH_ROWS = environment.integer(
     "CLEANUP_BATCH_ROWS", 2_000, "Rows that are looked at, or deleted, in one transaction of that.", minimum=1
 )
+CALLBACK_LATE_SECONDS = environment.seconds(
+    "CALLBACK_LATE_SECONDS",
+    86_400.0,
+    "How long after the deadline a callback is taken, where the rule applies late verdicts.",
+    minimum=120,
+)
+CALLBACK_FORGED_PER_MINUTE = environment.integer(
+    "CALLBACK_FORGED_PER_MINUTE", 60, "Uses of forged callback tokens that each process records; all are counted."
+)
 CALLBACK_KEEP_SECONDS = environment.seconds(
     "CALLBACK_KEEP_SECONDS", 604_800.0, "How long uses of callback tokens are kept.", minimum=60
 )

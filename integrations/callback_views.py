@@ -8,14 +8,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from integrations import late_verdicts
+from integrations import late_verdicts, rest_errors
+
+REPEATED_HEADER = "Idempotent-Replayed"
 
 
 class VerdictView(APIView):
     """`POST /integrations/verdict` with `Authorization: Bearer <callback token>` and a verdict as JSON."""
 
     def post(self, request: Request) -> Response:
-        """Apply the verdict."""
+        """Apply the verdict, once; the same request again is answered as the first time."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
-        return Response(late_verdicts.take(token, request.body, now=datetime.now(UTC)))
+        address = str(request.META.get("REMOTE_ADDR") or "")
+        taken = late_verdicts.take(token, request.body, now=datetime.now(UTC), address=address)
+        response = Response(taken.shape) if taken.error is None else rest_errors.answer(taken.error)
+        if taken.is_repeated:
+            response[REPEATED_HEADER] = "true"
+        return response

@@ -1,8 +1,8 @@
 """Callback tokens: the right to give the verdict on one message, for one rule, for a short time. Pure.
 
-`payload.mac`, both base64url. The payload names message, rule, expiry (milliseconds) and audience; nothing in it
-is secret. The key is derived from SECRET_KEY, so a token needs no row; that it decides only once is the log's
-compare-and-set.
+`payload.mac`, both base64url. The payload names message, rule, operation, expiry (milliseconds), audience, and the
+token itself; nothing in it is secret. The key is derived from SECRET_KEY, so a token needs no row until it is used:
+then its use does, of which there is one that decides (integrations.callback_uses).
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ import msgspec
 
 CONTEXT = b"integrations.callbacks 1"
 AUDIENCE = "verdict"
+PUBLISH = "publish"
+MAX_ID_CHARACTERS = 43
 MAX_TOKEN_CHARACTERS = 512
 
 
 class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a token is good for."""
+    """What a token is good for. All tokens of one delivery, an attempt each, have its webhook id: one use decides."""
 
+    id: str = msgspec.field(name="i")
     message: int = msgspec.field(name="m")  # primary key
     rule: int = msgspec.field(name="r")  # primary key
     expires: int = msgspec.field(name="e")  # milliseconds since the epoch
+    operation: str = msgspec.field(name="o", default=PUBLISH)  # what is asked about the message
     audience: str = msgspec.field(name="a", default=AUDIENCE)
 
 
@@ -48,8 +52,8 @@ def issue(claims: Claims, key: bytes) -> str:
     return f"{_text(payload)}.{_text(_mac(payload, key))}"
 
 
-def verify(token: str, keys: Sequence[bytes], *, now_ms: int, audience: str = AUDIENCE) -> Claims:
-    """Return what a token is good for; `keys`: today's and the former ones. Raises BadToken, ExpiredToken."""
+def verify(token: str, keys: Sequence[bytes], *, audience: str = AUDIENCE, operation: str = PUBLISH) -> Claims:
+    """Return what a token is good for, if it is current; `keys`: today's and the former ones. Raises BadToken."""
     payload_text, dot, mac_text = token.partition(".")
     if not dot or len(token) > MAX_TOKEN_CHARACTERS:
         raise BadToken
@@ -60,11 +64,15 @@ def verify(token: str, keys: Sequence[bytes], *, now_ms: int, audience: str = AU
         claims = msgspec.json.decode(payload, type=Claims)
     except msgspec.MsgspecError:
         raise BadToken from None
-    if claims.audience != audience:
+    if (claims.audience, claims.operation) != (audience, operation) or not 0 < len(claims.id) <= MAX_ID_CHARACTERS:
         raise BadToken
+    return claims
+
+
+def require_current(claims: Claims, *, now_ms: int) -> None:
+    """Raise ExpiredToken for what was good once."""
     if claims.expires <= now_ms:
         raise ExpiredToken
-    return claims
 
 
 def _mac(payload: bytes, key: bytes) -> bytes:

@@ -18,7 +18,7 @@ from integrations.aws.credentials import CredentialStore
 from integrations.aws.signing import SERVICE_LAMBDA, Credentials, sign
 from integrations.calls import Owed
 from integrations.envelope import Callback, Event, Shape
-from integrations.models import IntegrationRule, Invocation, TargetKind, When
+from integrations.models import IntegrationRule, Invocation, Late, TargetKind, When
 from integrations.outgoing import ANSWER_MAX_BYTES, Outgoing
 from integrations.rule_secrets import signing_secrets
 from integrations.sealing import SealBroken
@@ -144,15 +144,16 @@ def _event(rule: IntegrationRule, one: Owed, now: datetime) -> Event:
         timestamp=milliseconds(one.created_at),
         kind=one.event,
         serial=encode(one.epoch, one.serial) if one.serial and one.event in events.OF_THE_LOG else None,
-        callback=_callback(one, now) if rule.when == When.BEFORE else None,
+        callback=_callback(rule, one, now) if rule.when == When.BEFORE else None,
     )
 
 
-def _callback(one: Owed, now: datetime) -> Callback | None:
+def _callback(rule: IntegrationRule, one: Owed, now: datetime) -> Callback | None:
     if one.deadline is None or one.message_id is None:
         return None  # a shadow is asked too, but nobody waits for it
     # A message may be asked about after its deadline; then too its verdict can come by callback.
-    expires = milliseconds(max(one.deadline, now)) + CALLBACK_GRACE_MS
-    claims = callbacks.Claims(message=one.message_id, rule=one.rule_id, expires=expires)
+    grace = round(settings.CALLBACK_LATE_SECONDS * 1000) if rule.late == Late.APPLY else CALLBACK_GRACE_MS
+    expires = milliseconds(max(one.deadline, now)) + grace
+    claims = callbacks.Claims(id=one.webhook_id, message=one.message_id, rule=one.rule_id, expires=expires)
     key = callbacks.derive_key(settings.SECRET_KEY)
     return Callback(url=settings.PUBLIC_URL + CALLBACK_PATH, token=callbacks.issue(claims, key), expires=expires)

@@ -37,6 +37,10 @@ class BadAnswer(Exception):
     """The answer is not of the documented shape. The text tells its author what is wrong, and quotes nothing."""
 
 
+class OtherMessage(BadAnswer):
+    """The answer is about a message that was not asked about."""
+
+
 class Change(msgspec.Struct, kw_only=True):
     """New content. What is left out stays as it was."""
 
@@ -113,10 +117,10 @@ def _subject(judgement: Judgement, asked: Sequence[Asked]) -> Asked:
             raise BadAnswer("The call was about several messages: each verdict needs the id of its own.")
         return asked[0]
     named = [subject for subject in asked if judgement.id in subject.ids]
-    if len(named) != 1:
-        raise BadAnswer(
-            "A verdict names a message that the call was not about." if not named else "An id is ambiguous."
-        )
+    if not named:
+        raise OtherMessage("A verdict names a message that the call was not about.")
+    if len(named) > 1:
+        raise BadAnswer("An id is ambiguous.")
     return named[0]
 
 

@@ -16,7 +16,7 @@ class CallbackResult(models.TextChoices):
 
 
 class CallbackUse(models.Model):
-    """One call of the verdict endpoint. Only integrations.late_verdicts writes it; kept for CALLBACK_KEEP_DAYS.
+    """One call of the verdict endpoint. Only integrations.callback_uses writes it; kept for CALLBACK_KEEP_SECONDS.
 
     Of a token that was forged nothing is believed: then message and rule are null.
     """
