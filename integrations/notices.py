@@ -26,9 +26,15 @@ _mailing = threading.BoundedSemaphore(2)  # mails on their way from this process
 def write(
     title: str, *, now: datetime, text: str = "", level: str = NoticeLevel.WARNING, rule_id: int | None = None
 ) -> Notice | None:
-    """Write a notice and mail it after commit. Return None where the same one is open already: nobody is flooded."""
+    """Write a notice and mail it after commit.
+
+    Return None where the same one is open already (nobody is flooded), or where its rule is gone.
+    """
     title = title[:TITLE_MAX_CHARACTERS]
     with transaction.atomic():
+        # Rules are locked before this, by whoever switches one and writes of it: so here too, for there is no circle.
+        if rule_id is not None and not _keep(rule_id):
+            return None
         _wait_for_other_writers()
         if Notice.objects.filter(dismissed_at__isnull=True, title=title, rule_id=rule_id).exists():
             return None
@@ -84,6 +90,13 @@ def _mail_and_release(notice: Notice) -> None:
         mail(notice)
     finally:
         _mailing.release()
+
+
+def _keep(rule_id: int) -> bool:
+    """Keep a rule from going before the transaction ends. Return False if it has gone."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM integrations_integrationrule WHERE id = %s FOR KEY SHARE", [rule_id])
+        return bool(cursor.rowcount == 1)
 
 
 def _wait_for_other_writers() -> None:

@@ -163,6 +163,7 @@ class Traffic:
             for key in sorted(self._sums, key=lambda key: key[1])[:excess]:
                 del self._sums[key]
             self.forgotten += excess
+            logger.warning("Figures of %d minutes of rules were forgotten: Postgres was away for too long.", excess)
 
 
 def store(sums: Sums) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.core import mail
 from integrations import health, notices, rules
 from integrations.health import Observed
 from integrations.models import IntegrationRule, Notice, RuleHealth
+from rooms.database import run
 from tests.integrations.world import add_rule
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]
@@ -163,6 +165,23 @@ def test_a_rule_that_was_removed_meanwhile_is_passed_over() -> None:
     fail(rule, start_of(rule), gone=True, dead=3)
 
     assert not RuleHealth.objects.exists() and not Notice.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_however_many_workers_see_it_the_rule_is_turned_off_once_and_told_of_once() -> None:
+    rule, other = await run(add_rule, name="orders"), await run(add_rule, name="other")
+    start = start_of(rule)
+    await run(fail, rule, start)
+    seen = [Observed(one.pk, dead=1) for one in (rule, other)]
+    for one in seen:
+        one.failed("HTTP 503", start + HOUR * 121, gone=one.rule_id == other.pk)
+    await asyncio.gather(*(run(health.observe, order, now=start + HOUR * 121) for order in (seen, seen[::-1]) * 4))
+
+    assert not await run(is_enabled, rule) and not await run(is_enabled, other)
+    found = [title.split(":")[0] for title in await run(titles)]
+    assert sorted(found) == [
+        "orders has dead letters", "orders was turned off", "other has dead letters", "other was turned off",
+    ]  # fmt: skip
 
 
 # --- Notices ----------------------------------------------------------------------------------------------

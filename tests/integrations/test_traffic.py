@@ -134,6 +134,22 @@ async def test_a_worker_that_is_stopped_writes_its_last_figures() -> None:
     assert await run(RuleMinute.objects.count) == 2
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_many_workers_that_write_at_once_wait_for_one_another_and_never_in_a_circle() -> None:
+    rules = [await run(add_rule) for _ in range(4)]
+
+    def sums_of(order: list[IntegrationRule]) -> traffic.Sums:
+        mine = Traffic()
+        for rule in order:
+            call(mine, rule.pk)
+        return mine._sums
+
+    await asyncio.gather(*(run(traffic.store, sums_of(order)) for order in (rules, rules[::-1]) * 8))
+
+    totals = await run(lambda: set(RuleMinute.objects.values_list("calls", flat=True)))
+    assert totals == {16}
+
+
 @pytest.mark.django_db
 def test_sums_are_written_by_one_statement_however_many_rules() -> None:
     rules = [add_rule() for _ in range(5)]
