@@ -89,6 +89,23 @@ class RuleForm(forms.ModelForm[IntegrationRule]):
     class Meta:
         model = IntegrationRule
         fields = WANTED
+        labels = {
+            "when": "Asked or told",
+            "sample_percent": "Sample, in per cent",
+            "at_deadline": "When no verdict comes in time",
+            "at_deadline_new": "… for new authors",
+            "at_deadline_trusted": "… for trusted authors",
+            "budget_seconds": "Budget, in seconds",
+            "late": "A verdict that comes late",
+            "cache_seconds": "Share verdicts for, in seconds",
+            "cache_after": "after so many calls",
+            "batch_events": "Events of a batch",
+            "batch_bytes": "Bytes of a batch",
+            "batch_wait_ms": "Wait for more, in ms",
+            "timeout_seconds": "Time limit of a call, in seconds",
+            "concurrency": "Calls at once",
+            "stands_in": "Stand in while the main target is down",
+        }
         widgets = {
             "url": forms.TextInput(attrs={"class": "vLargeTextField", "placeholder": "https://", "inputmode": "url"}),
             "function": forms.TextInput(attrs={"class": "vTextField monospace"}),

@@ -46,6 +46,17 @@ class DeliveryRow:
     took: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """How often one verdict came. `width`: its share in per cent."""
+
+    label: str
+    tone: Tone
+    count: int
+    percent: str
+    width: float
+
+
 def context_of(rule: IntegrationRule, *, now: datetime, hours: int) -> dict[str, Any]:
     """Return the template's variables. A fixed number of queries, each bounded."""
     found = figures.of_rule(rule, now=now, minutes=RECENT_MINUTES)
@@ -57,6 +68,8 @@ def context_of(rule: IntegrationRule, *, now: datetime, hours: int) -> dict[str,
         "alerts": _alerts(found, now),
         "charts": _charts(rule, figures.series(rule.pk, now=now, hours=hours)),
         "spans": [{"hours": number, "label": label, "is_chosen": number == hours} for number, label in SPANS],
+        "parts": _parts(found),
+        "recent_minutes": RECENT_MINUTES,
         "rows": _last_deliveries(rule),
         "shadows": list(rule.shadows.order_by("name")[:20]),
         "secret_until": rule.former_secret_until
@@ -103,9 +116,10 @@ def share(part: float | None) -> str:
     """Return a share as per cent; what is not quite all is never shown as all."""
     if part is None:
         return "–"
-    if part == 1.0 or part == 0.0:
+    if part in (0.0, 1.0):
         return f"{part:.0%}"
-    return f"{min(max(part * 100, 0.01), 99.99):.4g} %".replace(" %", "%")
+    percent = min(max(part * 100, 0.01), 99.99)
+    return f"{percent:.2f}%" if percent > 99 else f"{percent:.2g}%" if percent < 1 else f"{percent:.1f}%"
 
 
 def success_tone(part: float | None) -> Tone:
@@ -138,6 +152,19 @@ def _shared(found: RuleFigures) -> float | None:
     return found.recent.shared / total if total else None
 
 
+def _parts(found: RuleFigures) -> list[Part]:
+    """Return how often each verdict came lately."""
+    said = found.recent.verdicts
+    total = sum(said.values())
+    if not total:
+        return []
+    return [
+        Part(label=action, tone=tone, count=said.get(action, 0), percent=share(said.get(action, 0) / total),
+             width=round(said.get(action, 0) / total * 100, 2))
+        for action, tone in VERDICT_TONES.items()
+    ]  # fmt: skip
+
+
 def _alerts(found: RuleFigures, now: datetime) -> list[dict[str, Any]]:
     """Return what somebody who opens the page must know before anything else."""
     alerts = []
@@ -145,7 +172,9 @@ def _alerts(found: RuleFigures, now: datetime) -> list[dict[str, Any]]:
         alerts.append({"tone": Tone.WAITING, "text": "This rule is off. What it is owed is kept until it is on again."})
     throttle = found.throttle
     if throttle.breaker == BreakerState.OPEN:
-        probe = f" The next probe is in {_in(throttle.probe_at, now)}." if throttle.probe_at else ""
+        probe = ""
+        if throttle.probe_at is not None:
+            probe = f" The next probe is {f'in {_in(throttle.probe_at, now)}' if throttle.probe_at > now else 'due'}."
         since = f" for {_in(now, throttle.opened_at)}" if throttle.opened_at else ""
         alerts.append(
             {"tone": Tone.BAD, "text": f"The circuit breaker has been open{since}: nothing is called.{probe}"}

@@ -34,7 +34,7 @@ ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, mak
 class IntegrationRuleAdmin(RulePages):
     """Rules are made, switched and removed here; a signing secret is shown once, when it is made."""
 
-    list_display = ("name", "when_badge", "target_text", "health", "calls", "slowness", "backlog", "is_enabled")
+    list_display = ("name", "when_badge", "target_text", "success", "calls", "backlog", "is_enabled")
     list_filter = ("enabled", "when", "target")
     allowed_lookups = ("enabled__exact", "when__exact", "target__exact")
     search_fields = ("name", "url", "function")
@@ -137,8 +137,8 @@ class IntegrationRuleAdmin(RulePages):
         rooms = format_html("<small><bdi>{}</bdi></small>", rule.room_filter[:40] or "every room")
         return format_html('<span class="url"><bdi>{}</bdi></span>{}', shown, rooms)
 
-    @admin.display(description="health")
-    def health(self, rule: Any) -> SafeString:
+    @admin.display(description="succeeded")
+    def success(self, rule: Any) -> SafeString:
         """The breaker where it is not closed, and the share of calls that succeeded."""
         found: RuleFigures = rule.figures
         if found.throttle.is_open:
@@ -148,19 +148,13 @@ class IntegrationRuleAdmin(RulePages):
 
     @admin.display(description="calls, last hour")
     def calls(self, rule: Any) -> SafeString:
-        """How many a second, and how that went up and down."""
+        """How that went up and down, how many there are a second, and how long they take."""
+        recent = rule.figures.recent
         tone = "bad" if rule.figures.throttle.is_open else "1"
         line = charts.sparkline(rule.spark, label=f"calls a minute of {rule.name}", tone=tone)
+        slow = "" if recent.p95 is None else f", p95 {duration(recent.p95)}"
         # charts escapes every text that it is given.
-        return format_html("{}<small>{} a second</small>", mark_safe(line), rate(rule.figures.recent.calls_per_second))
-
-    @admin.display(description="p50 / p95")
-    def slowness(self, rule: Any) -> SafeString:
-        """How long calls take."""
-        recent = rule.figures.recent
-        if recent.p50 is None:
-            return quiet("-")
-        return format_html("{} <small>/ {}</small>", duration(recent.p50), duration(recent.p95))
+        return format_html("{}<small>{} a second{}</small>", mark_safe(line), rate(recent.calls_per_second), slow)
 
     @admin.display(description="owed")
     def backlog(self, rule: Any) -> SafeString:
