@@ -335,7 +335,19 @@ async def test_a_name_server_that_never_answers_ends_at_the_time_limit() -> None
             await outgoing.post("https://silent.example/", body=b"", headers={}, timeout=0.2)
 
 
-@pytest.mark.parametrize("reply", [b"", b"no http at all\r\n\r\n", b"HTTP/1.1 999999 X\r\n\r\n"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"no http at all\r\n\r\n",
+        b"HTTP/1.1 999999 X\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nx-long: " + b"a" * 100_000,
+        b"HTTP/1.1 200 OK\r\n" + b"x-many: a\r\n" * 10_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello",
+    ],
+)
 async def test_an_endpoint_that_breaks_off_or_speaks_something_else_is_a_failed_call(reply: bytes) -> None:
     async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -369,6 +381,36 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
     assert answer.status == 200
 
 
+@pytest.mark.parametrize(("name", "is_right"), [("lambda.example", True), ("other.example", False)])
+async def test_a_certificate_must_be_for_the_name_in_the_url_wherever_it_resolves_to(
+    name: str, is_right: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def here(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read.append(await reader.readuntil(b"{}"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        await writer.drain()
+        writer.close()
+
+    read: list[bytes] = []
+    served = self_signed(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "server.pem"))
+    monkeypatch.setattr("integrations.outgoing.make_tls", lambda: trusting)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=served)
+    port = server.sockets[0].getsockname()[1]
+    async with server, door("127.0.0.0/8", resolve=here) as outgoing:
+        calling = outgoing.post(f"https://{name}:{port}/", body=b"{}", headers={}, timeout=5)
+        if is_right:
+            assert (await calling).body == b"ok"
+        else:
+            with pytest.raises(CallFailed, match="TLS: Hostname mismatch"):
+                await calling
+
+    assert bool(read) is is_right
+
+
 async def test_an_endpoint_with_a_certificate_of_its_own_making_gets_nothing(tmp_path: Path) -> None:
     read: list[bytes] = []
 
@@ -396,7 +438,10 @@ def self_signed(folder: Path) -> ssl.SSLContext:
         .serial_number(1)
         .not_valid_before(datetime.now(UTC) - timedelta(days=1))
         .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("lambda.example")]),
+            critical=False,
+        )
         .sign(key, hashes.SHA256())
     )
     pem = folder / "server.pem"
