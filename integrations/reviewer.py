@@ -120,11 +120,20 @@ def _deferral(
     if policy == AtDeadline.RETRY:
         wait = timedelta(seconds=settings.REVIEW_WAIT_SECONDS)
         return Deferral(step=step_of(rule.pk), budget=wait, at_deadline=Action.HOLD)
-    met = [*book.before[: book.place_of(rule_of(submission.passed)) + 1], rule]
+    earlier = _earlier(submission, book)
     # The time for which a rule lets messages wait is not counted: they have the whole budget for those after it.
-    has_waited = any(AtDeadline.RETRY in _policies(one) for one in met)
+    has_waited = any(AtDeadline.RETRY in _policies(one) for one in earlier)
     began = now if has_waited else datetime.fromtimestamp(submission.accepted_ms / 1000, UTC)
-    return Deferral(step=step_of(rule.pk), budget=budget_of(met, began=began, now=now), at_deadline=Action(policy))
+    budget = budget_of([*earlier, rule], began=began, now=now)
+    return Deferral(step=step_of(rule.pk), budget=budget, at_deadline=Action(policy))
+
+
+def _earlier(submission: Submission, book: RuleBook) -> list[IntegrationRule]:
+    """Return the rules that a message has waited for, as far as can be told from the rules as they are now."""
+    if not submission.passed:
+        return []
+    passed = book.before[: book.place_of(rule_of(submission.passed)) + 1]
+    return [rule for rule in passed if rule.enabled and _concerns(rule, submission)]
 
 
 def _policies(rule: IntegrationRule) -> tuple[str, str, str]:

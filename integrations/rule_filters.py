@@ -13,8 +13,10 @@ from rooms.errors import ChatError, Code
 
 FILTER_MAX_CHARACTERS = 500
 RE2_MAX_MEMORY_BYTES = 1_048_576
+ANSWERS_KEPT = 10_000  # the same rooms and authors are asked about again and again
 
 
+@lru_cache(maxsize=ANSWERS_KEPT)
 def matches(pattern: str, value: str) -> bool:
     """Tell whether a filter lets a name through: found anywhere in it; empty: every name."""
     return not pattern or _compiled(pattern).search(value) is not None

@@ -104,6 +104,7 @@ def test_a_shadow_is_owed_what_its_rule_is_asked_and_nobody_waits_for_it() -> No
 def test_the_rules_that_a_message_meets_share_one_budget(settings: Any) -> None:
     settings.REVIEW_DEADLINE_SECONDS = 15.0
     first, second = add_rule(when="before", order=1), add_rule(when="before", order=2)
+    add_rule(when="before", room_filter="^elsewhere$", budget_seconds=600, at_deadline="retry")
     accepted = milliseconds(now() - timedelta(seconds=10))
 
     (fresh,), (later,) = asked(submission()), asked(submission(passed=step_of(first.pk), accepted_ms=accepted))
