@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,48 +13,73 @@ from integrations.models import AtDeadline, EventKind, IntegrationRule, Invocati
 from integrations.wanted import Wanted
 from rooms.errors import ChatError, Code
 
-# Options that take a value: the field of Wanted that each sets, its type, and what it means.
-VALUES: Sequence[tuple[str, str, type, str]] = (
-    ("--filter", "room_filter", str, "REGEX searched in the room's name; empty: all rooms."),
-    ("--author", "author_filter", str, "REGEX searched in the author's client id; empty: all authors."),
-    ("--sample", "sample_percent", float, "PERCENT of what the filters let through, chosen by message id."),
-    ("--order", "order", int, "Rules before publish are asked from small to large."),
-    ("--target", "target", str, f"How it is called: {', '.join(TargetKind.values)}."),
-    ("--url", "url", str, "HTTPS endpoint or Function URL; for the target lambda: another endpoint, to test with."),
-    ("--function", "function", str, "Target lambda: the function's name or ARN."),
-    ("--qualifier", "qualifier", str, "Target lambda: version or alias."),
-    ("--invocation", "invocation", str, f"Target lambda: {', '.join(Invocation.values)}."),
-    ("--region", "region", str, "AWS region; without: as URL or ARN say, else AWS_REGION."),
-    ("--role", "role", str, "ARN of a role to assume before calls."),
-    ("--external-id", "external_id", str, "What the role asks for, if it does."),
-    ("--batch-events", "batch_events", int, "Most events of one call."),
-    ("--batch-bytes", "batch_bytes", int, "Most bytes of payloads of one call."),
-    ("--batch-wait", "batch_wait_ms", int, "MILLISECONDS that a batch waits for more events."),
-    ("--timeout", "timeout_seconds", float, "Longest time for one call, in seconds."),
-    ("--concurrency", "concurrency", int, "Most calls at once of one worker."),
-    ("--budget", "budget_seconds", float, "Before publish: longest wait for a verdict, in seconds."),
-    ("--at-deadline", "at_deadline", str, f"Without a verdict: {', '.join(AtDeadline.values)}."),
-    ("--at-deadline-new", "at_deadline_new", str, "The same for authors who are new here."),
-    ("--at-deadline-trusted", "at_deadline_trusted", str, "The same for authors who are trusted."),
-    ("--late", "late", str, f"What a verdict after the deadline does: {', '.join(Late.values)}."),
-    ("--cache", "cache_seconds", float, "SECONDS for which a verdict serves for the same text; 0: never."),
-    ("--cache-after", "cache_after", int, "From so many calls about the same text on."),
+DEFAULT = "default"  # how an option says that the server's setting counts
+
+
+def _number_or_default(kind: type[float]) -> Callable[[str], float | None]:
+    def read(text: str) -> float | None:
+        return None if text == DEFAULT else kind(text)
+
+    read.__name__ = kind.__name__  # as errors call it
+    return read
+
+
+# Options that take a value: the field of Wanted that each sets, its type, how the value is called, what it means.
+VALUES: Sequence[tuple[str, str, Callable[[str], Any], str, str]] = (
+    ("--filter", "room_filter", str, "REGEX", "Searched in the room's name; empty: all rooms."),
+    ("--author", "author_filter", str, "REGEX", "Searched in the author's client id; empty: all authors."),
+    ("--sample", "sample_percent", float, "PERCENT", "Of what the filters let through, chosen by message id."),
+    ("--order", "order", int, "N", "Rules before publish are asked from small to large."),
+    ("--target", "target", str, "KIND", f"How it is called: {', '.join(TargetKind.values)}."),
+    (
+        "--url",
+        "url",
+        str,
+        "URL",
+        "HTTPS endpoint or Function URL; for the target lambda: another endpoint, to test with.",
+    ),
+    ("--function", "function", str, "NAME", "Target lambda: the function's name or ARN."),
+    ("--qualifier", "qualifier", str, "NAME", "Target lambda: version or alias."),
+    ("--invocation", "invocation", str, "HOW", f"Target lambda: {', '.join(Invocation.values)}."),
+    ("--region", "region", str, "REGION", "AWS region; without: as URL or ARN say, else AWS_REGION."),
+    ("--role", "role", str, "ARN", "A role to assume before calls."),
+    ("--external-id", "external_id", str, "ID", "What the role asks for, if it does."),
+    ("--batch-events", "batch_events", int, "N", "Most events of one call."),
+    ("--batch-bytes", "batch_bytes", int, "BYTES", "Most bytes of payloads of one call."),
+    ("--batch-wait", "batch_wait_ms", int, "MILLISECONDS", "So long a batch waits for more events."),
+    ("--timeout", "timeout_seconds", _number_or_default(float), "SECONDS", f"Longest time for one call, or {DEFAULT}."),
+    ("--concurrency", "concurrency", _number_or_default(int), "N", f"Most calls at once of one worker, or {DEFAULT}."),
+    ("--budget", "budget_seconds", _number_or_default(float), "SECONDS", f"Longest wait for a verdict, or {DEFAULT}."),
+    ("--at-deadline", "at_deadline", str, "POLICY", f"Without a verdict: {', '.join(AtDeadline.values)}."),
+    ("--at-deadline-new", "at_deadline_new", str, "POLICY", "For authors who are new here; empty: as for all."),
+    ("--at-deadline-trusted", "at_deadline_trusted", str, "POLICY", "For trusted authors; empty: as for all."),
+    ("--late", "late", str, "WHAT", f"What a verdict after the deadline does: {', '.join(Late.values)}."),
+    (
+        "--cache",
+        "cache_seconds",
+        float,
+        "SECONDS",
+        "So long a verdict serves for the same text; 0: each is asked about.",
+    ),
+    ("--cache-after", "cache_after", int, "N", "From so many calls about the same text on."),
 )
-# Pairs of options that say yes or no.
-FLAGS: Sequence[tuple[str, str, str, str]] = (
+# Pairs of options that say yes or no: the field, and what the one and the other mean.
+FLAGS: Sequence[tuple[str, tuple[str, str], tuple[str, str]]] = (
     (
         "enveloped",
-        "--enveloped",
-        "--plain",
-        "With room and sender in the body; plain: the data alone, all else in headers.",
+        ("--enveloped", "Send room and sender in the body."),
+        ("--plain", "Send the data alone, everything else in headers."),
     ),
-    ("ordered", "--ordered", "--unordered", "After publish: in room order, one call at a time for each room, or not."),
-    ("batched", "--batched", "--single", "What gathers goes in one call, or each event in its own."),
+    (
+        "ordered",
+        ("--ordered", "After publish: in room order, one call at a time for each room."),
+        ("--unordered", "Side by side."),
+    ),
+    ("batched", ("--batched", "Send what gathers in one call."), ("--single", "Send each event in a call of its own.")),
     (
         "stands_in",
-        "--stands-in",
-        "--no-stands-in",
-        "A shadow that decides while the target of the rule it watches is down.",
+        ("--stands-in", "A shadow: let it decide while the target of the rule that it watches is down."),
+        ("--no-stands-in", "Let it never decide."),
     ),
 )
 
@@ -69,12 +94,12 @@ def declare(parser: ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help=f"Repeatable; one of {', '.join(EventKind.values)}.",
     )
-    for option, name, kind, text in VALUES:
-        parser.add_argument(option, dest=name, type=kind, default=argparse.SUPPRESS, help=text)
-    for name, yes, no, text in FLAGS:
+    for option, name, kind, metavar, text in VALUES:
+        parser.add_argument(option, dest=name, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
+    for name, (yes, of_yes), (no, of_no) in FLAGS:
         either = parser.add_mutually_exclusive_group()
-        either.add_argument(yes, dest=name, action="store_true", default=argparse.SUPPRESS, help=text)
-        either.add_argument(no, dest=name, action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        either.add_argument(yes, dest=name, action="store_true", default=argparse.SUPPRESS, help=of_yes)
+        either.add_argument(no, dest=name, action="store_false", default=argparse.SUPPRESS, help=of_no)
     parser.add_argument(
         "--header",
         dest="headers",
@@ -93,7 +118,7 @@ def declare(parser: ArgumentParser) -> None:
 
 def changed(wanted: Wanted, options: Mapping[str, Any]) -> Wanted:
     """Return a rule with what the options say. Raises ChatError."""
-    names = {name for _, name, _, _ in VALUES} | {name for name, *_ in FLAGS} | {"events"}
+    names = {name for _, name, *_ in VALUES} | {name for name, *_ in FLAGS} | {"events"}
     changes = {name: options[name] for name in names if name in options}
     if "headers" in options:
         changes["headers"] = dict(parse_header(text) for text in options["headers"] if text)

@@ -274,6 +274,7 @@ def test_edit_changes_what_its_options_name_and_nothing_else() -> None:
     assert (edited["author"], edited["sample"], edited["enveloped"], edited["batched"]) == ("^guest", 12.5, False, True)
     assert (edited["atDeadline"], edited["atDeadlineNew"], edited["atDeadlineTrusted"]) == ("retry", "retry", "publish")
     assert (edited["headers"], edited["url"]) == (["a"], "http://127.0.0.1:1/")
+    assert command("edit", "n", "--timeout", "default")["timeout"] is None
     assert command("edit", "n", "--enveloped", "--header", "", "--name", "m")["headers"] == []
     assert [one["shadowOf"] for one in command("list")] == [None, "m"]
     assert command("edit", "shadow", "--shadow-of", "")["shadowOf"] is None
