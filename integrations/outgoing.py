@@ -254,6 +254,8 @@ def _parse(url: str) -> URL:
         # As it stands where it can stand so: what yarl would write otherwise is not what was signed.
         parsed = URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
         has_host = bool(parsed.host and parsed.port)
+        if parsed.raw_host != parsed.host:
+            parsed = parsed.with_host(parsed.host or "")  # in lower case, as signatures have it
     except ValueError as error:
         raise CallFailed(f"The URL cannot be used: {error}"[:300], is_final=True) from None
     if parsed.scheme not in ("http", "https") or not has_host:

@@ -55,9 +55,13 @@ def owed() -> Owed:
     )
 
 
+async def resolve_here(host: str, port: int) -> list[str]:
+    return ["127.0.0.1"]
+
+
 @asynccontextmanager
 async def targets(*credentials: Credentials) -> AsyncIterator[Targets]:
-    outgoing = Outgoing(allowed=AllowList.parse(["127.0.0.0/8"]), max_connections=10)
+    outgoing = Outgoing(allowed=AllowList.parse(["127.0.0.0/8"]), max_connections=10, resolve=resolve_here)
     given = iter(credentials)
     store = CredentialStore(
         outgoing, read=lambda: next(given, Credentials(access_key_id=KEY, secret_access_key=SECRET))
@@ -89,8 +93,11 @@ async def test_an_endpoint_gets_a_signed_webhook_and_nothing_of_aws(receiver: Re
     assert not {name for name in request.headers if name.startswith("x-amz") or name == "authorization"}
 
 
+@pytest.mark.parametrize(
+    "place", ["127.0.0.1:{}", "127.0.0.1:{}/", "127.0.0.1:{}/a%3Ab//c;d?x=%24y&a=1&a=0", "Lambda.Example:{}/x"]
+)
 async def test_a_function_url_with_iam_gets_a_call_that_aws_accepts_with_the_webhook_signature(
-    receiver: Receiver,
+    receiver: Receiver, place: str
 ) -> None:
     signed: list[str] = []
 
@@ -100,7 +107,7 @@ async def test_a_function_url_with_iam_gets_a_call_that_aws_accepts_with_the_web
         return 200, {"action": "accept"}
 
     receiver.behaviour = answer
-    url = f"http://127.0.0.1:{receiver.port}/a%3Ab//c;d?x=%24y&a=1"
+    url = "http://" + place.format(receiver.port)
     async with targets() as made:
         found = await call(made, rule_of(receiver, TargetKind.FUNCTION_URL, url=url, headers={"x-own": "a  b"}))
 
