@@ -448,6 +448,15 @@ DELIVERY_KEEP_SECONDS = environment.seconds(
 DELIVERY_DEAD_KEEP_SECONDS = environment.seconds(
     "DELIVERY_DEAD_KEEP_SECONDS", 2_592_000.0, "How long dead letters are kept.", minimum=60
 )
+VERDICT_CACHE_TEXTS = environment.integer(
+    "VERDICT_CACHE_TEXTS", 20_000, "Texts whose verdicts a worker remembers, for rules that share them.", minimum=1
+)
+VERDICT_CACHE_WAITING = environment.integer(
+    "VERDICT_CACHE_WAITING",
+    500,
+    "Messages of one worker that wait for the verdict on another one that says the same; more are asked about.",
+    minimum=0,
+)
 BREAKER_PROBE_SECONDS = environment.seconds(
     "BREAKER_PROBE_SECONDS", 10.0, "Longest pause between two probes of a target that is down.", minimum=0.1
 )
