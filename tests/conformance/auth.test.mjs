@@ -148,3 +148,32 @@ test("a client id that the token does not cover is refused", async () => {
   await client.connection.whenState("connected");
   assert.equal(await codeOf(client.channels.get(name("who")).publish({ data: "x", clientId: "bob" })), 40012);
 });
+
+test("revoked tokens end their connections; who can renew comes back, others are not touched", async () => {
+  const issuer = rest();
+  const [one, two, three] = [name("one"), name("two"), name("three")];
+  const authCallback = (params, callback) =>
+    issuer.auth.requestToken({ ...params, clientId: two }).then((token) => callback(null, token), callback);
+  const ended = realtime({ ...withoutKey, token: await issuer.auth.requestToken({ clientId: one }) });
+  const renewed = realtime({ ...withoutKey, authCallback });
+  const untouched = realtime({ ...withoutKey, token: await issuer.auth.requestToken({ clientId: three }) });
+  const clients = [ended, renewed, untouched];
+  await Promise.all(clients.map((client) => client.connection.whenState("connected")));
+  const reasons = [ended, renewed].map(async ({ connection }) => (await connection.once("disconnected")).reason.code);
+  const lost = untouched.connection.once("disconnected").then(() => assert.fail("nobody revoked it"));
+
+  const specifiers = [
+    { type: "clientId", value: one },
+    { type: "clientId", value: two },
+    { type: "invalidType", value: "abc" },
+  ];
+  const result = await issuer.auth.revokeTokens(specifiers);
+  assert.deepEqual([result.successCount, result.failureCount], [2, 1]);
+  assert.deepEqual(result.results.map((each) => each.target), specifiers.map(({ type, value }) => `${type}:${value}`));
+  assert.equal(result.results[2].error.statusCode, 400);
+
+  assert.deepEqual(await Promise.race([Promise.all(reasons), lost]), [40141, 40141]);
+  await renewed.connection.whenState("connected");
+  await renewed.channels.get(name("after")).publish("m", "here again");
+  assert.equal(untouched.connection.state, "connected");
+});

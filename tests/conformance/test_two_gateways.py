@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
+import jwt
 import pytest
 
 from chatsite.embedded import free_port
@@ -86,6 +89,26 @@ async def test_a_member_resumes_at_the_other_gateway_with_exactly_what_it_missed
     assert attached["flags"] & 4  # RESUMED
     await publish(near, "moved", 0, 0)
     assert await texts(far, 21) == [str(number) for number in range(10, 30)] + ["0"]
+
+
+async def test_tokens_that_are_revoked_at_one_end_at_both(pair: Instance, pair_key: str) -> None:
+    name, _, secret = pair_key.partition(":")
+    now = time.time()
+    claims = {"iat": now, "exp": now + 60, "x-ably-capability": '{"*":["*"]}', "x-ably-revocation-key": "group"}
+    token = jwt.encode(claims, secret, algorithm="HS256", headers={"kid": name})
+    async with AsyncExitStack() as stack:
+        members: dict[str, RawClient] = {}
+        for _ in range(TRIES):
+            member = await stack.enter_async_context(RawClient.connected(pair.url, accessToken=token))
+            members[(await member.expect(Action.CONNECTED))["connectionDetails"]["serverId"]] = member
+            if len(members) == 2:
+                break
+        pair.manage("apikey", "revoke-tokens", "--revocation-key", "group")
+        async with asyncio.timeout(5):
+            for member in members.values():
+                assert (await member.expect(Action.DISCONNECTED))["error"]["code"] == 40141
+        again = await stack.enter_async_context(RawClient.connected(pair.url, accessToken=token))
+        assert (await again.expect(Action.ERROR))["error"]["code"] == 40141
 
 
 def test_the_javascript_sdk_finds_at_two_gateways_what_it_finds_at_one(pair: Instance, pair_key: str) -> None:
