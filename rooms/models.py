@@ -44,7 +44,7 @@ class MessageAction(models.IntegerChoices):
 
 
 class Status(models.TextChoices):
-    """Where a message is on its way. Only rooms.accept, rooms.decide and rooms.amend change it."""
+    """Where a message is on its way. Only rooms.accept, decide, overrule and amend change it."""
 
     ACCEPTED = "accepted", "waiting for a verdict"
     APPROVED = "approved", "approved, waiting for the author's earlier messages"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 
-from rooms import database, queries
+from rooms import database, queries, waiting
 from rooms.accept import outcome_of
 from rooms.models import Room
 from rooms.outcomes import Outcome, OutcomeKind
@@ -95,7 +95,7 @@ class Verdicts:
 
 def read_outcomes(messages: Sequence[int]) -> list[Outcome]:
     """Return the outcomes of those messages (primary keys) that are decided."""
-    rows = queries.find(messages).values()
+    # Of thousands that wait for a Lambda, few are decided: only those are read.
+    rows = queries.find(waiting.find_decided(messages)).values()
     epochs = dict(Room.objects.filter(id__in={row.room_id for row in rows}).values_list("id", "epoch"))
-    outcomes = [outcome_of(row, epochs[row.room_id]) for row in rows if row.room_id in epochs]
-    return [outcome for outcome in outcomes if outcome.kind is not OutcomeKind.PENDING]
+    return [outcome_of(row, epochs[row.room_id]) for row in rows if row.room_id in epochs]

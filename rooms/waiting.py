@@ -21,6 +21,16 @@ def find_overdue(now: datetime, limit: int) -> list[tuple[int, str, str]]:
         return [(message, awaiting, at_deadline) for message, awaiting, at_deadline in cursor.fetchall()]
 
 
+def find_decided(messages: Collection[int]) -> list[int]:
+    """Return which of these messages (primary keys) wait for nothing any more, or for a moderator."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM rooms_message WHERE id = ANY(%s) AND status NOT IN ('accepted', 'approved')",
+            [list(messages)],
+        )
+        return [message for (message,) in cursor.fetchall()]
+
+
 def find_awaiting(awaiting: str, after: tuple[datetime, int], limit: int) -> list[tuple[datetime, int, int]]:
     """Return (deadline, primary key, room) of messages that await a step, in that order, after a place in it."""
     with connection.cursor() as cursor:

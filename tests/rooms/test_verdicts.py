@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 
 from rooms import verdicts
+from rooms.accept import accept
+from rooms.models import Room
 from rooms.outcomes import OutcomeKind
 from rooms.verdicts import Verdicts
+from tests.rooms.conftest import draft
+from tests.rooms.reviewers import Obedient
 
 
 async def test_patience_ends_while_postgres_is_away(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
@@ -26,3 +31,15 @@ async def test_patience_ends_while_postgres_is_away(monkeypatch: pytest.MonkeyPa
 
     assert told.done() and told.result().kind is OutcomeKind.PENDING
     assert waiting.waiting == 0
+
+
+@pytest.mark.django_db
+def test_only_what_is_decided_is_told_to_those_who_wait(room: Room, obedient: Obedient) -> None:
+    texts = ["hi", "defer", "hold", "reject"]
+    accepted = accept([draft(room, text, author=text) for text in texts], now=timezone.now())
+    decided = verdicts.read_outcomes([outcome.message for outcome in accepted])
+
+    assert {outcome.kind for outcome in decided} == {OutcomeKind.PUBLISHED, OutcomeKind.HELD, OutcomeKind.REJECTED}
+    assert {outcome.message for outcome in decided} == {
+        outcome.message for outcome in accepted if outcome.kind is not OutcomeKind.PENDING
+    }
