@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,9 @@ def _add_rule(lambda_url: str) -> None:
 
 def _follow_lambda(lambda_url: str) -> None:
     """Point the demo's rule at the local Lambda again, should that have moved to another port."""
-    if IntegrationRule.objects.filter(name=RULE, url__startswith="http://127.0.0.1:").exclude(url=lambda_url).exists():
-        with transaction.atomic():
-            rules.remove(RULE, now=timezone.now())
-            _add_rule(lambda_url)
+    moved = IntegrationRule.objects.filter(name=RULE, url__startswith="http://127.0.0.1:").exclude(url=lambda_url)
+    if (rule := moved.first()) is not None:
+        rules.edit(RULE, replace(rules.wanted_of(rule), url=lambda_url), now=timezone.now())
 
 
 def _encoded_if_generated(password: str) -> str | None:
