@@ -19,6 +19,8 @@ from prometheus_client.registry import Collector
 
 from chatsite import rule_metrics
 from chatsite.serving import status
+from integrations import callback_uses, endings
+from integrations.models import CallbackResult
 from rooms import gateway
 from rooms.gateway import Gateway
 
@@ -59,6 +61,19 @@ def broadcast_counters() -> dict[str, tuple[str, int]]:
     return {f"chat_broadcasts_{name}": (text, int(getattr(layer, name, 0))) for name, text in texts.items()}
 
 
+def callback_counters() -> dict[str, tuple[str, int]]:
+    """Return what became of the uses of callback tokens in this process."""
+    texts = {
+        CallbackResult.APPLIED: "Callbacks whose verdict counted",
+        CallbackResult.REPEATED: "Callbacks that were answered as before",
+        CallbackResult.LATE: "Callbacks after the deadline had decided",
+        CallbackResult.REFUSED: "Callbacks that were refused",
+        callback_uses.UNRECORDED: "Callbacks that are only counted here (limit: CALLBACK_FORGED_PER_MINUTE)",
+    }
+    figures = callback_uses.counts.figures()
+    return {f"chat_callbacks_{name}": (text, figures[name]) for name, text in texts.items()}
+
+
 class GatewayCollector(Collector):
     """Reads a gateway's figures at the moment of the scrape."""
 
@@ -89,6 +104,7 @@ class GatewayCollector(Collector):
             "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.verdicts.waiting),
             "chat_occupancy_askers": ("Attachments that are told (limit: OCCUPANCY_MAX_ASKERS)", len(told)),
             "chat_occupancy_unwritten": ("Rooms whose counts wait to be written", here.occupancy.counters.unwritten),
+            "chat_revocations": ("Revocations in memory (limit: REVOCATIONS_MAX)", endings.of_this_loop().held),
             "chat_tasks": ("Tasks on the event loop", len(asyncio.all_tasks())),
         }
         counters: dict[str, tuple[str, float]] = {
@@ -112,7 +128,9 @@ class GatewayCollector(Collector):
             "chat_occupancy_missed_beats": ("Heartbeats to the other gateways that failed", here.occupancy.missed),
             "chat_kept_alive": ("Heartbeats and pings sent", here.connections.kept_alive),
             "chat_sent_away": ("Connections sent elsewhere before a stop", here.connections.sent_away),
+            "chat_connections_revoked": ("Connections ended with their key or token", here.connections.revoked),
             **broadcast_counters(),
+            **callback_counters(),
         }
         for name, (kind, text, figure) in status.figures().items():
             (gauges if kind == "gauge" else counters)[name] = (text, figure)
