@@ -1,18 +1,27 @@
-"""The admin pages of keys, rules and deliveries. Every change is made by the function that owns it."""
+"""The admin pages of keys, rules, deliveries and how these do. Every change is made by the function that owns it."""
 
 from __future__ import annotations
 
 from integrations.admin import journey_steps
+from integrations.admin.authors import AuthorTrustAdmin
+from integrations.admin.callback_uses import CallbackUseAdmin
 from integrations.admin.deliveries import AttemptAdmin, DeliveryAdmin, LaneAdmin
+from integrations.admin.health import NoticeAdmin, WorkerAdmin
 from integrations.admin.keys import ApiKeyAdmin, UsedNonceAdmin
+from integrations.admin.revocations import RevocationAdmin
 from integrations.admin.rules import IntegrationRuleAdmin
 
 __all__ = [
     "ApiKeyAdmin",
     "AttemptAdmin",
+    "AuthorTrustAdmin",
+    "CallbackUseAdmin",
     "DeliveryAdmin",
     "IntegrationRuleAdmin",
     "LaneAdmin",
+    "NoticeAdmin",
+    "RevocationAdmin",
     "UsedNonceAdmin",
+    "WorkerAdmin",
     "journey_steps",
 ]

@@ -42,6 +42,7 @@ def callbacks(message: Message) -> Iterable[Step]:
             title=f"Callback {use.result}",
             detail=detail,
             tone=CALLBACK_TONES[use.result],
+            link=reverse("admin:integrations_callbackuse_change", args=[use.pk]),
         )
 
 

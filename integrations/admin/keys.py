@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
@@ -19,6 +20,7 @@ from integrations import keys
 from integrations.admin.secrets import shown_once
 from integrations.models import ApiKey, UsedNonce
 from rooms.admin.tables import LargeTableAdmin, badge, first, log, moment_of, plural
+from rooms.admin.waterfall import duration
 from rooms.capabilities import Capability
 from rooms.errors import ChatError
 from rooms.journey import Tone
@@ -73,9 +75,9 @@ class ApiKeyAdmin(LargeTableAdmin):
     list_filter = (KeyStateFilter,)
     search_fields = ("key_id__exact", "label__istartswith")
     search_help_text = "The id of a key (the part after the dot), or the beginning of its label."
-    fields = ("key_name", "label", "capability_text", "purpose", "created_at", "revoked_at")
-    readonly_fields = ("key_name", "capability_text", "purpose", "created_at", "revoked_at")
-    actions = ("revoke",)
+    fields = ("key_name", "label", "capability_text", "purpose", "created_at", "former_secret_until", "revoked_at")
+    readonly_fields = ("key_name", "capability_text", "purpose", "created_at", "former_secret_until", "revoked_at")
+    actions = ("rotate", "revoke")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whoever has the permission may make a key."""
@@ -129,11 +131,26 @@ class ApiKeyAdmin(LargeTableAdmin):
         """Whether it is good."""
         if key.revoked_at is not None:
             return badge("revoked", Tone.BAD)
+        if key.former_secret_until is not None and key.former_secret_until > timezone.now():
+            return badge("rotating", Tone.WAITING)
         return badge(key.purpose or "in use", Tone.GOOD)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
         """Whoever may change keys may revoke them."""
         return request.user.has_perm("integrations.change_apikey")
+
+    @admin.action(description="Give the selected keys a new secret", permissions=["revoke"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Rotate secrets, and show the new keys once. What the former ones signed stays good for a while."""
+        chosen = list(ApiKey.objects.filter(pk__in=first(request, queryset), revoked_at__isnull=True))
+        if not chosen:
+            messages.warning(request, "Revoked keys get no new secret.")
+            return None
+        now = timezone.now()
+        texts = [(key.label or key.name, keys.rotate(key.name, now).text) for key in chosen]
+        log(request, ApiKey.objects.filter(pk__in=[key.pk for key in chosen]), "New secret.")
+        advice = f"Copy them now. The former secrets, and tokens that they signed, are good for {_overlap()} more."
+        return shown_once(request, self, title="New secrets", advice=advice, secrets=texts)
 
     @admin.action(description="Revoke the selected keys and all their tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
@@ -147,6 +164,11 @@ class ApiKeyAdmin(LargeTableAdmin):
         messages.success(
             request, f"{plural(len(ending), 'key')} revoked; connections that use them end within a second."
         )
+
+
+def _overlap() -> str:
+    """Return for how long a former secret is good."""
+    return duration(settings.API_KEY_OVERLAP_SECONDS * 1000)
 
 
 @admin.register(UsedNonce)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.utils.safestring import SafeString, mark_safe
 
 from integrations import charts, figures
@@ -72,6 +73,7 @@ def context_of(rule: IntegrationRule, *, now: datetime, hours: int) -> dict[str,
         "recent_minutes": RECENT_MINUTES,
         "rows": _last_deliveries(rule),
         "shadows": list(rule.shadows.order_by("name")[:20]),
+        "overlap": overlap_text(),
         "secret_until": rule.former_secret_until
         if rule.former_secret_until and rule.former_secret_until > now
         else None,
@@ -105,6 +107,11 @@ def calls_by_minute(rule_ids: Sequence[int], now: datetime) -> dict[int, list[in
     for rule, minute, calls in rows.order_by().values_list("rule_id", "minute", "calls"):
         found[rule][int((minute - start) / timedelta(minutes=1))] = calls
     return found
+
+
+def overlap_text() -> str:
+    """Return for how long calls are signed by a former secret too."""
+    return duration(settings.RULE_SECRET_OVERLAP_SECONDS * 1000)
 
 
 def rate(number: float) -> str:

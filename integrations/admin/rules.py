@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString, mark_safe
 from integrations import charts, figures, rules
 from integrations.admin.request_view import address_of
 from integrations.admin.rule_form import GROUPS, RuleForm, shown_fields
-from integrations.admin.rule_page import calls_by_minute, rate, share, success_tone
+from integrations.admin.rule_page import calls_by_minute, overlap_text, rate, share, success_tone
 from integrations.admin.rule_pages import RulePages
 from integrations.admin.secrets import shown_once
 from integrations.admin.tones import BREAKER_TONES
@@ -208,4 +208,5 @@ class IntegrationRuleAdmin(RulePages):
         chosen = IntegrationRule.objects.filter(pk__in=first(request, queryset))
         secrets = [(rule.name, rules.rotate_secret(rule.name, now=timezone.now())) for rule in chosen]
         log(request, chosen, "New signing secret.")
-        return shown_once(request, self, title="New signing secrets", advice=ADVICE, secrets=secrets)
+        both = f"{ADVICE} Calls carry signatures by the former secret too, for {overlap_text()}."
+        return shown_once(request, self, title="New signing secrets", advice=both, secrets=secrets)

@@ -121,7 +121,8 @@ def test_revoking_ends_keys_and_says_how_many(alice: Client) -> None:
     keys.revoke(first.name, now())
     page = act(alice, KEYS, "revoke", first.pk, second.pk)
     assert told(page) == ["1 key revoked; connections that use them end within a second."]
-    assert keys.list_ended([first.name, second.name]) == {first.name, second.name}
+    sources = [(first.name, 1), (second.name, 1)]
+    assert keys.list_ended(sources, now()) == set(sources)
 
 
 # --- Rules ------------------------------------------------------------------------------------------------

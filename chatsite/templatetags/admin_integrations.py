@@ -1,0 +1,112 @@
+"""What the admin's first page shows of integrations: notices that nobody dismissed, and how the rules do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django import template
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, PermissionsMixin
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString, mark_safe
+
+from integrations import charts, figures, notices
+from integrations.admin.rule_page import calls_by_minute, share, success_tone
+from integrations.admin.tones import BREAKER_TONES, NOTICE_TONES
+from integrations.figures import RuleFigures
+from rooms.admin.waterfall import duration
+from rooms.journey import Tone
+
+register = template.Library()
+
+SHOWN_NOTICES = 5
+SHOWN_RULES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoticeView:
+    """A notice, and where to go from it."""
+
+    title: str
+    text: str
+    at: datetime
+    tone: Tone
+    rule: str = ""
+    rule_url: str = ""
+    dismiss_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleView:
+    """A rule in one line."""
+
+    name: str
+    kind: str
+    url: str
+    spark: SafeString
+    success: str
+    success_tone: Tone
+    p50: str
+    p99: str
+    breaker: str
+    breaker_tone: Tone
+    owed: str
+    dead: int
+
+
+@register.simple_tag
+def open_notices(user: AbstractBaseUser | AnonymousUser) -> list[NoticeView]:
+    """Return the newest notices that nobody dismissed, if the user may see them."""
+    if not isinstance(user, PermissionsMixin) or not user.has_perm("integrations.view_notice"):
+        return []
+    may_dismiss = user.has_perm("integrations.change_notice")
+    return [
+        NoticeView(
+            title=notice.title,
+            text=notice.text,
+            at=notice.created_at,
+            tone=NOTICE_TONES[notice.level],
+            rule=notice.rule.name if notice.rule else "",
+            rule_url=_rule_url(notice.rule_id) if notice.rule_id else "",
+            dismiss_url=reverse("admin:integrations_notice_dismiss", args=[notice.pk]) if may_dismiss else "",
+        )
+        for notice in notices.open_notices(SHOWN_NOTICES)
+    ]
+
+
+@register.simple_tag
+def rules_now(user: AbstractBaseUser | AnonymousUser) -> list[RuleView]:
+    """Return how the rules that are on do, those in trouble first, if the user may see them."""
+    if not isinstance(user, PermissionsMixin) or not user.has_perm("integrations.view_integrationrule"):
+        return []
+    now = timezone.now()
+    found = [one for one in figures.of_rules(now=now) if one.rule.enabled]
+    shown = sorted(found, key=lambda one: (not one.throttle.is_open, not one.backlog.dead))[:SHOWN_RULES]
+    minutes = calls_by_minute([one.rule.pk for one in shown], now)
+    return [_view(one, minutes[one.rule.pk]) for one in shown]
+
+
+def _view(found: RuleFigures, calls: list[int]) -> RuleView:
+    recent, rule = found.recent, found.rule
+    tone = "bad" if found.throttle.is_open else "1"
+    # charts escapes every text that it is given.
+    spark = mark_safe(charts.sparkline(calls, label=f"calls a minute of {rule.name}", tone=tone))
+    return RuleView(
+        name=rule.name,
+        kind="shadow" if rule.is_shadow else f"{rule.when} publish",
+        url=_rule_url(rule.pk),
+        spark=spark,
+        success=share(recent.success),
+        success_tone=success_tone(recent.success),
+        p50="–" if recent.p50 is None else duration(recent.p50),
+        p99="–" if recent.p99 is None else duration(recent.p99),
+        breaker=found.throttle.breaker,
+        breaker_tone=BREAKER_TONES[found.throttle.breaker],
+        owed=f"{found.backlog.size:,}{'+' if found.backlog.is_cut else ''}",
+        dead=found.backlog.dead,
+    )
+
+
+def _rule_url(rule_id: int) -> str:
+    return reverse("admin:integrations_integrationrule_change", args=[rule_id])
