@@ -51,7 +51,8 @@ class SingleThread:
     def close(self) -> None:
         """End the thread, and give its connection back, when what it was given is done; nobody waits for that."""
         with suppress(RuntimeError):  # it was closed before
-            self._pool.submit(connection.close)
+            # Not `connection.close` itself: that would be the method of the caller's connection.
+            self._pool.submit(lambda: connection.close())
         self._pool.shutdown(wait=False)
 
 
