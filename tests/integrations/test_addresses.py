@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from integrations.addresses import AllowList, RefusedAddress, check, is_public, resolve
 
@@ -33,6 +35,14 @@ def test_an_address_that_leads_inside_or_nowhere_is_refused(address: str) -> Non
 @pytest.mark.parametrize("address", PUBLIC.split())
 def test_a_public_address_may_be_called(address: str) -> None:
     assert check("example.org", 443, [address], AllowList()) == [address]
+
+
+@given(st.ip_addresses() | st.ip_addresses(network="2000::/3"))
+def test_no_address_that_python_knows_to_be_private_is_taken_for_public(address: IPv4Address | IPv6Address) -> None:
+    if is_public(address):
+        assert address.is_global
+        assert not address.is_multicast
+        assert not (isinstance(address, IPv6Address) and (address.ipv4_mapped or address.sixtofour or address.teredo))
 
 
 @pytest.mark.parametrize("spelling", ["2130706433", "0x7f000001", "0177.0.0.1", "127.1", "localhost", "0"])
