@@ -14,7 +14,7 @@ from django.db import DatabaseError, InterfaceError
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from integrations import figures, latency
+from integrations import figures, latency, occupancy_events
 from integrations.figures import RuleFigures, WorkerFigures
 from integrations.models import BreakerState, Notice
 from rooms import database
@@ -35,6 +35,8 @@ class Reading:
     rules: Sequence[RuleFigures]
     workers: Sequence[WorkerFigures]
     open_notices: int
+    rooms_told: int
+    rooms_compared_seconds: float
 
 
 async def read() -> Reading | None:
@@ -47,11 +49,14 @@ async def read() -> Reading | None:
 
 
 def _read(now: datetime) -> Reading:
+    rooms_told, compared_seconds = occupancy_events.standing()
     return Reading(
         at=now,
         rules=figures.of_rules(now=now, minutes=1),
         workers=figures.workers(),
         open_notices=Notice.objects.filter(dismissed_at__isnull=True).count(),
+        rooms_told=rooms_told,
+        rooms_compared_seconds=compared_seconds,
     )
 
 
@@ -136,6 +141,16 @@ class RuleCollector(Collector):
         yield GaugeMetricFamily("chat_workers", "Workers that are alive", value=len(alive))
         yield GaugeMetricFamily(
             "chat_notices_open", "Notices that no admin has dismissed", value=self._reading.open_notices
+        )
+        yield GaugeMetricFamily(
+            "chat_rule_rooms_open",
+            "Rooms that are open as far as rules were told (changes a second: OCCUPANCY_EVENTS_PER_SECOND)",
+            value=self._reading.rooms_told,
+        )
+        yield GaugeMetricFamily(
+            "chat_rule_rooms_compared_seconds",
+            "How long ago a worker compared the rooms with what rules were told (0: no rule hears of rooms)",
+            value=self._reading.rooms_compared_seconds,
         )
         family = GaugeMetricFamily(
             "chat_worker_calls_under_way", "Calls under way (limit: DELIVERY_CONCURRENCY)", labels=["worker"]

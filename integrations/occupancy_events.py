@@ -139,6 +139,15 @@ def tell() -> int:
         return len(differences)
 
 
+def standing() -> tuple[int, float]:
+    """Return how many rooms are open as far as rules know, and how many seconds ago that was compared; 0: never."""
+    ((rooms, seconds),) = _execute(
+        "SELECT count(*) FILTER (WHERE room_id > 0), coalesce(max(extract(epoch FROM clock_timestamp() - told_at)) "
+        "FILTER (WHERE room_id = 0), 0) FROM integrations_roomtold"
+    )
+    return rooms, float(seconds)
+
+
 def _forget() -> None:
     if RoomTold.objects.exists():
         RoomTold.objects.all().delete()

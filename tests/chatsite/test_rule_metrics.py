@@ -70,7 +70,12 @@ def test_gauges_tell_the_breaker_the_workers_and_what_nobody_has_looked_at() -> 
 
 
 def test_without_rules_there_are_families_and_no_samples_of_them() -> None:
-    assert scraped() == {("chat_workers", ()): 0.0, ("chat_notices_open", ()): 0.0}
+    assert scraped() == {
+        ("chat_workers", ()): 0.0,
+        ("chat_notices_open", ()): 0.0,
+        ("chat_rule_rooms_open", ()): 0.0,
+        ("chat_rule_rooms_compared_seconds", ()): 0.0,
+    }
 
 
 def test_how_long_a_rule_has_failed_is_told() -> None:

@@ -131,6 +131,17 @@ def test_a_rule_does_not_hear_of_who_was_there_before_it(gateway: GatewayProcess
     assert not RoomTold.objects.exists()
 
 
+def test_operators_see_how_many_rooms_are_open_for_rules(gateway: GatewayProcess) -> None:
+    assert occupancy_events.standing() == (0, 0.0)
+    add_rule(events=ALL)
+    told()
+    members(gateway, add_room(), 1)
+    told()
+
+    rooms, seconds = occupancy_events.standing()
+    assert rooms == 1 and 0 < seconds < 60
+
+
 def test_one_worker_compares_at_a_time(gateway: GatewayProcess) -> None:
     add_rule(events=ALL)
     room = add_room()
