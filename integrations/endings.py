@@ -36,7 +36,7 @@ class Endings:
         self._ended: set[Source] = set()
         self._has_changed = False
         self._announced: list[Ended] = []  # not in force yet; found since the last look
-        self._renewing: Sequence[Ended] = ()
+        self._renewing = RevocationBook()  # the same, as if they were in force, for the walk after a look
 
     @property
     def held(self) -> int:
@@ -50,9 +50,10 @@ class Endings:
         """
         self._ended = await run(keys.list_ended, sources, timezone.now()) if sources else set()
         await self.refresh()
-        self._renewing, self._announced = self._announced, []
+        self._renewing = _in_force(self._announced)
+        self._announced = []
         is_due, self._has_changed = self._has_changed, False
-        return is_due or bool(self._ended) or bool(self._renewing)
+        return is_due or bool(self._ended) or len(self._renewing) > 0
 
     async def refresh(self, *, older_than: float = 0.0) -> None:
         """Read what was revoked since, unless it was read within so many seconds. Who asks meanwhile shares it."""
@@ -75,7 +76,7 @@ class Endings:
 
     def wants_renewal(self, grant: Grant) -> bool:
         """Tell whether a peer's token was found, at the last look, to end soon: it has time to get another."""
-        return any(ended.concerns(grant) for ended in self._renewing)
+        return self._renewing.ends(grant)
 
     async def _read(self) -> None:
         asked_at = time.monotonic()
@@ -100,6 +101,13 @@ class Endings:
         for ended in found:
             book.add(ended, now)
         return (found, last) if found else None
+
+
+def _in_force(announced: Sequence[Ended]) -> RevocationBook:
+    book = RevocationBook()
+    for ended in announced:
+        book.add(ended, ended.starts_at)
+    return book
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -114,7 +114,7 @@ class Connections:
         known = endings()
         if await known.look(sources):
             async for connection in _in_slices(self):
-                self.recheck(connection)
+                self._end_if(connection, known.judge(connection.grant))
                 if known.wants_renewal(connection.grant):
                     connection.ask_for_token()
 
@@ -124,7 +124,9 @@ class Connections:
         To be called once it is held with its grant: what was revoked since that was checked is known by now, or will
         be found with this connection among those that are held.
         """
-        error = endings().judge(connection.grant)
+        self._end_if(connection, endings().judge(connection.grant))
+
+    def _end_if(self, connection: Connection, error: ChatError | None) -> None:
         if error is not None and self._held.get(connection.connection_id) is connection:
             self.revoked += 1
             connection.end(error)

@@ -1,70 +1,35 @@
-"""Revoked tokens stop: asked for by REST, known to every process from Postgres alone."""
+"""Revoked tokens stop: at connect, by REST and on live connections, known from Postgres alone."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from io import StringIO
 from typing import Any
 
-import jwt
-import msgspec
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import OperationalError
-from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
-from integrations import keys, opaque_tokens, revocations
+from integrations import keys, revocations
 from integrations.authentication import authenticate
 from integrations.endings import Endings, of_this_loop
 from integrations.keys import NewKey
-from integrations.models import Revocation
 from integrations.revocation_book import Ended
-from integrations.revocations import Target
-from rooms.capabilities import Capability
 from rooms.connections import Connections
 from rooms.database import run
 from rooms.errors import ChatError, Code
 from rooms.grants import Credentials, Grant
+from tests.integrations.revoking import ANYTHING, ask, jwt_of, token_of
 
 # Lookups run on threads of their own, which see only what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)
-
-ANYTHING = Capability.parse('{"*":["*"]}')
 
 
 @pytest.fixture
 def new() -> NewKey:
     return keys.create(ANYTHING)
-
-
-def token_of(new: NewKey, client_id: str = "alice", *, issued: float | None = None) -> str:
-    key = keys.find([new.row.name])[new.row.name]
-    at = int((time.time() if issued is None else issued) * 1000)
-    return opaque_tokens.issue(key, capability=None, client_id=client_id, issued=at, life=60_000).token
-
-
-def jwt_of(new: NewKey, **changes: Any) -> str:
-    now = time.time()
-    claims = {"iat": now, "exp": now + 60, "x-ably-capability": '{"team:*":["*"]}'} | changes
-    name, secret = keys.split_key(new.text)
-    return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": name})
-
-
-def ask(new: NewKey, *targets: str, key: str | None = None, **wanted: Any) -> Any:
-    """Call the endpoint as an SDK does."""
-    return Client().post(
-        f"/keys/{new.row.name}/revokeTokens",
-        json.dumps({"targets": targets} | wanted),
-        content_type="application/json",
-        headers={"Authorization": "Basic " + base64.b64encode((key or new.text).encode()).decode()},
-    )
 
 
 async def grant_of(token: str) -> Grant:
@@ -79,96 +44,6 @@ async def code_of(token: str) -> int:
     except ChatError as error:
         return error.code
     return 0
-
-
-# --- The endpoint -----------------------------------------------------------------------------------------
-
-
-def test_each_target_gets_its_result_and_one_that_makes_no_sense_fails_alone(new: NewKey) -> None:
-    before = time.time() * 1000
-    answer = ask(new, "clientId:alice", "invalidType:abc", "channel:chat:1")
-    body = answer.json()
-    assert (answer.status_code, body["successCount"], body["failureCount"]) == (201, 2, 1)
-    first, wrong, last = body["results"]
-    assert (first["target"], last["target"]) == ("clientId:alice", "channel:chat:1")
-    assert "error" not in first
-    assert before - 1 <= first["appliesAt"] <= first["issuedBefore"] <= time.time() * 1000 + 1
-    assert (wrong["target"], wrong["error"]["statusCode"], wrong["error"]["code"]) == ("invalidType:abc", 400, 40003)
-    assert set(wrong) == {"target", "error"}
-    assert [(row.value, row.created_by) for row in Revocation.objects.order_by("id")] == [
-        ("alice", f"key {new.row.name}"),
-        ("chat:1", f"key {new.row.name}"),
-    ]
-
-
-def test_with_a_margin_it_applies_in_thirty_seconds_to_tokens_issued_before_the_given_moment(new: NewKey) -> None:
-    now = int(time.time() * 1000)
-    before = now - 20 * 60 * 1000
-    (result,) = ask(new, "clientId:alice", issuedBefore=before, allowReauthMargin=True).json()["results"]
-    assert result["issuedBefore"] == before
-    assert now + 29_000 < result["appliesAt"] < now + 60_000
-
-
-def test_only_the_key_itself_revokes_what_it_issued(new: NewKey) -> None:
-    other = keys.create(ANYTHING)
-
-    def error_of(answer: Any) -> tuple[int, int]:
-        return answer.status_code, answer.json()["error"]["code"]
-
-    assert error_of(ask(new, "clientId:a", key=other.text)) == (401, Code.INVALID_CREDENTIALS)
-    assert error_of(ask(new, "clientId:a", key=f"{new.row.name}:guess")) == (401, Code.INVALID_CREDENTIALS)
-    path = f"/keys/{new.row.name}/revokeTokens"
-    bearer = {"Authorization": "Bearer " + base64.b64encode(token_of(new).encode()).decode()}
-    assert error_of(Client().post(path, "{}", content_type="application/json", headers=bearer)) == (401, 40162)
-    assert error_of(Client().post(path, '{"targets":["clientId:a"]}', content_type="application/json"))[0] == 401
-    assert not Revocation.objects.exists()
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"targets": []},
-        {"targets": [f"clientId:{number}" for number in range(101)]},
-        {"targets": "clientId:alice"},
-        {},
-        {"targets": ["clientId:a"], "issuedBefore": 32503680000000},
-        {"targets": ["clientId:a"], "issuedBefore": 1},
-        {"targets": ["clientId:a"], "issuedBefore": 10**17},
-        {"targets": ["clientId:a"], "issuedBefore": "soon"},
-    ],
-)
-def test_a_request_that_makes_no_sense_is_refused_whole(new: NewKey, body: Any) -> None:
-    answer = ask(new, **body) if "targets" not in body else ask(new, **body | {"targets": body["targets"]})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, Code.INVALID_PARAMETER)
-    assert not Revocation.objects.exists()
-
-
-@pytest.mark.parametrize("text", ["alice", "clientId:", ":x", "clientId:" + "x" * 256, "clientId:a\0b", "clientid:a"])
-def test_what_is_no_target_is_refused(text: str) -> None:
-    with pytest.raises(ChatError) as refused:
-        Target.parse(text)
-    assert refused.value.code == Code.INVALID_PARAMETER
-
-
-def test_no_more_are_taken_than_every_gateway_can_hold(new: NewKey, settings: Settings) -> None:
-    settings.REVOCATIONS_MAX = 2
-    assert ask(new, "clientId:a", "clientId:b").status_code == 201
-    answer = ask(new, "clientId:c")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (429, Code.TOO_MANY_PUBLISHES)
-    assert "rotate" in answer.json()["error"]["message"]
-
-
-def test_messagepack_is_spoken_too(new: NewKey) -> None:
-    answer = Client().post(
-        f"/keys/{new.row.name}/revokeTokens",
-        msgspec.msgpack.encode({"targets": ["clientId:alice"]}),
-        content_type="application/x-msgpack",
-        headers={
-            "Authorization": "Basic " + base64.b64encode(new.text.encode()).decode(),
-            "Accept": "application/x-msgpack",
-        },
-    )
-    assert msgspec.msgpack.decode(answer.content)["successCount"] == 1
 
 
 # --- What stops -------------------------------------------------------------------------------------------
@@ -335,47 +210,3 @@ async def test_connections_are_walked_only_after_something_was_revoked(new: NewK
     assert [await known.look({source}) for _ in range(2)] == [True, False]
     await run(keys.revoke, new.row.name, timezone.now())
     assert await known.look({source})
-
-
-# --- The command ------------------------------------------------------------------------------------------
-
-
-def command(*arguments: str, stdin: str = "") -> Any:
-    out = StringIO()
-    call_command("apikey", *arguments, "--json", stdout=out, stderr=StringIO())
-    return json.loads(out.getvalue())
-
-
-def test_the_command_revokes_tokens_of_one_key_or_of_all(new: NewKey) -> None:
-    keys.create(ANYTHING)
-    assert len(command("revoke-tokens", "--key", new.row.name, "--client-id", "a", "--channel", "b")) == 2
-    assert {row["key"] for row in command("revoke-tokens", "--client-id", "a")} == {
-        row.name for row in [new.row, *keys.ApiKey.objects.all()]
-    }
-
-
-def test_the_command_revokes_a_token_that_it_is_given(new: NewKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", StringIO(token_of(new) + "\n"))
-    (row,) = command("revoke-tokens", "--token", "-")
-    assert (row["key"], row["target"].partition(":")[0]) == (new.row.name, "tokenId")
-
-
-def test_the_command_rotates_a_key(new: NewKey) -> None:
-    text = command("rotate", new.row.name, "--overlap", "60")["key"]
-    assert keys.find([new.row.name])[new.row.name].secret == keys.split_key(text)[1]
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("revoke-tokens",),
-        ("revoke-tokens", "--key", "no.key", "--client-id", "a"),
-        ("revoke-tokens", "--client-id", ""),
-        ("revoke-tokens", "--token", "nonsense"),
-        ("rotate", "no.key"),
-        ("rotate", "no.key", "--overlap", "-1"),
-    ],
-)
-def test_the_command_says_what_is_wrong(arguments: tuple[str, ...]) -> None:
-    with pytest.raises(CommandError):
-        command(*arguments)
