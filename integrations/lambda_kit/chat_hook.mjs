@@ -345,11 +345,14 @@ function plainMessage(said, contentType, body) {
   const isBinary = contentType === "application/octet-stream";
   const rest = said("x-ably-message-encoding");
   const encoding = isBinary ? (rest ? `${rest}/base64` : "base64") : contentType === "application/json" ? "json" : rest;
+  const action = said("x-ably-message-action");
   const message = {
     id: said("x-ably-message-id"),
     clientId: said("x-ably-message-client-id"),
     connectionId: said("x-ably-message-connection-id"),
     name: said("x-ably-message-name"),
+    serial: said("x-ably-message-serial"),
+    action: action === undefined ? undefined : Number(action),
     timestamp: Number(said("x-ably-message-timestamp") ?? 0),
     data: isBinary ? btoa(Array.from(body, (byte) => String.fromCharCode(byte)).join("")) : textOf(body),
     encoding,

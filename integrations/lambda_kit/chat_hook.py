@@ -351,11 +351,13 @@ def _plain(headers: Mapping[str, str], body: bytes) -> list[Event]:
 
 
 def _plain_message(said: Mapping[str, str], content_type: str, body: bytes) -> dict[str, Any]:
-    names = {"id": "id", "clientId": "client-id", "connectionId": "connection-id", "name": "name"}
+    names = {"id": "id", "clientId": "client-id", "connectionId": "connection-id", "name": "name", "serial": "serial"}
     message: dict[str, Any] = {
         key: said[f"x-ably-message-{name}"] for key, name in names.items() if f"x-ably-message-{name}" in said
     }
     message["timestamp"] = int(said.get("x-ably-message-timestamp", 0))
+    if "x-ably-message-action" in said:
+        message["action"] = int(said["x-ably-message-action"])
     rest = said.get("x-ably-message-encoding", "")
     if content_type == "application/octet-stream":
         message["data"], encoding = base64.b64encode(body).decode(), f"{rest}/base64" if rest else "base64"

@@ -11,6 +11,16 @@ from pathlib import Path
 from integrations.lambda_runtime import limits
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.mjs")
+# `python -m awslambdaric`, whose traces break lines for CloudWatch, with lines that a terminal breaks too, and
+# without its paragraph about a handler that cannot be loaded.
+PYTHON_MAIN = """
+import sys
+from awslambdaric import bootstrap, lambda_literals
+from awslambdaric.__main__ import main
+bootstrap.ERROR_LOG_LINE_TERMINATE = "\\n"
+lambda_literals.lambda_unhandled_exception_warning_message = "The handler cannot be loaded:"
+main(sys.argv)
+"""
 REGION = "us-east-1"
 # Ours: tells a handler that it is on a developer's machine, as AWS_SAM_LOCAL does.
 LOCAL = "CHAT_LAMBDA_LOCAL"
@@ -71,7 +81,7 @@ class Function:
     def command(self, *, python: str, node: str) -> list[str]:
         """The command of one execution environment: AWS's own client for Python, our bootstrap for Node."""
         if self.runtime is Runtime.PYTHON:
-            return [python, "-m", "awslambdaric", f"{self.name}.{self.handler}"]
+            return [python, "-c", PYTHON_MAIN, f"{self.name}.{self.handler}"]
         return [node, str(BOOTSTRAP), str(self.path), self.handler]
 
     def variables(self, *, runtime_api: str, stream: str, search_path: str) -> dict[str, str]:

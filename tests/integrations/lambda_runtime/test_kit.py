@@ -157,8 +157,18 @@ def test_a_secret_that_is_none_is_a_fault_of_the_function(kit: Run) -> None:
 
 # --- Parsing ----------------------------------------------------------------------------------------------
 
-BOB = Message(id="m:0", client_id="bob", connection_id="c", name="message", timestamp=5, data="Grün & 100%")
-SEEN = {"id": "m:0", "clientId": "bob", "connectionId": "c", "name": "message", "timestamp": 5, "data": "Grün & 100%"}
+BOB = Message(
+    id="m:0",
+    client_id="bob",
+    connection_id="c",
+    name="message",
+    timestamp=5,
+    serial="s-1",
+    action=0,
+    data="Grün & 100%",
+)
+SEEN = {"id": "m:0", "clientId": "bob", "connectionId": "c", "name": "message", "timestamp": 5}
+SEEN |= {"serial": "s-1", "action": 0, "data": "Grün & 100%"}
 REVIEW = events.Review(outcome="rejected", by="rule filter", at=7, reason="no", detail={"a": 1})
 PAYLOADS: dict[str, tuple[str, dict[str, Any]]] = {
     events.MESSAGE: (events.message_payload(BOB), {"message": SEEN}),
