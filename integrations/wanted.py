@@ -15,7 +15,7 @@ from integrations.aws import places
 from integrations.models import AtDeadline, EventKind, IntegrationRule, Invocation, Late, TargetKind, When
 from rooms.errors import ChatError, Code
 
-NAME = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
+NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,80}")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,100}")
 HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1000}")
 MAX_HEADERS = 20
@@ -28,11 +28,12 @@ OUR_PREFIXES = ("webhook-", "x-ably-", "x-callback-")
 # A function's name, alone or with what an ARN puts before and after it.
 FUNCTION = re.compile(
     r"(arn:aws[a-z-]*:lambda:(?P<region>[a-z0-9-]+):)?(\d{12}:)?(function:)?[A-Za-z0-9_-]{1,64}"
-    r"(:(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?"
+    r"(:(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?",
+    re.ASCII,
 )
 QUALIFIER = re.compile(r"\$LATEST|[A-Za-z0-9_-]{1,128}")
-REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d{1,2}")
-ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,160}", re.ASCII)
+REGION = re.compile(r"(?=.{1,32}$)[a-z]{2,}(-[a-z]+)+-\d{1,2}", re.ASCII)
+ROLE = re.compile(r"(?=.{1,200}$)arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", re.ASCII)
 EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,200}", re.ASCII)
 
 MAX_BATCH_EVENTS = 1_000

@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
 
 from integrations import rules
-from integrations.models import IntegrationRule
+from integrations.models import EventKind, IntegrationRule, TargetKind, When
 from integrations.sealing import unseal
 from rooms.errors import ChatError
 from tests.integrations.world import add_rule, now
@@ -163,6 +166,40 @@ def test_a_call_to_aws_needs_a_region(wanted: dict[str, Any], is_known: bool, se
         rules.check(rules.Wanted(name="r", **wanted))
     else:
         assert "region" in refused(**wanted).message
+
+
+TEXTS = st.text(max_size=90) | st.sampled_from(["", "^a$", "retry", "lambda", "event", "eu-central-1", "x" * 201])
+
+
+@settings_of(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    known=st.fixed_dictionaries(
+        {"name": TEXTS},
+        optional={
+            "events": st.lists(st.sampled_from(EventKind.values), max_size=3), "room_filter": TEXTS, "function": TEXTS,
+            "author_filter": TEXTS, "sample_percent": st.floats(), "when": st.sampled_from(When.values),
+            "order": st.integers(), "target": st.sampled_from(TargetKind.values), "qualifier": TEXTS, "region": TEXTS,
+            "role": TEXTS, "external_id": TEXTS, "invocation": TEXTS, "batch_events": st.integers(),
+            "batch_bytes": st.integers(), "batch_wait_ms": st.integers(), "timeout_seconds": st.none() | st.floats(),
+            "concurrency": st.none() | st.integers(), "budget_seconds": st.none() | st.floats(),
+            "at_deadline": TEXTS, "at_deadline_new": TEXTS, "at_deadline_trusted": TEXTS, "late": TEXTS,
+            "cache_seconds": st.floats(), "cache_after": st.integers(), "stands_in": st.booleans(),
+            "headers": st.dictionaries(TEXTS, TEXTS, max_size=3),
+        },
+    )
+)  # fmt: skip
+@example(known={"name": "r", "role": f"arn:aws{'-' * 200}:iam::123456789012:role/r", "target": "function-url"})
+@example(known={"name": "r", "region": f"eu-{'a' * 40}-1", "target": "function-url"})
+@example(known={"name": "\ud800"})
+def test_whatever_is_asked_for_is_refused_with_a_sentence_or_can_be_stored(known: dict[str, Any]) -> None:
+    try:
+        rule, _ = rules.add(rules.Wanted(**({"url": "https://1.1.1.1/"} | known)), now=now())
+    except ChatError as error:
+        assert error.status in (400, 409) and len(error.message) > 10
+    else:
+        rule.refresh_from_db()
+        assert replace(rules.wanted_of(rule), name="r") == replace(rules.wanted_of(rules.find(rule.name)), name="r")
+        rule.delete()
 
 
 @pytest.mark.usefixtures("_local")
