@@ -15,6 +15,9 @@ from rooms.review import Verdict
 
 RESPONSE_KEPT_CHARACTERS = 4096
 ERROR_MAX_CHARACTERS = 500
+# A batch that failed so often goes one by one from then on: one message may be why its target fails.
+TRIES_TOGETHER = 3
+FORGIVEN_TRIES = len(retry.VERDICT_DELAYS_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,22 @@ class Owed:
     deadline: datetime | None
     room: str
     epoch: str
+    policy: str = ""  # what becomes of the message at the deadline, as its review said
+    is_late: bool = False  # the deadline has decided; its verdict may still overrule that
+    last_status: int | None = None
+
+    @property
+    def failed_often(self) -> bool:
+        """Whether this call is one too many to be made together with others."""
+        return self.tries > TRIES_TOGETHER
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be why a batch was refused, and shows by itself what it is worth."""
+        if self.attempt == 1:
+            return False
+        refused = self.last_status is not None and retry.judge(self.last_status) is not retry.Result.TEMPORARY
+        return refused or self.failed_often
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +70,7 @@ class Fate(StrEnum):
     DELIVERED = "delivered"
     RETRY = "retry"
     DEAD = "dead"
+    CANCELLED = "cancelled"  # nobody needs it any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +78,8 @@ class Conclusion:
     """What became of one delivery.
 
     `fall_back`: the rule's policy decides now, no later answer can be hoped for. `alone`: it was refused as part of
-    a batch, and shows by itself what it is worth.
+    a batch, and shows by itself what it is worth. `forgive`: the calls so far do not count against it. `answer`: a
+    verdict that is kept and decides nothing.
     """
 
     owed: Owed
@@ -69,17 +90,21 @@ class Conclusion:
     verdict: Verdict | None = None
     fall_back: bool = False
     alone: bool = False
+    forgive: bool = False
+    answer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What one call brought, for all its deliveries."""
+    """What one call brought, for all its deliveries. `is_shared`: another call's verdict served, none was made."""
 
     lane: HeldLane | None
     conclusions: Sequence[Conclusion]
     started_at: datetime
     duration_ms: float
     response: str = field(default="", repr=False)
+    by_stand_in: bool = False
+    is_shared: bool = False
 
     @property
     def lane_due_at(self) -> datetime:
@@ -96,11 +121,12 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Says what an answer means. `before`: the call asked for verdicts."""
+    """Says what an answer means. `has_verdicts`: the call was of a rule before publish, or of its shadow."""
 
-    before: bool
+    has_verdicts: bool
     now: datetime
     max_attempts: int
+    retry_for: timedelta  # since the event; then it is a dead letter
     message_max_bytes: int
     chance: Chance
 
@@ -111,19 +137,26 @@ class Judge:
         result = retry.judge(came.status)
         if result is not retry.Result.SUCCESS:
             wait = retry.read_retry_after(came.status, came.retry_after, now=self.now.timestamp())
-            error = explain(came)
-            return self._failed(owed, came.status, error, is_final=result is retry.Result.FINAL, wait=wait)
+            is_final = result is retry.Result.FINAL
+            return self._failed(owed, came.status, explain(came), is_final=is_final, wait=wait)
         try:
             found = self._verdicts(owed, came.body)
         except BadAnswer as error:
             return self._failed(owed, came.status, str(error), is_about_one=True)
-        return [
-            Conclusion(owed=one, fate=Fate.DELIVERED, due_at=self.now, status=came.status, verdict=found.get(one.id))
-            for one in owed
-        ]
+        return [self._delivered(one, came.status, found.get(one.id)) for one in owed]
+
+    def share(self, one: Owed, verdict: Verdict) -> Conclusion:
+        """Return what becomes of a delivery whose message says what another call was about."""
+        return self._delivered(one, None, verdict)
+
+    def _delivered(self, one: Owed, status: int | None, verdict: Verdict | None) -> Conclusion:
+        decides = one.deadline is not None
+        answer = "" if decides or verdict is None else verdicts.as_text(verdict)
+        kept = verdict if decides else None
+        return Conclusion(owed=one, fate=Fate.DELIVERED, due_at=self.now, status=status, verdict=kept, answer=answer)
 
     def _verdicts(self, owed: Sequence[Owed], body: bytes) -> Mapping[int, Verdict]:
-        if not self.before:
+        if not self.has_verdicts:
             return {}
         asked = [
             Asked(
@@ -146,13 +179,14 @@ class Judge:
         wait: float | None = None,
     ) -> list[Conclusion]:
         """Say when each is tried again, or that it is not. `wait`: what the endpoint asked for, in seconds."""
-        # One message may be why the endpoint refuses a batch.
-        is_split = len(owed) > 1 and (is_final or is_about_one)
-        due_at = self.now if is_split else self.now + self._delay(owed[0].tries, wait)
+        # One message may be why the endpoint refuses a batch, or fails on it again and again.
+        is_refused = is_final or is_about_one
+        is_split = len(owed) > 1 and (is_refused or owed[0].failed_often)
+        due_at = self.now if is_split and is_refused else self.now + self._delay(owed[0], wait)
         conclusions = []
         for one in owed:
-            is_over = one.tries >= self.max_attempts or (one.deadline is not None and due_at >= one.deadline)
-            is_dead = (is_final and not is_split) or is_over
+            is_dead = (is_final and not is_split) or self._is_over(one, due_at)
+            asks = one.deadline is not None
             conclusions.append(
                 Conclusion(
                     owed=one,
@@ -161,12 +195,23 @@ class Judge:
                     status=status,
                     error=error[:ERROR_MAX_CHARACTERS],
                     # After a timeout or a 5xx the endpoint may still call back: then the deadline decides, not we.
-                    fall_back=self.before and is_final and not is_split,
+                    fall_back=asks and not one.is_late and is_final and not is_split,
                     alone=is_split,
+                    # Such calls end with the deadline, however far away that is.
+                    forgive=asks and not is_dead and one.tries >= min(FORGIVEN_TRIES, self.max_attempts),
                 )
             )
         return conclusions
 
-    def _delay(self, tries: int, wait: float | None) -> timedelta:
-        delay = retry.verdict_delay if self.before else retry.notification_delay
-        return timedelta(seconds=delay(tries, chance=self.chance, retry_after=wait))
+    def _is_over(self, one: Owed, due_at: datetime) -> bool:
+        """Tell whether a failed delivery is not tried again. Verdicts are asked for until the deadline has passed."""
+        if one.deadline is not None and not one.is_late:
+            return due_at >= one.deadline
+        # Who sends one again by hand, much later, means more than one attempt.
+        is_old = one.attempt == one.tries and self.now - one.created_at >= self.retry_for
+        return one.tries >= self.max_attempts or is_old
+
+    def _delay(self, one: Owed, wait: float | None) -> timedelta:
+        if one.deadline is not None and not one.is_late:
+            return timedelta(seconds=retry.verdict_delay(one.tries, chance=self.chance, retry_after=wait))
+        return timedelta(seconds=retry.notification_delay(one.tries, chance=self.chance, retry_after=wait))

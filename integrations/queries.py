@@ -1,9 +1,10 @@
 """The hot SQL of the outbox, each statement under a name. Only integrations.outbox runs the ones that write.
 
-Two ways lead from a row to a worker. A delivery before publish is taken by itself: `due_at` says when, and a claim
-pushes it to the end of the lease, so that the same index range finds new, retried and abandoned ones. Deliveries after
-publish are taken by lane (rule and room): the lane has the `due_at`, and its oldest unfinished deliveries come with it.
-So a claim costs as much as it takes, and nothing for the millions of rows behind it.
+Two ways lead from a row to a worker. Some deliveries are taken by themselves: those that ask for verdicts, and those
+of rules that want no order. Their `due_at` says when, and a claim pushes it to the end of the lease, so that the same
+index range finds new, retried and abandoned ones. All others are taken by lane (rule and room): the lane has the
+`due_at`, and its oldest unfinished deliveries come with it. So a claim costs as much as it takes, and nothing for the
+millions of rows behind it.
 
 Locks are taken in one order everywhere: rooms (rooms.queries), then lanes by rule and room, then deliveries.
 """
@@ -12,95 +13,147 @@ from __future__ import annotations
 
 from typing import Final
 
-# What the worker has under way, by rule. A rule has at most `share` calls under way in one worker, so that one that
-# hangs leaves room for the others; a batched rule before publish at most `batches`, each of up to `batch` messages:
-# what comes meanwhile gathers.
-_FREE: Final = """
-    FROM integrations_integrationrule AS rule
-    LEFT JOIN unnest(%(busy_rules)s::bigint[], %(busy_calls)s::int[]) AS busy (rule_id, calls) ON busy.rule_id = rule.id
-"""
+# Claims go by indexes and nested loops alone, on plans that are kept while the tables grow. What they write is not
+# flushed before they go on: a claim that a crash of Postgres forgets is made again, as if its worker had died.
+CLAIM_LIGHTLY: Final = (
+    "SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true), "
+    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
+    "set_config('plan_cache_mode', 'force_generic_plan', true)"
+)
 
-# Takes due deliveries before publish of enabled rules, the longest due first, each rule within its share. Skips
-# those that another worker is just taking. Tells whether the message still waits for this rule.
-CLAIM_BEFORE: Final = f"""
-WITH due AS (
-    SELECT candidate.id
-    {_FREE}
-    CROSS JOIN LATERAL (
-        SELECT id, due_at FROM integrations_delivery
-        WHERE rule_id = rule.id AND finished_at IS NULL AND NOT in_lane AND due_at <= %(now)s
-        ORDER BY due_at
-        LIMIT CASE WHEN rule.batched
-            THEN greatest(%(batches)s - coalesce(busy.calls, 0), 0) * %(batch)s
-            ELSE greatest(%(share)s - coalesce(busy.calls, 0), 0) END
-        FOR NO KEY UPDATE SKIP LOCKED
-    ) AS candidate
-    WHERE rule.enabled AND rule.when = 'before'
-    ORDER BY candidate.due_at
-    LIMIT %(limit)s
+# Takes due deliveries outside lanes, of enabled rules: for each rule as many calls as `asked` says, those that somebody
+# waits for first, at most `free` calls in all. A batched rule's calls hold several; they wait until the first of them
+# has waited batch_wait_ms, or a batch is full. Skips those that another worker is just taking.
+#
+# Where verdicts count after the deadline too, half of the calls are for the newest: else, after an outage, each message
+# would be asked about when it is too late. Tells whether the message still waits for this rule.
+# Parameters: now, rules, calls, leases (s), owner, free.
+CLAIM_SINGLES: Final = """
+WITH given AS (SELECT %b::timestamptz AS now),
+asked AS (
+    SELECT rule.id AS rule_id, places.lease, rule.batched, rule.batch_events, places.calls,
+        places.calls * rule.batch_bytes::bigint AS most_bytes,
+        given.now + CASE WHEN rule.batched THEN rule.batch_wait_ms ELSE 0 END * interval '1 ms' AS until,
+        CASE WHEN rule.batched THEN places.calls * rule.batch_events ELSE places.calls END AS rows,
+        rule.late = 'apply' AS by_halves
+    FROM given, unnest(%b::bigint[], %b::int[], %b::float8[]) AS places (rule_id, calls, lease)
+    JOIN integrations_integrationrule AS rule ON rule.id = places.rule_id AND rule.enabled
+    OFFSET 0
+),
+found AS (
+    SELECT DISTINCT ON (either.id) either.*, asked.rule_id, asked.lease, asked.most_bytes, asked.batched,
+        asked.batch_events
+    FROM given, asked CROSS JOIN LATERAL (
+        SELECT * FROM (
+            SELECT id, message_id, room_id, due_at, deadline, octet_length(payload) AS bytes
+            FROM integrations_delivery
+            WHERE rule_id = asked.rule_id AND finished_at IS NULL AND NOT in_lane AND due_at <= asked.until
+                AND (due_at <= given.now OR state = 'pending')
+            ORDER BY due_at
+            LIMIT CASE WHEN asked.by_halves THEN asked.rows / 2 ELSE asked.rows END
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS oldest
+        UNION ALL
+        SELECT * FROM (
+            SELECT id, message_id, room_id, due_at, deadline, octet_length(payload)
+            FROM integrations_delivery
+            WHERE rule_id = asked.rule_id AND finished_at IS NULL AND NOT in_lane AND due_at <= asked.until
+                AND (due_at <= given.now OR state = 'pending')
+            ORDER BY due_at DESC
+            LIMIT CASE WHEN asked.by_halves THEN (asked.rows + 1) / 2 ELSE 0 END
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS newest
+    ) AS either
+),
+ready AS (
+    SELECT *,
+        sum(bytes) OVER (PARTITION BY rule_id ORDER BY due_at, id) AS bytes_so_far,
+        min(due_at) OVER (PARTITION BY rule_id) AS first_due_at,
+        count(*) OVER (PARTITION BY rule_id) AS gathered
+    FROM found
+),
+chosen AS (
+    SELECT id, message_id, room_id, lease,
+        sum(CASE WHEN batched THEN 1.0::float8 / batch_events ELSE 1.0::float8 END)
+            OVER (ORDER BY deadline IS NULL, due_at, id) AS calls_so_far
+    FROM ready, given
+    WHERE NOT batched
+        OR ((first_due_at <= given.now OR gathered >= batch_events)
+            AND (bytes_so_far <= most_bytes OR bytes_so_far = bytes))
 )
 UPDATE integrations_delivery AS delivery
-SET state = 'delivering', attempts = delivery.attempts + 1, owner = %(owner)s, due_at = %(lease_until)s
-FROM due, rooms_message AS message, rooms_room AS room
-WHERE delivery.id = due.id AND delivery.finished_at IS NULL
-  AND message.id = delivery.message_id AND room.id = delivery.room_id
+SET state = 'delivering', attempts = delivery.attempts + 1, owner = %b,
+    due_at = given.now + chosen.lease * interval '1 s'
+FROM given, chosen
+    LEFT JOIN rooms_message AS message ON message.id = chosen.message_id
+    LEFT JOIN rooms_room AS room ON room.id = chosen.room_id
+WHERE delivery.id = chosen.id AND delivery.finished_at IS NULL AND chosen.calls_so_far < %b::float8 + 0.000001
 RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, delivery.event, delivery.serial,
     delivery.webhook_id, delivery.payload, delivery.attempts, delivery.forgiven, delivery.created_at,
-    delivery.deadline, room.name, room.epoch,
-    message.status = 'accepted' AND message.awaiting = 'integrations:rule-' || delivery.rule_id
+    delivery.deadline, room.name, room.epoch, coalesce(message.at_deadline, ''), delivery.last_status,
+    coalesce(message.status = 'accepted' AND message.awaiting = 'integrations:rule-' || delivery.rule_id, false),
+    delivery.answer <> ''
 """
 
-# Takes due lanes of enabled rules and raises their fence. What a lane owes is read by the next statement, under the
-# lane's lock, so that it sees everything that was committed before.
-CLAIM_LANES: Final = f"""
-WITH due AS (
-    SELECT candidate.id
-    {_FREE}
+# Takes due lanes of enabled rules, raises their fence, and lets the next statement know them. That one runs under the
+# lanes' locks, so that it sees everything that was committed before. Parameters: now, rules, calls, leases (s), free,
+# owner.
+CLAIM_LANES: Final = """
+WITH given AS (SELECT %b::timestamptz AS now),
+due AS (
+    SELECT candidate.id, places.lease
+    FROM given, unnest(%b::bigint[], %b::int[], %b::float8[]) AS places (rule_id, calls, lease)
+    JOIN integrations_integrationrule AS rule ON rule.id = places.rule_id AND rule.enabled
     CROSS JOIN LATERAL (
         SELECT id, due_at FROM integrations_lane
-        WHERE rule_id = rule.id AND due_at <= %(now)s
+        WHERE rule_id = rule.id AND due_at <= (SELECT now FROM given)
         ORDER BY due_at
-        LIMIT greatest(%(share)s - coalesce(busy.calls, 0), 0)
+        LIMIT places.calls
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS candidate
-    WHERE rule.enabled
     ORDER BY candidate.due_at
-    LIMIT %(limit)s
+    LIMIT %b::int
+),
+taken AS (
+    UPDATE integrations_lane AS lane
+    SET due_at = given.now + due.lease * interval '1 s', fence = lane.fence + 1, owner = %b
+    FROM due, given WHERE lane.id = due.id
+    RETURNING lane.id, lane.fence
 )
-UPDATE integrations_lane AS lane
-SET due_at = %(lease_until)s, fence = lane.fence + 1, owner = %(owner)s
-FROM due WHERE lane.id = due.id
-RETURNING lane.id, lane.fence
+SELECT array_agg(id), array_agg(fence), set_config('integrations.lanes', coalesce(array_agg(id), '{}')::text, true)
+FROM taken
 """
 
-# The oldest unfinished deliveries of claimed lanes: one, or for a batched rule up to a batch, unless the lane is
-# looking for the one that a batch failed on.
+# The oldest unfinished deliveries of the lanes that were just claimed: one, or for a batched rule up to a batch, unless
+# the lane is looking for the one that a batch failed on. Parameter: owner.
 TAKE_HEADS: Final = """
-WITH head AS (
-    SELECT lane.id AS lane_id, oldest.id
-    FROM integrations_lane AS lane
+WITH next AS (
+    SELECT lane.id AS lane_id, oldest.id, oldest.bytes, rule.batch_bytes,
+        sum(oldest.bytes) OVER (PARTITION BY lane.id ORDER BY oldest.id) AS bytes_so_far
+    FROM unnest(current_setting('integrations.lanes')::bigint[]) AS claimed (id)
+    JOIN integrations_lane AS lane ON lane.id = claimed.id
     JOIN integrations_integrationrule AS rule ON rule.id = lane.rule_id
     CROSS JOIN LATERAL (
-        SELECT id FROM integrations_delivery
+        SELECT id, octet_length(payload) AS bytes FROM integrations_delivery
         WHERE rule_id = lane.rule_id AND room_id = lane.room_id AND finished_at IS NULL AND in_lane
         ORDER BY id
-        LIMIT CASE WHEN rule.batched AND lane.narrow = 0 THEN %(batch)s ELSE 1 END
+        LIMIT CASE WHEN rule.batched AND lane.narrow = 0 THEN rule.batch_events ELSE 1 END
     ) AS oldest
-    WHERE lane.id = ANY(%(lanes)s)
 )
 UPDATE integrations_delivery AS delivery
-SET state = 'delivering', attempts = delivery.attempts + 1, owner = %(owner)s
-FROM head, rooms_room AS room
-WHERE delivery.id = head.id AND room.id = delivery.room_id
+SET state = 'delivering', attempts = delivery.attempts + 1, owner = %b
+FROM next, rooms_room AS room
+WHERE delivery.id = next.id AND room.id = delivery.room_id
+    AND (next.bytes_so_far <= next.batch_bytes OR next.bytes_so_far = next.bytes)
 RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, delivery.event, delivery.serial,
     delivery.webhook_id, delivery.payload, delivery.attempts, delivery.forgiven, delivery.created_at,
-    delivery.deadline, room.name, room.epoch, head.lane_id
+    delivery.deadline, room.name, room.epoch, next.lane_id
 """
 
 # The locks of lanes, for whoever still has the claim: the fence is the one that its claim raised.
 LOCK_LANES: Final = """
 SELECT lane.id FROM integrations_lane AS lane
-JOIN unnest(%(lanes)s::bigint[], %(fences)s::bigint[]) AS mine (id, fence) USING (id)
+JOIN unnest(%b::bigint[], %b::bigint[]) AS mine (id, fence) USING (id)
 WHERE lane.fence = mine.fence
 ORDER BY lane.rule_id, lane.room_id
 FOR NO KEY UPDATE OF lane
@@ -116,7 +169,7 @@ SET owner = '',
         WHERE owed.rule_id = lane.rule_id AND owed.room_id = lane.room_id
           AND owed.finished_at IS NULL AND owed.in_lane
     ) THEN told.due_at END
-FROM unnest(%(lanes)s::bigint[], %(due)s::timestamptz[], %(narrow)s::int[]) AS told (id, due_at, narrow)
+FROM unnest(%b::bigint[], %b::timestamptz[], %b::int[]) AS told (id, due_at, narrow)
 WHERE lane.id = told.id
 """
 
@@ -124,8 +177,9 @@ WHERE lane.id = told.id
 # the lane sleep waits, and then sees the delivery.
 WAKE_LANES: Final = """
 INSERT INTO integrations_lane (rule_id, room_id, due_at, fence, owner, narrow)
-SELECT rule_id, room_id, %(now)s, 0, '', 0
-FROM unnest(%(rules)s::bigint[], %(rooms)s::bigint[]) AS woken (rule_id, room_id)
+SELECT rule_id, room_id,
+    %b::timestamptz + CASE WHEN rule.batched THEN rule.batch_wait_ms ELSE 0 END * interval '1 ms', 0, '', 0
+FROM unnest(%b::bigint[], %b::bigint[]) AS woken (rule_id, room_id)
 JOIN integrations_integrationrule AS rule ON rule.id = woken.rule_id
 ORDER BY rule_id, room_id
 ON CONFLICT (rule_id, room_id) DO UPDATE SET due_at = excluded.due_at WHERE integrations_lane.due_at IS NULL
@@ -134,14 +188,15 @@ ON CONFLICT (rule_id, room_id) DO UPDATE SET due_at = excluded.due_at WHERE inte
 # Adds deliveries. One that is there already is asked for again only if it asks for a verdict: the rule was passed,
 # then removed from the chain's view and met a second time. A rule that is being removed owes nothing any more; the
 # lock keeps one that is not from going before the deliveries are there.
+# Parameters: now; rules, rooms, messages, events, serials, in_lane, webhook ids, payloads, due, deadlines.
 ADD_DELIVERIES: Final = """
 INSERT INTO integrations_delivery (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, state,
     attempts, forgiven, due_at, deadline, owner, last_error, answer, created_at)
-SELECT rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, 'pending', 0,
-    0, due_at, deadline, '', '', '', %(now)s
-FROM unnest(%(rules)s::bigint[], %(rooms)s::bigint[], %(messages)s::bigint[], %(events)s::text[],
-    %(serials)s::bigint[], %(in_lane)s::boolean[], %(webhook_ids)s::text[], %(payloads)s::text[],
-    %(due)s::timestamptz[], %(deadlines)s::timestamptz[])
+SELECT rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, 'pending',
+    0, 0, due_at + CASE WHEN rule.batched THEN rule.batch_wait_ms ELSE 0 END * interval '1 ms', deadline, '', '', '',
+    %b::timestamptz
+FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::text[], %b::bigint[], %b::boolean[], %b::text[],
+    %b::text[], %b::timestamptz[], %b::timestamptz[])
     WITH ORDINALITY
     AS owed (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, due_at, deadline, place)
 JOIN integrations_integrationrule AS rule ON rule.id = owed.rule_id
@@ -154,45 +209,39 @@ WHERE excluded.deadline IS NOT NULL
 """
 
 # Stores what calls brought. A worker that lost its lease meanwhile changes nothing: the attempt is another's.
+# Parameters: ids, attempts, states, due, finished, statuses, errors, answers, forgiven.
 STORE_RESULTS: Final = """
 UPDATE integrations_delivery AS delivery
 SET state = told.state, owner = '', due_at = told.due_at, finished_at = told.finished_at,
     last_status = told.status, last_error = told.error,
-    answer = CASE WHEN told.answer = '' THEN delivery.answer ELSE told.answer END
-FROM unnest(%(ids)s::bigint[], %(attempts)s::int[], %(states)s::text[], %(due)s::timestamptz[],
-    %(finished)s::timestamptz[], %(statuses)s::smallint[], %(errors)s::text[], %(answers)s::text[])
-    AS told (id, attempt, state, due_at, finished_at, status, error, answer)
+    answer = CASE WHEN told.answer = '' THEN delivery.answer ELSE told.answer END,
+    forgiven = CASE WHEN told.is_forgiven THEN delivery.attempts ELSE delivery.forgiven END
+FROM unnest(%b::bigint[], %b::int[], %b::text[], %b::timestamptz[], %b::timestamptz[], %b::smallint[], %b::text[],
+    %b::text[], %b::boolean[])
+    AS told (id, attempt, state, due_at, finished_at, status, error, answer, is_forgiven)
 WHERE delivery.id = told.id AND delivery.attempts = told.attempt AND delivery.state = 'delivering'
-RETURNING delivery.id
 """
 
-# Calls that were not begun after all (the worker stops): their deliveries are due again, and the attempt not counted
-# against them.
+# Calls that were not begun after all: their deliveries are due again, and the attempt not counted against them.
+# Parameters: now, ids, attempts.
 UNCLAIM: Final = """
 UPDATE integrations_delivery AS delivery
-SET state = 'pending', owner = '', due_at = %(now)s, forgiven = delivery.forgiven + 1
-FROM unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS mine (id, attempt)
+SET state = 'pending', owner = '', due_at = %b::timestamptz, forgiven = delivery.forgiven + 1
+FROM unnest(%b::bigint[], %b::int[]) AS mine (id, attempt)
 WHERE delivery.id = mine.id AND delivery.attempts = mine.attempt AND delivery.state = 'delivering'
 """
 
 # Writes down calls. The delivery may have gone with its rule meanwhile; then the attempt is not kept either.
+# Parameters: owner; ids, numbers, moments, durations, statuses, errors, responses, events, by stand-ins.
 ADD_ATTEMPTS: Final = """
 INSERT INTO integrations_attempt (delivery_id, number, worker, started_at, duration_ms, status, error, response,
     events, by_stand_in)
-SELECT delivery.id, made.number, %(owner)s, made.started_at, made.duration_ms, made.status, made.error, made.response,
-    1, false
-FROM unnest(%(ids)s::bigint[], %(numbers)s::int[], %(started)s::timestamptz[], %(durations)s::float8[],
-    %(statuses)s::smallint[], %(errors)s::text[], %(responses)s::text[])
-    AS made (delivery_id, number, started_at, duration_ms, status, error, response)
+SELECT delivery.id, made.number, %b, made.started_at, made.duration_ms, made.status, made.error, made.response,
+    made.events, made.by_stand_in
+FROM unnest(%b::bigint[], %b::int[], %b::timestamptz[], %b::float8[], %b::smallint[], %b::text[], %b::text[],
+    %b::int[], %b::boolean[])
+    AS made (delivery_id, number, started_at, duration_ms, status, error, response, events, by_stand_in)
 JOIN integrations_delivery AS delivery ON delivery.id = made.delivery_id
 FOR KEY SHARE OF delivery
 ON CONFLICT DO NOTHING
-"""
-
-# Makes dead letters due again, with all attempts before them.
-RESEND: Final = """
-UPDATE integrations_delivery
-SET state = 'pending', due_at = %(now)s, finished_at = NULL, forgiven = attempts, owner = ''
-WHERE id = ANY(%(ids)s) AND finished_at IS NOT NULL AND in_lane
-RETURNING id, rule_id, room_id
 """

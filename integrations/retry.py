@@ -9,8 +9,9 @@ from enum import Enum
 FIRST_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 3600.0
 RETRY_AFTER_MAX_SECONDS = 3600.0
-# Somebody waits for a verdict: quickly, and for as long as the message's budget lasts.
-VERDICT_DELAYS_SECONDS = (0.2, 1.0, 4.0)
+# Somebody waits for a verdict: quickly, and for as long as the message's budget lasts. Where that is a day, the target
+# is asked less and less.
+VERDICT_DELAYS_SECONDS = (0.2, 1.0, 4.0, 4.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 VERDICT_JITTER = 0.2
 # Client errors that are about this moment, not about this call.
 TEMPORARY_STATUSES = frozenset({408, 425, 429})

@@ -1,8 +1,8 @@
-"""The delivery worker: claims what is owed, makes the calls, records what they bring.
+"""The delivery worker: claims what is owed, has the calls made, and what they bring recorded.
 
-Four loops share one process: `_claim` takes work while there is room, a task per call makes it, `_record` stores
-everything that gathered while it stored the last, `_expire` lets the deadline decide. Nothing is known here alone:
-a worker that is killed loses its leases, and another takes them.
+Several loops share one process: this module claims, integrations.calling makes the calls, integrations.recording
+stores what they bring, integrations.deadlines lets the deadline decide. Nothing is known here alone: a worker that is
+killed loses its leases, and another takes them.
 """
 
 from __future__ import annotations
@@ -10,68 +10,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import secrets
 import socket
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 
-from integrations import outbox, rules, targets, wakeups
-from integrations.answers import Answer, CallFailed
-from integrations.calls import RESPONSE_KEPT_CHARACTERS, Fate, Judge, Report
+from integrations import deadlines, outbox, rules, wakeups
+from integrations.bulkhead import Bulkhead
+from integrations.calling import Caller, Done
+from integrations.calls import Fate
 from integrations.cleanup import Cleanup
-from integrations.models import ApiKey, IntegrationRule, When
+from integrations.models import ApiKey
 from integrations.occupancy_events import OccupancyEvents
-from integrations.outbox import Capacity, Claim
+from integrations.outbox import Claimed, Places
 from integrations.outgoing import Outgoing
-from integrations.reviewer import awaiting_of
-from integrations.sealing import SealBroken
+from integrations.recording import AWAY, DATABASE_SECONDS, Metrics, Recorder
 from integrations.stray_waits import StrayWaits
+from integrations.targets import Targets
+from integrations.timers import Timers
 from integrations.traffic import Traffic
-from rooms import announce, database, decide
-from rooms.errors import Code
-from rooms.review import Action, Decision, Verdict
+from integrations.workers import Heart
+from rooms import announce, database
+from rooms.database import SingleThread
 
 logger = logging.getLogger(__name__)
-Returned = TypeVar("Returned")
 
 POLL_SECONDS = 1.0
-EXPIRE_SECONDS = 0.5
 PAUSE_SECONDS = 0.5  # after Postgres was away
-DATABASE_SECONDS = 30.0
 FINISH_SECONDS = 3.0  # for calls under way when the worker is told to stop
-LEASE_MARGIN_SECONDS = 2.0
-LEAST_TIMEOUT_SECONDS = 0.1
-# One rule may take so much of a worker's calls: one that hangs leaves a quarter to the others.
-RULE_SHARE = 0.75
-
-
-@dataclass
-class Metrics:
-    """What this worker did since it started."""
-
-    calls: int = 0
-    failed_calls: int = 0
-    seconds_in_calls: float = 0.0
-    expired: int = 0
-    lost_leases: int = 0
-    fates: Counter[str] = field(default_factory=Counter)
-    outcomes: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """A call that was made, on its way to the database."""
-
-    claim: Claim
-    report: Report
+HASTEN_STEPS = 1_000  # of integrations.outbox.hasten, after a target was down
 
 
 class Worker:
@@ -79,20 +49,29 @@ class Worker:
 
     def __init__(self, outgoing: Outgoing, *, name: str | None = None) -> None:
         self.name = name or f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
-        self.metrics = Metrics()
-        self.traffic = Traffic()
-        self._outgoing = outgoing
-        self._concurrency: int = settings.DELIVERY_CONCURRENCY
-        self._share = max(1, int(self._concurrency * RULE_SHARE))
-        self._timeout: float = settings.DELIVERY_TIMEOUT_SECONDS
-        self._app_id = ""
-        self._busy: Counter[int] = Counter()  # calls by rule, until they are recorded
-        self._tasks: dict[asyncio.Task[None], Claim] = {}
-        self._done: list[Done] = []
         self._wake = asyncio.Event()
-        self._has_done = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._is_finished = False  # no call is under way, and none will be
+        self._timers = Timers(self._wake.set)
+        self._bulkhead = Bulkhead()
+        self.traffic = Traffic()
+        self._recorder = Recorder(self.name, stored=self._stored)
+        self._caller = Caller(
+            targets=Targets(outgoing),
+            bulkhead=self._bulkhead,
+            traffic=self.traffic,
+            done=self._done,
+            back=self._recorder.give_back,
+            recovered=self._hasten,
+            find_app_id=self._find_app_id,
+        )
+        self._thread = SingleThread("claim")
+        self._app_id = ""
+        self._hastening: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def metrics(self) -> Metrics:
+        """What this worker did."""
+        return self._recorder.metrics
 
     def stop(self) -> None:
         """Ask the worker to finish what is under way and end."""
@@ -103,9 +82,11 @@ class Worker:
         """Work until `stop`; then finish calls within FINISH_SECONDS, record them, and give the rest back."""
         announcer = announce.Announcer(asyncio.get_running_loop())
         announce.bind(announcer)
+        heart = Heart(self.name, self._bulkhead, reclaimed=self._wake.set)
         background = [
-            asyncio.create_task(wakeups.listen(outbox.CHANNEL, self._wake.set), name="listen"),
-            asyncio.create_task(self._expire(), name="expire"),
+            asyncio.create_task(wakeups.listen(outbox.CHANNEL, self._notified), name="listen"),
+            asyncio.create_task(deadlines.run(self.metrics), name="deadlines"),
+            asyncio.create_task(heart.run(), name="heart"),
             asyncio.create_task(self.traffic.run(), name="traffic"),
             asyncio.create_task(Cleanup().run(), name="cleanup"),
             asyncio.create_task(OccupancyEvents().run(), name="occupancy"),
@@ -114,274 +95,117 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._claim(), name="claim")
-                group.create_task(self._record(), name="record")
+                group.create_task(self._recorder.run(), name="record")
         finally:
-            for task in background:
+            for task in [*background, *self._hastening.values()]:
                 task.cancel()
             await asyncio.wait(background, timeout=FINISH_SECONDS)
+            await asyncio.wait([asyncio.create_task(heart.leave())], timeout=FINISH_SECONDS)
             await asyncio.wait([asyncio.create_task(announcer.close())], timeout=FINISH_SECONDS)
             announce.bind(None)
+            self._timers.close()
+            self._thread.close()
 
     # --- Claiming -----------------------------------------------------------------------------------------
 
     async def _claim(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.clear()
-            if self._free > 0 and await self._take_work():
-                continue
-            await self._rest(POLL_SECONDS)
-        await self._finish()
+        try:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                if await self._take_work():
+                    continue
+                await self._rest()
+            await self._caller.finish(FINISH_SECONDS)
+        finally:
+            self._recorder.finish()
 
     async def _take_work(self) -> bool:
-        """Claim what is due and begin its calls. Return whether there was anything."""
-        lease = self._timeout + LEASE_MARGIN_SECONDS
+        """Claim what is due and begin its calls. Return whether there may be more."""
         try:
             # Somebody waits for a verdict: those calls begin before anything else is looked for.
-            has_begun = await self._take(outbox.claim_verdicts, lease)
-            if self._free > 0:
-                has_begun |= await self._take(outbox.claim_notices, max(lease, settings.DELIVERY_LEASE_SECONDS))
-        except (OperationalError, InterfaceError, TimeoutError) as error:
+            has_begun = await self._take(outbox.claim_singles, lanes=False)
+            has_begun |= await self._take(outbox.claim_lanes, lanes=True)
+        except AWAY as error:
             logger.warning("Nothing can be claimed (%s); trying again.", type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS)
             return False
         return has_begun
 
-    async def _take(self, claim: Callable[..., list[Claim]], lease_seconds: float) -> bool:
-        capacity = Capacity(
-            free=self._free,
-            share=self._share,
-            max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
-            busy={rule: calls for rule, calls in self._busy.items() if calls},
+    async def _take(self, claim: Callable[..., Claimed], *, lanes: bool) -> bool:
+        # What cannot be stored is not called for either.
+        if self._recorder.waiting > settings.DELIVERY_CONCURRENCY * 4:
+            return False
+        places: Sequence[Places] = self._bulkhead.places(time.monotonic(), lanes=lanes)
+        if not places and self._bulkhead.rules:
+            return False
+        claimed = await asyncio.wait_for(
+            self._thread.run(
+                claim,
+                places,
+                free=max(self._bulkhead.free, 0),
+                max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
+                owner=self.name,
+                now=datetime.now(UTC),
+            ),
+            DATABASE_SECONDS,
         )
-        now, lease = datetime.now(UTC), timedelta(seconds=lease_seconds)
-        claims = await _bounded(database.run(claim, capacity, owner=self.name, now=now, lease=lease))
-        for one in claims:
-            self._begin(one)
-        return bool(claims)
+        has_changed = self._bulkhead.learn(claimed.rules)
+        for one in claimed.claims:
+            self._caller.begin(one)
+        return has_changed or bool(claimed.claims)
 
-    @property
-    def _free(self) -> int:
-        return self._concurrency - self._busy.total()
-
-    def _begin(self, claim: Claim) -> None:
-        self._busy[claim.rule.pk] += 1
-        task = asyncio.create_task(self._call(claim))
-        self._tasks[task] = claim
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        claim = self._tasks.pop(task)
-        if task.cancelled() or task.exception() is None:
-            return
-        # The lease runs out and the delivery is tried again, until its attempts are used up.
-        logger.error("A call of rule %s could not be made: %r", claim.rule.pk, type(task.exception()).__name__)
-        self._free_place(claim)
-
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self) -> None:
+        wait = self._bulkhead.wait(time.monotonic())
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            await asyncio.wait_for(self._wake.wait(), min(POLL_SECONDS, wait or POLL_SECONDS))
         except TimeoutError:
             pass  # the poll: notifications may be lost, and retries come due without one
 
-    async def _finish(self) -> None:
-        """End the calls under way: recorded where they come to an end in time, given back where not."""
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=FINISH_SECONDS)
-        left = dict(self._tasks)
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(list(left), timeout=1.0)
-            try:
-                await _bounded(
-                    database.run(outbox.release, list(left.values()), owner=self.name, now=datetime.now(UTC))
-                )
-            except (OperationalError, InterfaceError, TimeoutError):
-                logger.warning("%d leases could not be given back; they run out.", len(left))
-        self._is_finished = True
-        self._has_done.set()
+    def _notified(self) -> None:
+        self._wake.set()
+        for wait in {rule.batch_wait_ms for rule in self._bulkhead.rules.values() if rule.batched and rule.enabled}:
+            self._timers.repeat_once(wait / 1000)
 
-    # --- Calling ------------------------------------------------------------------------------------------
+    # --- What calls bring ---------------------------------------------------------------------------------
 
-    async def _call(self, claim: Claim) -> None:
-        began, started_at = time.monotonic(), datetime.now(UTC)
-        came = await self._post(claim.rule, claim, started_at)
-        duration = time.monotonic() - began
-        judge = Judge(
-            before=claim.rule.when == When.BEFORE,
-            now=datetime.now(UTC),
-            max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
-            message_max_bytes=settings.MESSAGE_MAX_BYTES,
-            chance=random.uniform,
-        )
-        report = Report(
-            lane=claim.lane,
-            conclusions=judge.conclude(claim.owed, came),
-            started_at=started_at,
-            duration_ms=duration * 1000,
-            response=kept_of(came),
-        )
-        self._count(claim.rule.pk, report, duration)
-        self._done.append(Done(claim=claim, report=report))
-        self._has_done.set()
+    def _done(self, done: Done) -> None:
+        self._recorder.add(done)
+        self._wake.set()  # its place is free
 
-    async def _post(self, rule: IntegrationRule, claim: Claim, now: datetime) -> Answer | CallFailed:
-        deadline = claim.owed[0].deadline
-        timeout = self._timeout
-        if deadline is not None:
-            timeout = max(LEAST_TIMEOUT_SECONDS, min(timeout, (deadline - now).total_seconds()))
+    def _stored(self, part: Sequence[Done]) -> None:
+        """Look again exactly when the soonest retry is due; later ones meet the poll."""
+        now = datetime.now(UTC)
+        for done in part:
+            for one in done.report.conclusions:
+                if one.fate is Fate.RETRY and (wait := (one.due_at - now).total_seconds()) < POLL_SECONDS:
+                    self._timers.at(wait)
+        self._wake.set()
+
+    def _hasten(self, rule_id: int) -> None:
+        """A target is back: what waits for its own next attempt there is due now."""
+        if rule_id not in self._hastening:
+            task = self._hastening[rule_id] = asyncio.create_task(self._hasten_all(rule_id))
+            task.add_done_callback(lambda _: self._hastening.pop(rule_id))
+
+    async def _hasten_all(self, rule_id: int) -> None:
+        ids = [rule_id]
+        stood_in_for = self._bulkhead.rules.get(rule_id)
+        if stood_in_for is not None and stood_in_for.stands_in and stood_in_for.shadow_of_id:
+            ids.append(stood_in_for.shadow_of_id)
         try:
-            request = targets.prepare(rule, claim.owed, app_id=await self._find_app_id(), now=now)
-            return await self._outgoing.post(request.url, body=request.body, headers=request.headers, timeout=timeout)
-        except CallFailed as failure:
-            return failure
-        except SealBroken as error:
-            return CallFailed(str(error), is_final=True)
+            for each in ids:
+                for _ in range(HASTEN_STEPS):
+                    if not await database.run(outbox.hasten, each, now=datetime.now(UTC)):
+                        break
+                    self._wake.set()
+        except AWAY as error:
+            logger.warning("What waits for rule %s is not hastened (%s).", rule_id, type(error).__name__)
 
     async def _find_app_id(self) -> str:
         """Return the app's id as keys name it; it never changes once there is a key."""
         if not self._app_id:
-            self._app_id = await _bounded(database.run(read_app_id))
+            self._app_id = await asyncio.wait_for(database.run(read_app_id), DATABASE_SECONDS)
         return self._app_id
-
-    def _count(self, rule_id: int, report: Report, seconds: float) -> None:
-        self.metrics.calls += 1
-        self.metrics.seconds_in_calls += seconds
-        self.metrics.failed_calls += any(one.fate is not Fate.DELIVERED for one in report.conclusions)
-        fates = Counter(one.fate.value for one in report.conclusions)
-        self.metrics.fates.update(fates)
-        first = report.conclusions[0]
-        self.traffic.add(
-            rule_id,
-            seconds=seconds,
-            failed=fates[Fate.DELIVERED] < len(report.conclusions),
-            at=report.started_at,
-            events=fates[Fate.DELIVERED],
-            dead=fates[Fate.DEAD],
-            verdicts=Counter(one.verdict.action.value for one in report.conclusions if one.verdict is not None),
-            error=first.error,
-            gone=first.status == 410,
-        )
-
-    # --- Recording ----------------------------------------------------------------------------------------
-
-    async def _record(self) -> None:
-        while True:
-            await self._has_done.wait()
-            self._has_done.clear()
-            gathered, self._done = self._done, []
-            if gathered:
-                await self._record_all(gathered)
-            if self._is_finished and not self._done:
-                return
-
-    async def _record_all(self, gathered: Sequence[Done]) -> None:
-        """Store results; while Postgres is away, again and again: what was called must not be forgotten lightly."""
-        before = [done for done in gathered if done.report.lane is None]
-        after = [done for done in gathered if done.report.lane is not None]
-        for part, store in ((before, self._store_verdicts), (after, self._store_notices)):
-            if part:
-                await self._store_patiently(part, store)
-        for done in gathered:
-            self._free_place(done.claim)
-
-    async def _store_patiently(
-        self, part: Sequence[Done], store: Callable[[Sequence[Done]], Coroutine[Any, Any, None]]
-    ) -> None:
-        while True:
-            try:
-                return await store(part)
-            except (OperationalError, InterfaceError, TimeoutError) as error:
-                logger.warning("%d results wait for Postgres (%s).", len(part), type(error).__name__)
-                if self._stopping.is_set():
-                    return  # the leases run out and the calls are repeated
-                await asyncio.sleep(PAUSE_SECONDS)
-            except Exception as error:
-                if len(part) == 1:
-                    # Poison: its lease runs out, it is tried again, and at last becomes a dead letter.
-                    logger.error(
-                        "The result of rule %s cannot be stored: %s", part[0].claim.rule.pk, type(error).__name__
-                    )
-                    return
-                for done in part:
-                    await self._store_patiently([done], store)
-                return
-
-    async def _store_verdicts(self, part: Sequence[Done]) -> None:
-        decisions = {}
-        for done in part:
-            for one in done.report.conclusions:
-                verdict = fall_back_of(done.claim.rule) if one.fall_back else one.verdict
-                if verdict is not None and one.owed.message_id is not None:
-                    awaiting = awaiting_of(one.owed.rule_id)
-                    decisions[one.owed.id] = Decision(
-                        message=one.owed.message_id,
-                        awaiting=awaiting,
-                        verdict=verdict,
-                        by=f"{awaiting} failed" if one.fall_back else "",
-                    )
-        outcomes = await _bounded(
-            database.run(
-                outbox.record_verdicts,
-                [done.report for done in part],
-                decisions,
-                owner=self.name,
-                now=datetime.now(UTC),
-            )
-        )
-        self.metrics.outcomes.update(outcome.kind.value for outcome in outcomes)
-        self._wake_for_retries(part)
-
-    async def _store_notices(self, part: Sequence[Done]) -> None:
-        reports = [done.report for done in part]
-        kept = await _bounded(database.run(outbox.record_notices, reports, owner=self.name, now=datetime.now(UTC)))
-        self.metrics.lost_leases += len(reports) - kept
-        self._wake_for_retries(part)
-
-    def _wake_for_retries(self, part: Sequence[Done]) -> None:
-        """Look again exactly when the soonest retry is due; later ones meet the poll."""
-        now = datetime.now(UTC)
-        waits = [
-            (one.due_at - now).total_seconds()
-            for done in part
-            for one in done.report.conclusions
-            if one.fate is Fate.RETRY
-        ]
-        for wait in {round(wait, 2) for wait in waits if wait < POLL_SECONDS}:
-            asyncio.get_running_loop().call_later(max(wait, 0) + 0.001, self._wake.set)
-
-    def _free_place(self, claim: Claim) -> None:
-        self._busy[claim.rule.pk] -= 1
-        self._wake.set()
-
-    # --- Deadlines ----------------------------------------------------------------------------------------
-
-    async def _expire(self) -> None:
-        while True:
-            try:
-                expired = await _bounded(database.run(decide.expire))
-                self.metrics.expired += expired
-                if expired == decide.EXPIRE_BATCH_MESSAGES:
-                    continue
-            except Exception as error:
-                logger.warning("Deadlines could not be checked (%s).", type(error).__name__)
-            await asyncio.sleep(EXPIRE_SECONDS)
-
-
-def fall_back_of(rule: IntegrationRule) -> Verdict:
-    """Return what a rule says of a message that its endpoint will never judge."""
-    return Verdict(
-        action=Action(rule.at_deadline), code=Code.REJECTED_BY_RULE, reason="The message could not be checked."
-    )
-
-
-def kept_of(came: Answer | CallFailed) -> str:
-    """Return as much of an answer as is kept for the people who look into it."""
-    if isinstance(came, CallFailed):
-        return ""
-    return (
-        came.body[: RESPONSE_KEPT_CHARACTERS * 4].decode(errors="replace").replace("\0", "�")[:RESPONSE_KEPT_CHARACTERS]
-    )
 
 
 def read_app_id() -> str:
@@ -392,7 +216,3 @@ def read_app_id() -> str:
 def make_outgoing() -> Outgoing:
     """Return the connections of a worker, as the settings allow them."""
     return Outgoing(allowed=rules.allow_list(), max_connections=settings.DELIVERY_CONCURRENCY)
-
-
-async def _bounded(waiting: Coroutine[Any, Any, Returned]) -> Returned:
-    return await asyncio.wait_for(waiting, DATABASE_SECONDS)

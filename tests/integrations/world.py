@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 from integrations import outbox, rules
 from integrations.models import IntegrationRule
-from integrations.outbox import Capacity, Claim
+from integrations.outbox import Claim, Places
 from rooms.accept import Draft, accept
 from rooms.models import Message, Room
 from rooms.outcomes import Outcome
@@ -49,14 +49,21 @@ def publish(room: Room, *texts: str, author: str = "alice") -> list[Outcome]:
     return accept(drafts, now=now())
 
 
-def claim(owner: str = "worker", *, at: datetime | None = None, lease: float = 30.0, **capacity: Any) -> list[Claim]:
-    """Take all that is due, before and after publish."""
-    limits = Capacity(**({"free": 100, "share": 100, "max_attempts": 12} | capacity))
-    moment, length = at or now(), timedelta(seconds=lease)
-    return [
-        *outbox.claim_verdicts(limits, owner=owner, now=moment, lease=length),
-        *outbox.claim_notices(limits, owner=owner, now=moment, lease=length),
-    ]
+def claim(
+    owner: str = "worker",
+    *,
+    at: datetime | None = None,
+    lease: float = 30.0,
+    free: int = 100,
+    calls: Mapping[int, int] | None = None,
+    max_attempts: int = 12,
+) -> list[Claim]:
+    """Take all that is due, outside of lanes and in them; `calls`: how many of a rule, else 100."""
+    rules = IntegrationRule.objects.values_list("pk", flat=True)
+    places = [Places(rule_id=rule, calls=(calls or {}).get(rule, 100), lease=lease) for rule in rules]
+    moment = at or now()
+    options: dict[str, Any] = {"free": free, "max_attempts": max_attempts, "owner": owner, "now": moment}
+    return [*outbox.claim_singles(places, **options).claims, *outbox.claim_lanes(places, **options).claims]
 
 
 def texts_of(claims: Sequence[Claim]) -> list[list[str]]:

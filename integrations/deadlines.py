@@ -1,0 +1,42 @@
+"""What time does to deliveries and messages that wait: deadlines decide, and nobody is asked any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from integrations import outbox
+from integrations.recording import DATABASE_SECONDS, Metrics
+from rooms import decide
+from rooms.database import SingleThread
+
+logger = logging.getLogger(__name__)
+
+EXPIRE_SECONDS = 0.25
+
+
+async def run(metrics: Metrics) -> None:
+    """Let deadlines decide until cancelled. Each step is bounded; where more is due, the next follows at once."""
+    thread = SingleThread("deadlines")
+    try:
+        while True:
+            if not await _step(thread, metrics):
+                await asyncio.sleep(EXPIRE_SECONDS)
+            # A long backlog must not keep those from working who wait for the same thread of Python.
+            await asyncio.sleep(0.01)
+    finally:
+        thread.close()
+
+
+async def _step(thread: SingleThread, metrics: Metrics) -> bool:
+    """Make one step. Return whether there is more to do."""
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            expired = await thread.run(decide.expire)
+            cancelled = await thread.run(outbox.cancel_overdue, now=datetime.now(UTC))
+    except Exception as error:
+        logger.warning("Deadlines could not be checked (%s).", type(error).__name__)
+        return False
+    metrics.expired += expired
+    return expired == decide.EXPIRE_BATCH_MESSAGES or cancelled == outbox.OVERDUE_STEP

@@ -1,0 +1,165 @@
+"""Recording: what calls brought is stored, together with the verdicts that they gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+
+from integrations import queries
+from integrations.calls import Conclusion, Fate, Report
+from integrations.models import Delivery, DeliveryState
+from integrations.verdicts import as_text
+from rooms import decide
+from rooms import overrule as late
+from rooms.database import Statement, together
+from rooms.outcomes import Outcome, OutcomeKind
+from rooms.review import Decision
+
+STATES = {
+    Fate.DELIVERED: DeliveryState.DELIVERED,
+    Fate.RETRY: DeliveryState.PENDING,
+    Fate.DEAD: DeliveryState.DEAD,
+    Fate.CANCELLED: DeliveryState.CANCELLED,
+}
+UNCOUNTED = (OutcomeKind.STALE, OutcomeKind.UNKNOWN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What became of the messages. `stale`: deliveries whose verdict found its message decided already."""
+
+    outcomes: Sequence[Outcome]
+    stale: Sequence[int]
+
+
+def record_singles(
+    reports: Sequence[Report], decisions: Mapping[int, Decision], *, owner: str, now: datetime
+) -> Recorded:
+    """Store what calls outside lanes brought, together with the verdicts; `decisions` are by delivery.
+
+    The verdicts come first: they lock the rooms. One that comes late, or from a worker whose lease ran out, is
+    still a verdict: the log takes the first for each message.
+    """
+    with transaction.atomic():
+        order = list(decisions)
+        outcomes = decide.decide([decisions[delivery] for delivery in order], now=now) if order else []
+        answers, stale = _counted(order, outcomes, decisions)
+        conclusions = [one for report in reports for one in report.conclusions]
+        together([*storing(conclusions, now, answers=answers), *_attempts(reports, owner)])
+    return Recorded(outcomes=outcomes, stale=stale)
+
+
+def overrule(decisions: Mapping[int, Decision], *, now: datetime) -> Recorded:
+    """Let verdicts that came after their deadline overrule what it decided; `decisions` are by delivery."""
+    with transaction.atomic():
+        order = list(decisions)
+        outcomes = late.overrule([decisions[delivery] for delivery in order], now=now) if order else []
+        answers, stale = _counted(order, outcomes, decisions)
+        for delivery, text in answers.items():
+            Delivery.objects.filter(pk=delivery).update(answer=text)
+    return Recorded(outcomes=outcomes, stale=stale)
+
+
+def _counted(
+    order: Sequence[int], outcomes: Sequence[Outcome], decisions: Mapping[int, Decision]
+) -> tuple[dict[int, str], list[int]]:
+    answers: dict[int, str] = {}
+    stale: list[int] = []
+    for delivery, outcome in zip(order, outcomes, strict=True):
+        if outcome.kind not in UNCOUNTED:
+            answers[delivery] = as_text(decisions[delivery].verdict)
+        elif outcome.kind is OutcomeKind.STALE:
+            stale.append(delivery)
+    return answers, stale
+
+
+def record_lanes(reports: Sequence[Report], *, owner: str, now: datetime) -> int:
+    """Store what calls for lanes brought and give the lanes back. Return how many were still held."""
+    held = {report.lane.id: report for report in reports if report.lane is not None}
+    fences = [report.lane.fence for report in held.values() if report.lane is not None]
+    with transaction.atomic():
+        locked = {lane for (lane,) in together([(queries.LOCK_LANES, [list(held), fences])])[0]}
+        mine = {lane: report for lane, report in held.items() if lane in locked}
+        together(
+            [
+                *storing([one for report in mine.values() for one in report.conclusions], now),
+                *releasing(
+                    list(mine), [report.lane_due_at for report in mine.values()], [r.narrow for r in mine.values()]
+                ),
+                *_attempts(reports, owner),
+            ]
+        )
+    return len(mine)
+
+
+# --- Statements -------------------------------------------------------------------------------------------
+
+
+def storing(
+    conclusions: Sequence[Conclusion], now: datetime, *, answers: Mapping[int, str] | None = None
+) -> list[Statement]:
+    """Return the statement that stores what became of deliveries; `answers`: verdicts that counted, by delivery."""
+    if not conclusions:
+        return []
+    counted = answers or {}
+    return [
+        (
+            queries.STORE_RESULTS,
+            [
+                [one.owed.id for one in conclusions],
+                [one.owed.attempt for one in conclusions],
+                [STATES[one.fate].value for one in conclusions],
+                [one.due_at for one in conclusions],
+                [None if one.fate is Fate.RETRY else now for one in conclusions],
+                [one.status for one in conclusions],
+                [one.error for one in conclusions],
+                [counted.get(one.owed.id, one.answer) for one in conclusions],
+                [one.forgive for one in conclusions],
+            ],
+        )
+    ]
+
+
+def releasing(lanes: Sequence[int], due: Sequence[datetime], narrow: Sequence[int]) -> list[Statement]:
+    """Return the statement that gives lanes back, which are locked."""
+    return [(queries.RELEASE_LANES, [list(lanes), list(due), list(narrow)])] if lanes else []
+
+
+def _attempts(reports: Sequence[Report], owner: str) -> list[Statement]:
+    made = [(report, one) for report in reports if not report.is_shared for one in report.conclusions]
+    if not made:
+        return []
+    return [
+        (
+            queries.ADD_ATTEMPTS,
+            [
+                owner,
+                [one.owed.id for _, one in made],
+                [one.owed.attempt for _, one in made],
+                [report.started_at for report, _ in made],
+                [report.duration_ms for report, _ in made],
+                [one.status for _, one in made],
+                [one.error for _, one in made],
+                [report.response for report, _ in made],
+                [len(report.conclusions) for report, _ in made],
+                [report.by_stand_in for report, _ in made],
+            ],
+        )
+    ]
+
+
+# --- By callback ------------------------------------------------------------------------------------------
+
+
+def note_answer(*, rule_id: int, message_id: int, text: str) -> None:
+    """Store the verdict that counted, where it came by callback."""
+    Delivery.objects.filter(message_id=message_id, rule_id=rule_id, deadline__isnull=False).update(answer=text)
+
+
+def read_answer(*, rule_id: int, message_id: int) -> str | None:
+    """Return the verdict of this rule that counted, "" if none did, None if the rule was never asked."""
+    mine = Delivery.objects.filter(message_id=message_id, rule_id=rule_id, deadline__isnull=False)
+    return mine.values_list("answer", flat=True).first()
