@@ -112,12 +112,11 @@ def rotate(name: str, now: datetime, *, overlap: timedelta | None = None) -> New
     row = ApiKey.objects.select_for_update(no_key=True).get(pk=row_of(name).pk)
     if row.revoked_at is not None:
         raise ChatError(Code.KEY_REVOKED, "This key is revoked. Make another one.")
-    until = row.former_secret_until
-    if length and until is not None and now < until:
+    if length and row.has_former_secret(now):
         raise ChatError(
             Code.CONFLICT,
-            f"The key's former secret is good until {until:%Y-%m-%d %H:%M:%S} UTC. Wait, or rotate with an overlap "
-            "of 0, which ends both former secrets at once.",
+            f"The key's former secret is good until {row.former_secret_until:%Y-%m-%d %H:%M:%S} UTC. Wait, or rotate "
+            "with an overlap of 0, which ends both former secrets at once.",
         )
     secret = secrets.token_urlsafe(SECRET_BYTES)
     row.sealed_former_secret = row.sealed_secret if length else None
@@ -162,8 +161,7 @@ def list_ended(sources: Collection[Source], now: datetime) -> set[Source]:
     alive = ApiKey.objects.filter(key_id__in=wanted, revoked_at__isnull=True)
     oldest: dict[str, int] = {}
     for row in alive.only("app_id", "key_id", "secret_version", "former_secret_until"):
-        has_former = row.former_secret_until is not None and now < row.former_secret_until
-        oldest[row.name] = row.secret_version - has_former
+        oldest[row.name] = row.secret_version - row.has_former_secret(now)
     return {(name, version) for name, version in sources if name not in oldest or version < oldest[name]}
 
 

@@ -147,8 +147,16 @@ class ApiKeyAdmin(LargeTableAdmin):
             messages.warning(request, "Revoked keys get no new secret.")
             return None
         now = timezone.now()
-        texts = [(key.label or key.name, keys.rotate(key.name, now).text) for key in chosen]
-        log(request, ApiKey.objects.filter(pk__in=[key.pk for key in chosen]), "New secret.")
+        texts: list[tuple[str, str]] = []
+        for key in chosen:
+            try:
+                texts.append((key.label or key.name, keys.rotate(key.name, now).text))
+            except ChatError as error:  # one that is being rotated must not hide the new secrets of the others
+                messages.warning(request, f"{key.name}: {error.message}")
+                continue
+            log(request, ApiKey.objects.filter(pk=key.pk), "New secret.")
+        if not texts:
+            return None
         advice = f"Copy them now. The former secrets, and tokens that they signed, are good for {_overlap()} more."
         return shown_once(request, self, title="New secrets", advice=advice, secrets=texts)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -52,6 +54,10 @@ class ApiKey(models.Model):
     def name(self) -> str:
         """The public part of the key: `appId.keyId`."""
         return f"{self.app_id}.{self.key_id}"
+
+    def has_former_secret(self, now: datetime) -> bool:
+        """Tell whether the secret before the current one is good still."""
+        return self.former_secret_until is not None and now < self.former_secret_until
 
 
 class UsedNonce(models.Model):

@@ -88,6 +88,8 @@ class Command(BaseCommand):
             return
         for row in rows:
             state = f"revoked {row['revokedAt']}" if row["revokedAt"] else "valid"
+            if not row["revokedAt"] and row["formerSecretUntil"]:
+                state += f" (former secret until {row['formerSecretUntil']})"
             self.stdout.write(f"{row['name']}  {state}  {json.dumps(row['capability'])}  {row['label']}".rstrip())
         if not rows:
             self.stderr.write(f"There are no keys. Make one: manage.py apikey create --capability {EXAMPLE}")
@@ -179,5 +181,5 @@ def describe(row: ApiKey) -> dict[str, Any]:
         "capability": row.capability,
         "createdAt": row.created_at.isoformat(timespec="seconds"),
         "revokedAt": _moment(row.revoked_at),
-        "formerSecretUntil": _moment(row.former_secret_until),
+        "formerSecretUntil": _moment(row.former_secret_until if row.has_former_secret(timezone.now()) else None),
     }
