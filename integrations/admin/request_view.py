@@ -12,10 +12,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
 
 from integrations import rule_secrets, signing, targets
+from integrations.answers import CallFailed
+from integrations.aws import invoke, places
 from integrations.calls import Owed
-from integrations.models import Delivery, IntegrationRule, TargetKind
+from integrations.models import Delivery, IntegrationRule, Invocation, TargetKind
 from integrations.sealing import SealBroken
 from integrations.targets import Request
 from integrations.worker import read_app_id
@@ -23,6 +28,7 @@ from integrations.worker import read_app_id
 HIDDEN = "••••••••"
 NO_TOKEN = "token-not-shown"
 TOKEN_HEADER = "x-callback-token"
+NO_REGION = "AWS_REGION"  # to be replaced by who pastes the command
 SHOWN_CHARACTERS = 20_000
 AWS_FLAGS = (
     "--aws-sigv4 {provider}",
@@ -62,7 +68,8 @@ def of_owed(rule: IntegrationRule, owed: Owed, *, now: datetime, may_call: bool)
     """Return the request of a call for one event."""
     try:
         request = without_token(rule, targets.prepare(rule, [owed], app_id=read_app_id(), now=now), now)
-    except SealBroken as error:
+        curl = as_curl(rule, request, now) if may_call else ""
+    except (SealBroken, CallFailed) as error:
         return RequestView(problem=str(error))
     body = pretty(request.body)
     return RequestView(
@@ -71,7 +78,7 @@ def of_owed(rule: IntegrationRule, owed: Owed, *, now: datetime, may_call: bool)
         headers=tuple(_headers(rule, request)),
         body=body[:SHOWN_CHARACTERS],
         is_cut=len(body) > SHOWN_CHARACTERS,
-        curl=as_curl(rule, request) if may_call else "",
+        curl=curl,
     )
 
 
@@ -120,12 +127,13 @@ def without_token(rule: IntegrationRule, request: Request, now: datetime) -> Req
     return Request(url=request.url, body=body, headers=headers)
 
 
-def as_curl(rule: IntegrationRule, request: Request) -> str:
-    """Return a command that makes the call. AWS' keys are those of the shell in which it runs."""
+def as_curl(rule: IntegrationRule, webhook: Request, now: datetime) -> str:
+    """Return a command that makes the call. AWS' keys are those of the shell in which it runs. Raises CallFailed."""
+    region = places.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
+    request = _invocation(rule, webhook, region or NO_REGION, now) if rule.target == TargetKind.INVOKE else webhook
     parts = [f"curl --include --request POST {shlex.quote(request.url)}"]
-    if rule.target == TargetKind.FUNCTION_URL:
-        provider = f"aws:amz:{rule.region or '$AWS_REGION'}:lambda"
-        parts += [flag.format(provider=f'"{provider}"') for flag in AWS_FLAGS]
+    if rule.target != TargetKind.HTTP:
+        parts += [flag.format(provider=shlex.quote(f"aws:amz:{region or NO_REGION}:lambda")) for flag in AWS_FLAGS]
     parts += [f"--header {shlex.quote(f'{name}: {value}')}" for name, value in request.headers.items()]
     try:
         text = request.body.decode()
@@ -133,6 +141,19 @@ def as_curl(rule: IntegrationRule, request: Request) -> str:
         quoted = shlex.quote("".join(f"\\x{byte:02x}" for byte in request.body))
         return f"printf {quoted} | " + " \\\n  ".join([*parts, "--data-binary @-"])
     return " \\\n  ".join([*parts, f"--data-raw {shlex.quote(text)}"])
+
+
+def _invocation(rule: IntegrationRule, webhook: Request, region: str, now: datetime) -> Request:
+    """Return the call of the Invoke API that carries a webhook."""
+    found = invoke.build(
+        places.invoke_url(rule.function, region=region, qualifier=rule.qualifier, base=rule.url),
+        body=webhook.body,
+        headers=webhook.headers,
+        is_event=rule.invocation == Invocation.EVENT,
+        request_id=str(uuid4()),
+        now=now,
+    )
+    return Request(url=found.url, body=found.body, headers=found.headers)
 
 
 def pretty(body: bytes | str) -> str:

@@ -34,9 +34,9 @@ ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, mak
 class IntegrationRuleAdmin(RulePages):
     """Rules are made, switched and removed here; a signing secret is shown once, when it is made."""
 
-    list_display = ("name", "when_badge", "target_text", "success", "calls", "backlog", "is_enabled")
-    list_filter = ("enabled", "when", "target")
-    allowed_lookups = ("enabled__exact", "when__exact", "target__exact")
+    list_display = ("title", "target_text", "success", "calls", "backlog", "is_enabled")
+    list_filter = ("enabled", "when")
+    allowed_lookups = ("enabled__exact", "when__exact")
     search_fields = ("name", "url", "function")
     actions = ("enable", "disable", "rotate")
     readonly_fields = ("created_at", "changed_at")
@@ -124,10 +124,11 @@ class IntegrationRuleAdmin(RulePages):
 
     # --- Showing ---
 
-    @admin.display(description="when")
-    def when_badge(self, rule: IntegrationRule) -> SafeString:
-        """Whether it decides or only hears."""
-        return badge(f"{rule.when} publish", Tone.WAITING if rule.when == When.BEFORE else Tone.PLAIN)
+    @admin.display(description="rule")
+    def title(self, rule: IntegrationRule) -> SafeString:
+        """Its name, and whether it decides or only hears."""
+        kind = "shadow" if rule.is_shadow else "decides" if rule.when == When.BEFORE else "hears"
+        return format_html("<bdi>{}</bdi><small>{}, {} publish</small>", rule.name, kind, rule.when)
 
     @admin.display(description="target")
     def target_text(self, rule: IntegrationRule) -> SafeString:
