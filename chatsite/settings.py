@@ -533,7 +533,7 @@ REVOCATIONS_MAX = environment.integer(
     "REVOCATIONS_MAX", 100_000, "Revocations of tokens in force at once; each gateway has them in memory.", minimum=1
 )
 AUTHENTICATION_CACHE_SECONDS = environment.seconds(
-    "AUTHENTICATION_CACHE_SECONDS", 1.0, "How long a gateway trusts a key that it has looked up.", maximum=60
+    "AUTHENTICATION_CACHE_SECONDS", 0.75, "How long a gateway trusts a key that it has looked up.", maximum=60
 )
 METRICS_ALLOW = environment.listing(
     "METRICS_ALLOW", "127.0.0.0/8,::1", "Addresses that may read /metrics without signing in: CIDR, comma-separated."

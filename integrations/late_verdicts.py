@@ -142,6 +142,7 @@ def _apply_late(delivery: Delivery, decision: Decision, use: Use, message_id: st
     (outcome,) = overrule([decision], now=use.at)
     if outcome.kind not in COUNTED:
         raise _conflict()
+    outbox.note_answer(rule_id=use.claims.rule, message_id=decision.message, text=as_text(decision.verdict))
     return Answer(shape=_shape(use.claims, message_id, action, is_late=True))
 
 

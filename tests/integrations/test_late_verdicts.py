@@ -137,6 +137,7 @@ def test_a_late_verdict_restores_what_the_deadline_refused_where_the_rule_applie
     assert (first.error, first.shape["late"], first.is_repeated) == (None, True, False)
     assert (again.shape, again.is_repeated) == (first.shape, True)
     assert Message.objects.get().status == "published"
+    assert "publish" in Delivery.objects.get().answer
     assert uses() == [("late", "accept", None), ("repeated", "accept", None)]
 
 
