@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -103,7 +103,6 @@ def debt_of(
         event=event,
         serial=serial,
         in_lane=rule.ordered,
-        wait=timedelta(milliseconds=rule.batch_wait_ms if rule.batched else 0),
     )
 
 
