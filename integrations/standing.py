@@ -10,11 +10,11 @@ from typing import Any, Final
 from django.db import connection, transaction
 
 from integrations.models import BreakerState, RuleThrottle, WorkerProcess
+from integrations.workers import SILENT_SECONDS
 
 BACKLOG_COUNTED: Final = 100_000  # a longer backlog is told as "at least so many"
 LANES_LOOKED_AT: Final = 10_000
 DEAD_COUNTED: Final = 100_000
-SILENT_SECONDS: Final = 3.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ WHERE rule_id = ANY(%(rules)s) GROUP BY rule_id
 
 _WORKER_FIELDS: Final = ("name", "host", "pid", "started_at", "silent_seconds", "calls", "open_breakers")
 WORKERS: Final = """
-SELECT worker.name, worker.host, worker.pid, worker.started_at,
+SELECT worker.name, split_part(worker.host, ' pid:', 1), worker.pid, worker.started_at,
     extract(epoch FROM clock_timestamp() - worker.seen_at)::float8, worker.calls,
     (SELECT count(*) FROM integrations_rulethrottle AS throttle
      WHERE throttle.worker_id = worker.id AND throttle.breaker <> 'closed')

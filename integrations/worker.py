@@ -150,6 +150,8 @@ class Worker:
             DATABASE_SECONDS,
         )
         has_changed = self._bulkhead.learn(claimed.rules)
+        for rule_id, dead in claimed.given_up.items():
+            self.traffic.share(rule_id, at=datetime.now(UTC), dead=dead)
         for one in claimed.claims:
             self._caller.begin(one)
         return has_changed or bool(claimed.claims)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +48,7 @@ class Claimed:
 
     rules: Mapping[int, IntegrationRule]
     claims: Sequence[Claim]
+    given_up: Mapping[int, int]  # by rule: deliveries that became dead letters unseen, their workers having died
 
 
 # --- Taking -----------------------------------------------------------------------------------------------
@@ -74,7 +76,7 @@ def claim_singles(places: Sequence[Places], *, free: int, max_attempts: int, own
                 taken.append(one)
         if ended:
             together(storing(ended, now))
-    return Claimed(rules=rules, claims=_group(taken, rules))
+    return Claimed(rules=rules, claims=_group(taken, rules), given_up=_given_up(ended))
 
 
 def claim_lanes(places: Sequence[Places], *, free: int, max_attempts: int, owner: str, now: datetime) -> Claimed:
@@ -111,7 +113,7 @@ def claim_lanes(places: Sequence[Places], *, free: int, max_attempts: int, owner
         for lane, owed in by_lane.items()
         if owed and owed[0].rule_id in rules
     ]
-    return Claimed(rules=rules, claims=claims)
+    return Claimed(rules=rules, claims=claims, given_up=_given_up(ended))
 
 
 def release(claims: Sequence[Claim], *, now: datetime) -> None:
@@ -166,6 +168,10 @@ def _counts_late(rule: IntegrationRule | None, one: Owed, is_answered: bool, now
 def _ending(one: Owed, problem: str, now: datetime) -> Conclusion:
     fate = Fate.DEAD if problem == NO_REPORT else Fate.CANCELLED
     return Conclusion(owed=one, fate=fate, due_at=now, status=None, error=problem)
+
+
+def _given_up(ended: Sequence[Conclusion]) -> Mapping[int, int]:
+    return Counter(one.owed.rule_id for one in ended if one.fate is Fate.DEAD)
 
 
 def _group(taken: Sequence[Owed], rules: Mapping[int, IntegrationRule]) -> list[Claim]:
