@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import cache
 from weakref import WeakKeyDictionary
 
 from django.utils import timezone
 
 from integrations import keys, revocations
 from integrations.revocation_book import Ended, RevocationBook
-from rooms.database import run
+from rooms.database import SingleThread
 from rooms.errors import ChatError, Code
 from rooms.grants import Grant, Source
 
@@ -25,7 +26,7 @@ Read = Callable[[int, int], tuple[list[Ended], int]]
 
 
 class Endings:
-    """Revoked keys, rotated secrets and revoked tokens. One an event loop; only `read_after` is called in a thread."""
+    """Revoked keys, rotated secrets and revoked tokens. One an event loop; only the database is asked in a thread."""
 
     def __init__(self, read: Read = revocations.read_after) -> None:
         self._read_after = read
@@ -48,7 +49,7 @@ class Endings:
 
         `sources`: where they came from.
         """
-        self._ended = await run(keys.list_ended, sources, timezone.now()) if sources else set()
+        self._ended = await _thread().run(keys.list_ended, sources, timezone.now()) if sources else set()
         await self.refresh()
         self._renewing = _in_force(self._announced)
         self._announced = []
@@ -96,7 +97,7 @@ class Endings:
 
     async def _next_page(self, book: RevocationBook, last: int) -> tuple[list[Ended], int] | None:
         """Add the next revocations to a book. A page at a time, so that the loop has its turn."""
-        found, last = await run(self._read_after, last, PAGE)
+        found, last = await _thread().run(self._read_after, last, PAGE)
         now = time.monotonic()
         for ended in found:
             book.add(ended, now)
@@ -114,6 +115,12 @@ def _retrieve(task: asyncio.Task[None]) -> None:
     """Look at a task's error, so that nobody is told that nobody did: who waits for the task gets it."""
     if not task.cancelled():
         task.exception()
+
+
+@cache
+def _thread() -> SingleThread:
+    # Its own: however busy all others are, a revoked token ends in time.
+    return SingleThread("endings")
 
 
 _endings: WeakKeyDictionary[asyncio.AbstractEventLoop, Endings] = WeakKeyDictionary()
