@@ -10,10 +10,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from integrations import occupancy_events, rules
+from integrations import occupancy_events, rules, targets
 from integrations.models import Delivery, IntegrationRule, RoomTold
 from rooms.models import GatewayProcess, Room, RoomOccupancy
-from tests.integrations.world import add_room, add_rule
+from tests.integrations.world import add_room, add_rule, claim, now
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
 
@@ -129,6 +129,21 @@ def test_a_rule_does_not_hear_of_who_was_there_before_it(gateway: GatewayProcess
     rules.switch(rule.name, enabled=False, now=timezone.now())
     assert told() == []
     assert not RoomTold.objects.exists()
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_is_owed_about_a_room_is_called_like_everything_else(gateway: GatewayProcess, ordered: bool) -> None:
+    rule = add_rule(events=["channel.opened"], ordered=ordered)
+    told()
+    members(gateway, add_room("lobby"), 1)
+    occupancy_events.tell()
+
+    (one,) = claim()
+    request = targets.prepare(rule, one.owed, app_id="a", now=now())
+
+    body = json.loads(request.body)
+    assert (body["event"], body["channel"], body["status"]["isActive"]) == ("channel.opened", "lobby", True)
+    assert "serial" not in body and "callback" not in body
 
 
 def test_operators_see_how_many_rooms_are_open_for_rules(gateway: GatewayProcess) -> None:
