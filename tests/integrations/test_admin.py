@@ -23,7 +23,10 @@ from tests.integrations.world import add_room, add_rule, now, publish
 KEYS = "/admin/integrations/apikey/"
 RULES = "/admin/integrations/integrationrule/"
 DELIVERIES = "/admin/integrations/delivery/"
-MODELS = ("apikey", "usednonce", "integrationrule", "delivery", "attempt", "lane")
+MODELS = (
+    "apikey", "usednonce", "integrationrule", "delivery", "attempt", "lane", "notice", "workerprocess", "callbackuse",
+    "revocation", "authortrust",
+)  # fmt: skip
 VIEW = (*(f"integrations.view_{model}" for model in MODELS), "rooms.view_message")
 RUN = (
     "integrations.add_apikey", "integrations.change_apikey", "integrations.add_integrationrule",
@@ -280,6 +283,13 @@ INSERT INTO integrations_attempt (delivery_id, number, worker, started_at, durat
     by_stand_in)
 SELECT id, 1, 'w', created_at, 10, 200, '', 'ok', 1, false FROM integrations_delivery ORDER BY id;
 """
+MAKE_QUESTIONS = """
+INSERT INTO integrations_delivery (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, state,
+    attempts, forgiven, due_at, deadline, owner, last_error, answer, created_at, finished_at)
+SELECT %(rule)s, room_id, id, 'channel.message', 0, false, 'msg_' || id, '{}', 'delivered', 1, 0, now(), %(deadline)s,
+    '', '', '{"action":"publish"}', accepted_at, now()
+FROM rooms_message ORDER BY id LIMIT 10000
+"""
 MAKE_MESSAGES = """
 INSERT INTO rooms_message (room_id, message_id, author, client_id, text, status, action, serial, created_serial,
     published_at, accepted_at, awaiting, at_deadline, reason, origin)
@@ -296,8 +306,12 @@ def many(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         room = add_room()
         rule = IntegrationRule.objects.create(name="busy", url="http://127.0.0.1/", sealed_secret=b"x")
         IntegrationRule.objects.create(name="quiet", url="http://127.0.0.1/", sealed_secret=b"x")
+        main = IntegrationRule.objects.create(name="main", when="before", sealed_secret=b"x")
+        shadow = IntegrationRule.objects.create(name="shadow", when="before", shadow_of=main, sealed_secret=b"x")
         cursor.execute(MAKE_MESSAGES, {"room": room.pk, "many": MANY})
         cursor.execute(MAKE_DELIVERIES, {"rule": rule.pk})
+        for one, deadline in ((main, now()), (shadow, None)):
+            cursor.execute(MAKE_QUESTIONS, {"rule": one.pk, "deadline": deadline})
         cursor.execute("VACUUM ANALYZE rooms_message, rooms_room, integrations_delivery, integrations_attempt")
     yield
     with django_db_blocker.unblock(), connection.cursor() as cursor:
@@ -311,12 +325,14 @@ def many(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         "delivery/?rule__id__exact={rule}", "delivery/?rule__id__exact={quiet}", "delivery/?q=m:4711",
         "delivery/?rule__id__exact={rule}&state=dead", "delivery/?q=msg_4711", "delivery/{delivery}/change/",
         "attempt/", "attempt/?at=hour", "attempt/?q=m:4711", "attempt/?p=200", "integrationrule/", "lane/",
+        "integrationrule/{rule}/change/", "integrationrule/{rule}/change/?hours=24", "integrationrule/{main}/change/",
+        "integrationrule/{quiet}/change/", "integrationrule/{shadow}/compare/", "callbackuse/?q=m:4711",
     ],
 )  # fmt: skip
 def test_no_page_reads_the_large_tables_from_end_to_end(page: str, many: None, alice: Client) -> None:
     rules = dict(IntegrationRule.objects.values_list("name", "pk"))
     delivery = Delivery.objects.order_by("pk").values_list("pk", flat=True)[100]
-    address = page.format(rule=rules["busy"], quiet=rules["quiet"], delivery=delivery)
+    address = page.format(rule=rules["busy"], delivery=delivery, **rules)
     large = {"rooms_message", "integrations_delivery", "integrations_attempt"}
     for sql, plan in plans_of(alice, f"/admin/integrations/{address}"):
         assert not large.intersection(sequential_scans(plan)), sql
