@@ -98,9 +98,10 @@ def check(host: str, port: int, addresses: Sequence[str], allowed: AllowList) ->
         # A zone (fe80::1%eth0) is only found on addresses that are refused anyway.
         address = ip_address(text.partition("%")[0])
         if not is_public(address) and not allowed.allows(host, address, port):
+            what = f"{host} is not" if host == text else f"{host} is at {text}, which is not"
+            entry = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             raise RefusedAddress(
-                f"{host} is at {text}, which is not a public address. "
-                f"To allow it, add {host}:{port} or its network to WEBHOOK_ALLOW_PRIVATE."
+                f"{what} a public address. To allow it, add {entry} or its network to WEBHOOK_ALLOW_PRIVATE."
             )
     return list(addresses)
 
