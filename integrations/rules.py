@@ -12,7 +12,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F
 
 from integrations import outbox
 from integrations.models import IntegrationRule, When
@@ -122,17 +121,24 @@ def switch(name: str, *, enabled: bool, now: datetime) -> IntegrationRule:
 def rotate_secret(name: str, *, now: datetime, overlap: timedelta | None = None) -> str:
     """Give a rule a new signing secret and return it. Raises ChatError 40400.
 
-    For the time of `overlap` (RULE_SECRET_OVERLAP_SECONDS if None) calls carry signatures by the former one too.
+    For the time of `overlap` (RULE_SECRET_OVERLAP_SECONDS if None) calls carry signatures by the former one too. 40900
+    where that would cut the overlap of a rotation before short; one of 0 ends both former secrets.
     """
     secret = draw_secret()
     length = timedelta(seconds=settings.RULE_SECRET_OVERLAP_SECONDS) if overlap is None else overlap
-    keeps = length > timedelta(0)
-    IntegrationRule.objects.filter(pk=find(name).pk).update(
-        sealed_secret=seal(secret),
-        sealed_former_secret=F("sealed_secret") if keeps else None,
-        former_secret_until=now + length if keeps else None,
-        changed_at=now,
-    )
+    with transaction.atomic():
+        rule = _lock(name)
+        until = rule.former_secret_until
+        if length and until is not None and now < until:
+            raise ChatError(
+                Code.CONFLICT,
+                f"The former secret of {name!r} signs until {until:%Y-%m-%d %H:%M:%S} UTC: receivers may not know the "
+                "current one yet. Wait, or rotate with an overlap of 0, which ends both.",
+            )
+        rule.sealed_former_secret = rule.sealed_secret if length else None
+        rule.former_secret_until = now + length if length else None
+        rule.sealed_secret, rule.changed_at = seal(secret), now
+        rule.save(update_fields=["sealed_former_secret", "former_secret_until", "sealed_secret", "changed_at"])
     return secret
 
 

@@ -22,9 +22,10 @@ from integrations.admin.rule_pages import RulePages
 from integrations.admin.secrets import shown_once
 from integrations.admin.tones import BREAKER_TONES
 from integrations.figures import RuleFigures
-from integrations.models import IntegrationRule, When
+from integrations.models import IntegrationRule
 from rooms.admin.tables import badge, first, log, plural, quiet
 from rooms.admin.waterfall import duration
+from rooms.errors import ChatError
 from rooms.journey import Tone
 
 ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, make a new one."
@@ -127,8 +128,8 @@ class IntegrationRuleAdmin(RulePages):
     @admin.display(description="rule")
     def title(self, rule: IntegrationRule) -> SafeString:
         """Its name, and whether it decides or only hears."""
-        kind = "shadow" if rule.is_shadow else "decides" if rule.when == When.BEFORE else "hears"
-        return format_html("<bdi>{}</bdi><small>{}, {} publish</small>", rule.name, kind, rule.when)
+        kind = "shadow" if rule.is_shadow else f"{rule.when} publish"
+        return format_html("<bdi>{}</bdi><small>{}</small>", rule.name, kind)
 
     @admin.display(description="target")
     def target_text(self, rule: IntegrationRule) -> SafeString:
@@ -204,10 +205,16 @@ class IntegrationRuleAdmin(RulePages):
         messages.success(request, f"{plural(len(names), 'rule')} turned {word}.")
 
     @admin.action(description="Give the selected rules a new signing secret", permissions=["switch"])
-    def rotate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+    def rotate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Replace secrets, and show the new ones once."""
-        chosen = IntegrationRule.objects.filter(pk__in=first(request, queryset))
-        secrets = [(rule.name, rules.rotate_secret(rule.name, now=timezone.now())) for rule in chosen]
-        log(request, chosen, "New signing secret.")
+        secrets: list[tuple[str, str]] = []
+        for rule in IntegrationRule.objects.filter(pk__in=first(request, queryset)):
+            try:
+                secrets.append((rule.name, rules.rotate_secret(rule.name, now=timezone.now())))
+            except ChatError as error:  # one that is being rotated must not hide the new secrets of the others
+                messages.warning(request, error.message)
+        log(request, IntegrationRule.objects.filter(name__in=[name for name, _ in secrets]), "New signing secret.")
+        if not secrets:
+            return None
         both = f"{ADVICE} Calls carry signatures by the former secret too, for {overlap_text()}."
         return shown_once(request, self, title="New signing secrets", advice=both, secrets=secrets)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from standardwebhooks import Webhook
 
-from integrations import signing
+from integrations import rules, signing
 from integrations.models import IntegrationRule
 from integrations.rule_secrets import signing_secrets
-from integrations.sealing import seal
+from integrations.sealing import seal, unseal
+from rooms.errors import ChatError
+from tests.integrations.world import add_rule
 
 NOW = datetime.now(UTC)
 FORMER, CURRENT = signing.draw_secret(), signing.draw_secret()
@@ -36,3 +39,19 @@ def test_a_receiver_with_either_secret_accepts_a_call_during_the_rotation() -> N
     headers = signing.sign(secrets, webhook_id="msg_1", timestamp=int(NOW.timestamp()), body=b"{}")
     for secret in (FORMER, CURRENT):
         Webhook(secret).verify(b"{}", headers)
+
+
+@pytest.mark.django_db
+def test_a_rotation_keeps_the_former_secret_for_the_overlap_and_no_second_one_cuts_it_short() -> None:
+    rule = add_rule("https://example.com/hook")
+    first = unseal(rule.sealed_secret)
+    second = rules.rotate_secret(rule.name, now=NOW, overlap=timedelta(hours=1))
+    rule.refresh_from_db()
+    assert signing_secrets(rule, NOW) == [second, first]
+
+    with pytest.raises(ChatError) as refused:
+        rules.rotate_secret(rule.name, now=NOW + timedelta(minutes=59))
+    assert refused.value.status == 409
+    third = rules.rotate_secret(rule.name, now=NOW + timedelta(minutes=59), overlap=timedelta(0))
+    rule.refresh_from_db()
+    assert signing_secrets(rule, NOW + timedelta(minutes=59)) == [third]
