@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -59,13 +59,30 @@ WORDS = {
 }
 
 Source = Callable[[Message], Iterable[Step]]
+# From the names of review steps ("integrations:rule-7") to what people call those they know.
+Namer = Callable[[Iterable[str]], Mapping[str, str]]
 _sources: list[Source] = []
+_namers: list[Namer] = []
 
 
 def register(source: Source) -> Source:
     """Add a source of steps. Usable as a decorator."""
     _sources.append(source)
     return source
+
+
+def register_names(namer: Namer) -> Namer:
+    """Add a source of names for review steps. Usable as a decorator."""
+    _namers.append(namer)
+    return namer
+
+
+def names_of(steps: Iterable[str]) -> Mapping[str, str]:
+    """Return what people call review steps; a step that nobody knows keeps its own name."""
+    names = {step: step for step in steps}
+    for namer in _namers:
+        names |= namer(names)
+    return names
 
 
 def journey_of(message: Message) -> list[Step]:
@@ -84,9 +101,12 @@ def acceptance(message: Message) -> Iterable[Step]:
 @register
 def verdicts(message: Message) -> Iterable[Step]:
     """What reviewers and moderators said."""
-    for verdict in reversed(message.verdicts.order_by("-id")[:MAX_STEPS_OF_A_KIND]):
+    said = list(reversed(message.verdicts.order_by("-id")[:MAX_STEPS_OF_A_KIND]))
+    names = names_of(verdict.step for verdict in said)
+    for verdict in said:
         title, tone = WORDS.get(verdict.action, (verdict.action, Tone.PLAIN))
-        detail = f"by {verdict.step}: {verdict.reason}" if verdict.reason else f"by {verdict.step}"
+        by = f"by {names[verdict.step]}"
+        detail = f"{by}: {verdict.reason}" if verdict.reason else by
         yield Step(at=verdict.decided_at, title=title, detail=detail, tone=tone)
 
 
@@ -104,9 +124,8 @@ def standing(message: Message) -> Iterable[Step]:
         yield Step(at=None, title="Waits for a moderator", detail=message.reason, tone=Tone.WAITING, is_ahead=True)
     elif message.status == Status.ACCEPTED:
         detail = f"at the deadline: {message.at_deadline}"
-        yield Step(
-            at=message.deadline, title=f"Waits for {message.awaiting}", detail=detail, tone=Tone.WAITING, is_ahead=True
-        )
+        awaited = names_of([message.awaiting])[message.awaiting]
+        yield Step(at=message.deadline, title=f"Waits for {awaited}", detail=detail, tone=Tone.WAITING, is_ahead=True)
     else:
         detail = "An earlier message of the same author is not decided yet."
         yield Step(at=None, title="Approved, waits its turn", detail=detail, tone=Tone.WAITING, is_ahead=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from django.urls import reverse
 
 from integrations.admin.tones import CALLBACK_TONES, STATE_TONES
-from integrations.models import Attempt, CallbackUse, Delivery, DeliveryState, EventKind
+from integrations.models import Attempt, CallbackUse, Delivery, DeliveryState, EventKind, IntegrationRule
 from rooms import journey
 from rooms.admin.tables import plural
 from rooms.journey import Step, Tone
 from rooms.models import Message
 
+# As integrations.reviewer.awaiting_of writes it, alone or as part of a longer name.
+RULE_STEP = re.compile(r"(?P<before>[a-z ]*)integrations:rule-(?P<rule>[0-9]{1,18})")
 MAX_CALLS = 20  # of one delivery; all of them are on its own page
 
 
@@ -44,6 +47,22 @@ def callbacks(message: Message) -> Iterable[Step]:
             tone=CALLBACK_TONES[use.result],
             link=reverse("admin:integrations_callbackuse_change", args=[use.pk]),
         )
+
+
+@journey.register_names
+def names_of_rules(steps: Iterable[str]) -> Mapping[str, str]:
+    """Name the rules in steps such as `integrations:rule-7` and `deadline of integrations:rule-7`."""
+    found = {step: match for step in steps if (match := RULE_STEP.fullmatch(step))}
+    rules = dict(
+        IntegrationRule.objects.filter(pk__in={int(match["rule"]) for match in found.values()}).values_list(
+            "pk", "name"
+        )
+    )
+    return {
+        step: f"{match['before']}rule {rules[int(match['rule'])]}"
+        for step, match in found.items()
+        if int(match["rule"]) in rules
+    }
 
 
 def title_of(delivery: Delivery) -> str:

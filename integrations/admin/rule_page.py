@@ -23,6 +23,7 @@ from rooms.journey import Tone
 SPANS = ((1, "1 hour"), (24, "24 hours"))
 RECENT_MINUTES = 15
 SPARK_MINUTES = 60
+FRESH_SECONDS = 20  # a step that has only begun is not drawn: what workers report comes seconds later
 LAST_DELIVERIES = 15
 # A target that fails less than this is well; one that fails more is in trouble.
 GOOD_SUCCESS, POOR_SUCCESS = 0.99, 0.9
@@ -100,10 +101,11 @@ def facts_of(found: RuleFigures, now: datetime) -> list[Fact]:
 
 
 def calls_by_minute(rule_ids: Sequence[int], now: datetime) -> dict[int, list[int]]:
-    """Return the calls of each rule in each minute of the last hour, the latest last."""
-    start = now.replace(second=0, microsecond=0) - timedelta(minutes=SPARK_MINUTES - 1)
+    """Return the calls of each rule in each whole minute of the last hour, the latest last."""
+    end = now.replace(second=0, microsecond=0)
+    start = end - timedelta(minutes=SPARK_MINUTES)
     found = {rule: [0] * SPARK_MINUTES for rule in rule_ids}
-    rows = RuleMinute.objects.filter(rule_id__in=rule_ids, minute__gte=start, minute__lte=now)
+    rows = RuleMinute.objects.filter(rule_id__in=rule_ids, minute__gte=start, minute__lt=end)
     for rule, minute, calls in rows.order_by().values_list("rule_id", "minute", "calls"):
         found[rule][int((minute - start) / timedelta(minutes=1))] = calls
     return found
@@ -198,6 +200,8 @@ def _in(later: datetime | None, earlier: datetime | None) -> str:
 
 
 def _charts(rule: IntegrationRule, points: Sequence[Point]) -> list[Chart]:
+    if points and points[-1].sums.seconds < FRESH_SECONDS:
+        points = points[:-1]
     times = [point.at for point in points]
     calls = [
         Line("succeeded", [_each(point, point.sums.calls - point.sums.failed) for point in points], "good"),
@@ -225,9 +229,8 @@ def _verdict_lines(points: Sequence[Point]) -> list[Line]:
     ]
 
 
-def _each(point: Point, number: int) -> float | None:
-    # The last step has only begun: a second of it says nothing yet.
-    return number / point.sums.seconds if point.sums.seconds >= 1 else None
+def _each(point: Point, number: int) -> float:
+    return number / point.sums.seconds if point.sums.seconds else 0.0
 
 
 def _chart(title: str, times: Sequence[datetime], lines: Sequence[Line], *, unit: str, stacked: bool) -> Chart:
