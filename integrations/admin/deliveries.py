@@ -50,15 +50,7 @@ class StateFilter(admin.SimpleListFilter):
 class DeliveryAdmin(LargeTableAdmin):
     """What is owed to rules; what was given up can be owed again."""
 
-    list_display = (
-        "short_id",
-        "rule",
-        "room_name",
-        "state_badge",
-        "last",
-        moment_of("created_at", "made"),
-        "due",
-    )
+    list_display = ("short_id", "rule_and_room", "event_name", "state_badge", "last", moment_of("created_at", "made"))
     list_filter = (StateFilter, "rule", MomentFilter.of("created_at"))
     allowed_lookups = ("rule__id__exact",)
     list_select_related = ("rule", "room")
@@ -107,26 +99,29 @@ class DeliveryAdmin(LargeTableAdmin):
         """Enough of the id to tell deliveries of one page apart."""
         return f"{delivery.webhook_id[:12]}…"
 
-    @admin.display(description="room")
-    def room_name(self, delivery: Delivery) -> SafeString:
-        """The room of the event."""
-        return format_html("<bdi>{}</bdi>", delivery.room.name[:60])
+    @admin.display(description="rule, room")
+    def rule_and_room(self, delivery: Delivery) -> SafeString:
+        """To whom it is owed, and the room of the event."""
+        return format_html("<bdi>{}</bdi><small><bdi>{}</bdi></small>", delivery.rule.name, delivery.room.name[:60])
+
+    @admin.display(description="event")
+    def event_name(self, delivery: Delivery) -> str:
+        """What happened."""
+        return delivery.event.removeprefix("channel.")
 
     @admin.display(description="state")
     def state_badge(self, delivery: Delivery) -> SafeString:
-        """Where it stands."""
-        return tones.state_badge(delivery.state)
+        """Where it stands, and when it is called next, if it is."""
+        pill = tones.state_badge(delivery.state)
+        if delivery.finished_at is not None or delivery.in_lane or delivery.state != DeliveryState.PENDING:
+            return pill
+        return format_html("{}<small>due {}</small>", pill, moment(delivery.due_at))
 
     @admin.display(description="last answer")
     def last(self, delivery: Delivery) -> str:
         """What the last call brought."""
         answer = " ".join(str(part) for part in (delivery.last_status, delivery.last_error[:80]) if part) or "none yet"
         return f"{answer} ({plural(delivery.attempts, 'call')})" if delivery.attempts > 1 else answer
-
-    @admin.display(description="due")
-    def due(self, delivery: Delivery) -> SafeString:
-        """When it is called next, if it is."""
-        return moment(delivery.due_at if delivery.finished_at is None else None)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

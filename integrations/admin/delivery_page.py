@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from integrations.admin import request_view, verdict_view
-from integrations.admin.journey_steps import end_of, step_of_call, title_of
+from integrations.admin.journey_steps import end_of, step_ahead, step_of_call, title_of
 from integrations.admin.tones import STATE_TONES
 from integrations.models import Attempt, Delivery, DeliveryState
 from rooms.admin.waterfall import Fact, duration, lay_out
@@ -79,6 +79,6 @@ def _steps(delivery: Delivery, attempts: Sequence[Attempt]) -> Iterator[Step]:
         ended = max(delivery.finished_at, end_of(last)) if last else delivery.finished_at
         yield Step(at=ended, title=delivery.get_state_display().capitalize(), tone=STATE_TONES[delivery.state])
     else:
-        yield Step(at=delivery.due_at, title="Next call", tone=Tone.WAITING, is_ahead=True)
+        yield step_ahead(delivery)
     if delivery.deadline is not None and delivery.finished_at is None:
         yield Step(at=delivery.deadline, title="Deadline", tone=Tone.WAITING, is_ahead=True)

@@ -85,7 +85,7 @@ def _steps(delivery: Delivery, attempts: list[Attempt]) -> Iterator[Step]:
     elif delivery.state == DeliveryState.DELIVERED and not delivery.attempts:
         outcome = "the verdict of a call about the same text was taken"
     yield Step(
-        began=delivery.created_at,
+        began=delivery.created_at if delivery.finished_at or attempts else None,
         at=delivery.finished_at or (end_of(attempts[-1]) if attempts else delivery.created_at),
         title=title_of(delivery),
         detail=outcome,
@@ -95,8 +95,20 @@ def _steps(delivery: Delivery, attempts: list[Attempt]) -> Iterator[Step]:
     for attempt in attempts[:MAX_CALLS]:
         yield step_of_call(delivery, attempt, link)
     if delivery.finished_at is None:
-        title = f"Next call to {delivery.rule.name}"
-        yield Step(at=delivery.due_at, title=title, tone=Tone.WAITING, is_ahead=True, link=link)
+        yield step_ahead(delivery, link)
+
+
+def step_ahead(delivery: Delivery, link: str = "") -> Step:
+    """Return what an unfinished delivery waits for. In a lane `due_at` says nothing: those before it come first."""
+    name = delivery.rule.name
+    if delivery.state == DeliveryState.DELIVERING:
+        title, detail = f"Call to {name} is under way", "if its worker dies, another one takes over"
+    elif delivery.in_lane:
+        title, detail = f"Next call to {name}", "in the order of the room"
+    else:
+        title, detail = f"Next call to {name}", ""
+    at = None if delivery.in_lane else delivery.due_at
+    return Step(at=at, title=title, detail=detail, tone=Tone.WAITING, is_ahead=True, link=link)
 
 
 def step_of_call(delivery: Delivery, attempt: Attempt, link: str = "") -> Step:
