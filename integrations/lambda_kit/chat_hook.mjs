@@ -62,7 +62,7 @@
  * @property {Kind} kind
  * @property {string} room
  * @property {string} ruleId
- * @property {number} timestamp       milliseconds since the epoch
+ * @property {number} timestamp       milliseconds: when it happened; of a plain call, when that was made
  * @property {Message} [message]
  * @property {Review} [review]
  * @property {Metrics} [occupancy]
@@ -329,7 +329,7 @@ function plain(headers, body) {
   const message = "x-ably-message-id" in headers ? plainMessage(said, headers["content-type"] ?? "", body) : undefined;
   const call = {
     ruleId: said("x-ably-envelope-rule-id"),
-    timestamp: message?.timestamp,
+    timestamp: Number(headers["webhook-timestamp"] ?? 0) * 1000,
     callback: url && { url, token: need(said("x-callback-token")), expires: Number(said("x-callback-expires")) },
   };
   const fields = message ? { messages: [message] } : JSON.parse(textOf(body));

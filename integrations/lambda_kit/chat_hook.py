@@ -116,7 +116,7 @@ class Event:
     kind: Kind
     room: str
     rule_id: str
-    timestamp: int  # milliseconds since the epoch
+    timestamp: int  # milliseconds since the epoch: when it happened; of a plain call, when that was made
     message: Message | None = None
     review: Review | None = None
     occupancy: Metrics | None = None
@@ -337,14 +337,16 @@ def _events(event_id: str, kind: Kind, room: str, call: dict[str, Any], fields: 
 def _plain(headers: Mapping[str, str], body: bytes) -> list[Event]:
     """The event of a call whose body is the data alone, and whose headers say the rest."""
     said = {name: unquote(value) for name, value in headers.items() if name.startswith(("x-ably-", "x-callback-"))}
-    call: dict[str, Any] = {"ruleId": said.get("x-ably-envelope-rule-id", "")}
+    call: dict[str, Any] = {
+        "ruleId": said.get("x-ably-envelope-rule-id", ""),
+        "timestamp": int(headers.get("webhook-timestamp", 0)) * 1000,
+    }
     if "x-callback-url" in said:
         expires = int(said["x-callback-expires"])
         call["callback"] = {"url": said["x-callback-url"], "token": said["x-callback-token"], "expires": expires}
     kind, room = said["x-ably-envelope-event"], said["x-ably-envelope-channel"]
     if "x-ably-message-id" in said:
         fields: dict[str, Any] = {"messages": [_plain_message(said, headers.get("content-type", ""), body)]}
-        call["timestamp"] = fields["messages"][0]["timestamp"]
     else:
         fields = json.loads(body)
     return _events(headers.get("webhook-id", ""), kind, room, call, fields)  # type: ignore[arg-type]

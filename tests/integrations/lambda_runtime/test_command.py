@@ -147,6 +147,7 @@ def test_variables_are_given_or_passed_on(start: Start, monkeypatch: pytest.Monk
         (["fine.py", "--memory", "64"], "memory: from 128"),
         (["fine.py", "--concurrency", "0"], "--concurrency: from 1"),
         (["fine.py", "--env", "=x"], "NAME=VALUE"),
+        (["fine.py", "--error-rate", "2"], "the rate of errors is from 0 to 1"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_a_reason(tmp_path: Path, options: list[str], message: str) -> None:
@@ -157,6 +158,18 @@ def test_what_cannot_be_served_is_refused_with_a_reason(tmp_path: Path, options:
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_log_of_requests_is_for_a_terminal(start: Start, tmp_path: Path) -> None:
+    source = "def handler(event, context):\n    raise ValueError('a reason')\n"
+    process, url = start(source, "--log", "requests")
+    assert httpx.get(url + "path?query", trust_env=False).status_code == 502
+    process.terminate()
+    process.wait(timeout=2)
+    lines = (tmp_path / "log").read_text().split("\n")
+    assert "    raise ValueError('a reason')" in [line.replace("\xa0", " ") for line in lines]
+    assert [line.split("  ")[1:3] for line in lines if "GET" in line] == [["GET /path", "502"]]
+    assert not any("START" in line or "\r" in line for line in lines)
 
 
 def test_a_port_that_is_taken_is_named(start: Start, tmp_path: Path) -> None:
