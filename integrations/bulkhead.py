@@ -12,7 +12,7 @@ from datetime import datetime
 
 from django.conf import settings
 
-from integrations.models import IntegrationRule
+from integrations.models import IntegrationRule, When
 from integrations.outbox import Places
 from integrations.throttle import Begun, Breaker, Ended, Throttle
 
@@ -70,17 +70,23 @@ class Bulkhead:
         }
         return True
 
-    def places(self, now: float, *, lanes: bool) -> list[Places]:
-        """Return what may be claimed of each rule, from lanes or outside of them."""
-        found = []
+    def places(self, now: float, *, lanes: bool, every: bool) -> tuple[list[Places], bool]:
+        """Return what may be claimed of each rule, from lanes or outside of them, and whether a rule is held back.
+
+        `every`: also where a rule is owed something only from before it was changed.
+        """
+        found, is_held = [], False
         for rule in self.rules.values():
-            calls = self._calls(rule, now, lanes=lanes) if rule.enabled else 0
+            if not rule.enabled or not (every or uses_lanes(rule) == lanes):
+                continue
+            calls = self._calls(rule, now, lanes=lanes)
+            is_held |= calls <= 0
             if calls > 0:
                 lease = timeout_of(rule) + LEASE_MARGIN_SECONDS
                 if lanes:
                     lease = max(lease, settings.DELIVERY_LEASE_SECONDS)
                 found.append(Places(rule_id=rule.pk, calls=calls, lease=lease))
-        return found
+        return found, is_held
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until a rule may be called again that may not now, None where time changes nothing."""
@@ -133,6 +139,11 @@ class Bulkhead:
         if stand_in is None or throttle is None:
             return None
         return Target(rule=stand_in, throttle=throttle, by_stand_in=True)
+
+
+def uses_lanes(rule: IntegrationRule) -> bool:
+    """Tell whether what a rule is owed waits in lanes."""
+    return rule.ordered and rule.when == When.AFTER and not rule.is_shadow
 
 
 def timeout_of(rule: IntegrationRule) -> float:

@@ -171,6 +171,7 @@ SET owner = '',
     ) THEN told.due_at END
 FROM unnest(%b::bigint[], %b::timestamptz[], %b::int[]) AS told (id, due_at, narrow)
 WHERE lane.id = told.id
+RETURNING lane.due_at
 """
 
 # Wakes the lanes of new deliveries. It locks each until the transaction ends, awake or not: whoever is about to let

@@ -36,7 +36,7 @@ AWAY = (OperationalError, InterfaceError, TimeoutError)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-Store = Callable[[Sequence[Done]], Awaitable[None]]
+Store = Callable[[Sequence[Done]], Awaitable[bool]]
 
 
 @dataclass
@@ -66,9 +66,9 @@ class Metrics:
 
 
 class Recorder:
-    """The results of one worker on their way to Postgres. `stored` is called after each transaction."""
+    """The results of one worker on their way to Postgres. `stored`: what was, and whether more is due now."""
 
-    def __init__(self, owner: str, *, stored: Callable[[Sequence[Done]], None]) -> None:
+    def __init__(self, owner: str, *, stored: Callable[[Sequence[Done], bool], None]) -> None:
         self.metrics = Metrics()
         self._owner = owner
         self._stored = stored
@@ -115,39 +115,40 @@ class Recorder:
             if queue is self._lanes:
                 await self._store_backs()
             if part := queue.take():
-                await self._store_patiently(part, store)
+                has_more = await self._store_patiently(part, store)
                 queue.stored()
-                self._stored(part)
+                self._stored(part, has_more)
             if self._is_ending and not queue and not (queue is self._lanes and self._backs):
                 return
 
-    async def _store_patiently(self, part: Sequence[Done], store: Store) -> None:
+    async def _store_patiently(self, part: Sequence[Done], store: Store) -> bool:
+        """Return whether more is due now."""
         while True:
             began = time.monotonic()
             try:
-                await store(part)
+                has_more = await store(part)
                 self.metrics.seconds_storing += time.monotonic() - began
-                return
+                return has_more
             except AWAY as error:
                 logger.warning("%d results wait for Postgres (%s).", len(part), type(error).__name__)
                 if self._is_ending:
-                    return  # the leases run out and the calls are repeated
+                    return False  # the leases run out and the calls are repeated
                 await asyncio.sleep(PAUSE_SECONDS)
             except Exception as error:
                 if len(part) == 1:
                     # Poison: its lease runs out, it is tried again, and at last becomes a dead letter.
                     rule_id, name = part[0].claim.rule.pk, type(error).__name__
                     logger.error("The result of rule %s cannot be stored: %s", rule_id, name)
-                    return
+                    return False
                 middle = len(part) // 2
-                await self._store_patiently(part[:middle], store)
-                await self._store_patiently(part[middle:], store)
-                return
+                first = await self._store_patiently(part[:middle], store)
+                return await self._store_patiently(part[middle:], store) or first
 
-    async def _store_lanes(self, part: Sequence[Done]) -> None:
+    async def _store_lanes(self, part: Sequence[Done]) -> bool:
         reports = [done.report for done in part]
-        kept = await self._lanes.run(outbox.record_lanes, reports, owner=self._owner, now=datetime.now(UTC))
-        self.metrics.lost_leases += len(reports) - kept
+        recorded = await self._lanes.run(outbox.record_lanes, reports, owner=self._owner, now=datetime.now(UTC))
+        self.metrics.lost_leases += len(reports) - recorded.kept
+        return recorded.has_more
 
     async def _store_backs(self) -> None:
         backs, self._backs = self._backs, []
@@ -157,7 +158,7 @@ class Recorder:
             except AWAY:
                 logger.warning("%d leases could not be given back; they run out.", len(backs))
 
-    async def _store_singles(self, part: Sequence[Done]) -> None:
+    async def _store_singles(self, part: Sequence[Done]) -> bool:
         """Store results with their verdicts. Late ones come first, in a transaction of their own: both lock rooms.
 
         A crash between the two makes the call again, and its verdict finds that it has counted already.
@@ -175,6 +176,7 @@ class Recorder:
         self._count(recorded.outcomes)
         if recorded.stale:
             await self._overrule_stale(part, frozenset(recorded.stale))
+        return False  # what follows from verdicts wakes all workers by itself
 
     async def _overrule_stale(self, part: Sequence[Done], stale: frozenset[int]) -> None:
         """The deadline came in between: what it decided may be overruled."""

@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -25,7 +26,7 @@ from integrations.calls import Fate
 from integrations.cleanup import Cleanup
 from integrations.models import ApiKey
 from integrations.occupancy_events import OccupancyEvents
-from integrations.outbox import Claimed, Places
+from integrations.outbox import Claimed
 from integrations.outgoing import Outgoing
 from integrations.recording import AWAY, DATABASE_SECONDS, Metrics, Recorder
 from integrations.stray_waits import StrayWaits
@@ -67,6 +68,8 @@ class Worker:
         self._thread = SingleThread("claim")
         self._app_id = ""
         self._hastening: dict[int, asyncio.Task[None]] = {}
+        self._is_full = False  # more was due than could be taken: each place that gets free counts
+        self._polled_at = 0.0
 
     @property
     def metrics(self) -> Metrics:
@@ -120,23 +123,28 @@ class Worker:
             self._recorder.finish()
 
     async def _take_work(self) -> bool:
-        """Claim what is due and begin its calls. Return whether there may be more."""
+        """Claim what is due and begin its calls. Return whether there is more that could be taken."""
+        now = time.monotonic()
+        every = now - self._polled_at >= POLL_SECONDS
+        self._is_full, self._polled_at = False, now if every else self._polled_at
         try:
             # Somebody waits for a verdict: those calls begin before anything else is looked for.
-            has_begun = await self._take(outbox.claim_singles, lanes=False)
-            has_begun |= await self._take(outbox.claim_lanes, lanes=True)
+            has_more = await self._take(outbox.claim_singles, lanes=False, every=every)
+            has_more |= await self._take(outbox.claim_lanes, lanes=True, every=every)
         except AWAY as error:
             logger.warning("Nothing can be claimed (%s); trying again.", type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS)
             return False
-        return has_begun
+        return has_more
 
-    async def _take(self, claim: Callable[..., Claimed], *, lanes: bool) -> bool:
+    async def _take(self, claim: Callable[..., Claimed], *, lanes: bool, every: bool) -> bool:
         # What cannot be stored is not called for either.
         if self._recorder.waiting > settings.DELIVERY_CONCURRENCY * 4:
+            self._is_full = True
             return False
-        places: Sequence[Places] = self._bulkhead.places(time.monotonic(), lanes=lanes)
-        if not places and self._bulkhead.rules:
+        places, is_held = self._bulkhead.places(time.monotonic(), lanes=lanes, every=every)
+        self._is_full |= is_held
+        if not places and (lanes or not every):
             return False
         claimed = await asyncio.wait_for(
             self._thread.run(
@@ -150,11 +158,12 @@ class Worker:
             DATABASE_SECONDS,
         )
         has_changed = self._bulkhead.learn(claimed.rules)
-        for rule_id, dead in claimed.given_up.items():
-            self.traffic.share(rule_id, at=datetime.now(UTC), dead=dead)
         for one in claimed.claims:
             self._caller.begin(one)
-        return has_changed or bool(claimed.claims)
+        taken = Counter(one.rule.pk for one in claimed.claims)
+        is_full = self._bulkhead.free <= 0 or any(taken[place.rule_id] >= place.calls for place in places)
+        self._is_full |= is_full
+        return has_changed or (is_full and bool(claimed.claims))
 
     async def _rest(self) -> None:
         wait = self._bulkhead.wait(time.monotonic())
@@ -172,16 +181,18 @@ class Worker:
 
     def _done(self, done: Done) -> None:
         self._recorder.add(done)
-        self._wake.set()  # its place is free
+        if self._is_full:
+            self._wake.set()  # its place is free
 
-    def _stored(self, part: Sequence[Done]) -> None:
-        """Look again exactly when the soonest retry is due; later ones meet the poll."""
+    def _stored(self, part: Sequence[Done], has_more: bool) -> None:
+        """Look again where lanes are owed more, and exactly when the soonest retry is due; later ones meet the poll."""
         now = datetime.now(UTC)
         for done in part:
             for one in done.report.conclusions:
                 if one.fate is Fate.RETRY and (wait := (one.due_at - now).total_seconds()) < POLL_SECONDS:
                     self._timers.at(wait)
-        self._wake.set()
+        if has_more or self._is_full:
+            self._wake.set()
 
     def _hasten(self, rule_id: int) -> None:
         """A target is back: what waits for its own next attempt there is due now."""

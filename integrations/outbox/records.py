@@ -76,23 +76,28 @@ def _counted(
     return answers, stale
 
 
-def record_lanes(reports: Sequence[Report], *, owner: str, now: datetime) -> int:
-    """Store what calls for lanes brought and give the lanes back. Return how many were still held."""
+@dataclass(frozen=True, kw_only=True)
+class RecordedLanes:
+    """`kept`: how many lanes were still held; `has_more`: whether one of them is owed something that is due."""
+
+    kept: int
+    has_more: bool
+
+
+def record_lanes(reports: Sequence[Report], *, owner: str, now: datetime) -> RecordedLanes:
+    """Store what calls for lanes brought and give the lanes back."""
     held = {report.lane.id: report for report in reports if report.lane is not None}
     fences = [report.lane.fence for report in held.values() if report.lane is not None]
     with transaction.atomic():
         locked = {lane for (lane,) in together([(queries.LOCK_LANES, [list(held), fences])])[0]}
         mine = {lane: report for lane, report in held.items() if lane in locked}
-        together(
-            [
-                *storing([one for report in mine.values() for one in report.conclusions], now),
-                *releasing(
-                    list(mine), [report.lane_due_at for report in mine.values()], [r.narrow for r in mine.values()]
-                ),
-                *_attempts(reports, owner),
-            ]
-        )
-    return len(mine)
+        due, narrow = [one.lane_due_at for one in mine.values()], [one.narrow for one in mine.values()]
+        conclusions = [one for report in mine.values() for one in report.conclusions]
+        released = together(
+            [*_attempts(reports, owner), *storing(conclusions, now), *releasing(list(mine), due, narrow)]
+        )[-1:]
+    has_more = any(moment is not None and moment <= now for rows in released for (moment,) in rows if mine)
+    return RecordedLanes(kept=len(mine), has_more=has_more)
 
 
 # --- Statements -------------------------------------------------------------------------------------------

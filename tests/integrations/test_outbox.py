@@ -30,7 +30,7 @@ def report(of: Claim, fate: Fate = Fate.DELIVERED, *, wait: float = 0.0, **chang
 
 
 def record(of: Claim, fate: Fate = Fate.DELIVERED, *, owner: str = "worker", wait: float = 0.0, **changes: Any) -> int:
-    return outbox.record_lanes([report(of, fate, wait=wait, **changes)], owner=owner, now=now())
+    return outbox.record_lanes([report(of, fate, wait=wait, **changes)], owner=owner, now=now()).kept
 
 
 def states() -> list[str]:
