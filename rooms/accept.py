@@ -86,12 +86,13 @@ def _tell(rows: Sequence[Row], asked: pipeline.Asked, found: Found) -> list[Entr
     """Write: tell the apps (their outbox) what was accepted, published and reviewed. Return the log's new entries."""
     if signals.messages_accepted.has_listeners():
         accepted = [(row.id, submission) for row, submission in asked.submissions]
-        signals.messages_accepted.send(sender=None, accepted=accepted)
+        signals.messages_accepted.send(sender=None, accepted=accepted, rooms=found.rooms)
     published = [row for row in rows if row.status == Status.PUBLISHED]
-    entries = release.tell(release.entries_of(published, found.rooms))
+    entries = release.tell(release.entries_of(published, found.rooms), found.rooms)
     if asked.said and signals.reviews_ended.has_listeners():
         last = {row.id: (row, found.rooms[row.room_id], by, verdict) for row, by, verdict in asked.said}
-        reviewed.tell([one for said in last.values() if (one := reviewed.ending_of(*said)) is not None])
+        ended = [one for said in last.values() if (one := reviewed.ending_of(*said)) is not None]
+        reviewed.tell(ended, found.rooms)
     return entries
 
 

@@ -83,7 +83,7 @@ def apply(changes: Sequence[Change], rooms: dict[int, LockedRoom], now: datetime
     for change, entry in zip(changes, entries, strict=True):
         by_whom.setdefault(change.by, []).append(entry)
     for by, amended in by_whom.items():
-        signals.messages_amended.send(sender=None, entries=amended, by=by)
+        signals.messages_amended.send(sender=None, entries=amended, by=by, rooms=rooms)
     return entries
 
 

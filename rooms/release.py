@@ -48,8 +48,8 @@ def entries_of(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]
     return [entry_of(row, (room := rooms[row.room_id]).name, room.epoch) for row in rows]
 
 
-def tell(entries: list[Entry]) -> list[Entry]:
+def tell(entries: list[Entry], rooms: dict[int, LockedRoom]) -> list[Entry]:
     """Write: tell the apps (their outbox) of newly published messages, in the same transaction. Return them."""
     if entries:
-        signals.messages_published.send(sender=None, entries=entries)
+        signals.messages_published.send(sender=None, entries=entries, rooms=rooms)
     return entries

@@ -79,7 +79,7 @@ def ended(row: Row, place: LockedRoom, by: str, verdict: Verdict, kind: Ending) 
     return Reviewed(row=row, place=place, kind=kind, by=by, reason=verdict.reason, code=code, detail=verdict.detail)
 
 
-def tell(ended: Sequence[Reviewed]) -> None:
+def tell(ended: Sequence[Reviewed], rooms: dict[int, LockedRoom]) -> None:
     """Write: tell the apps (their outbox) how reviews ended, in the same transaction."""
     if ended:
-        signals.reviews_ended.send(sender=None, ended=ended)
+        signals.reviews_ended.send(sender=None, ended=ended, rooms=rooms)

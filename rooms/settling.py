@@ -65,9 +65,9 @@ class Settling:
         settlement.store(rows, self._found, self._words, self._now)
         pipeline.defer(self._deferred)
         published = [row for row in rows if row.status == Status.PUBLISHED]
-        self.entries += release.tell(release.entries_of(published, self.rooms))
+        self.entries += release.tell(release.entries_of(published, self.rooms), self.rooms)
         if signals.reviews_ended.has_listeners():
-            reviewed.tell(self._ended + self._endings(rows))
+            reviewed.tell(self._ended + self._endings(rows), self.rooms)
         news = [
             (row.origin, outcome_of(row, self.rooms[row.room_id].epoch))
             for row in rows

@@ -1,7 +1,8 @@
 """What the log says to the apps that build on it.
 
 Each is sent inside the transaction of what it tells of. Receivers only write rows (the outbox); an exception undoes
-the change. Nothing is put together for a signal that nobody hears.
+the change. Nothing is put together for a signal that nobody hears. All have `rooms: dict[int, rooms.rows.LockedRoom]`:
+every room that the transaction has locked, so that receivers can take locks of their own in one order.
 """
 
 from __future__ import annotations
