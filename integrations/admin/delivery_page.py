@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from integrations.admin import request_view, verdict_view
-from integrations.admin.journey_steps import end_of, step_ahead, step_of_call, title_of
+from integrations.admin.journey_steps import end_of, is_shared, step_ahead, step_of_call, title_of
 from integrations.admin.tones import STATE_TONES
 from integrations.models import Attempt, Delivery, DeliveryState
 from rooms.admin.waterfall import Fact, duration, lay_out
@@ -41,6 +41,7 @@ def context_of(delivery: Delivery, *, now: datetime, may_call: bool) -> dict[str
         "calls": [_view(attempt, is_open=not place) for place, attempt in enumerate(attempts)],
         "calls_hidden": max(0, delivery.attempts - len(attempts)),
         "waterfalls": [lay_out(steps, delivery.created_at)],
+        "is_shared": is_shared(delivery),
         "can_resend": delivery.finished_at is not None and not delivery.is_before,
     }
 
@@ -60,7 +61,7 @@ def _facts(delivery: Delivery, attempts: Sequence[Attempt]) -> list[Fact]:
     state = "dead letter" if delivery.state == DeliveryState.DEAD else delivery.state
     facts = [
         Fact(label="State", value=state, tone=STATE_TONES[delivery.state]),
-        Fact(label="Calls", value=f"{delivery.attempts:,}"),
+        Fact(label="Calls", value="shared" if is_shared(delivery) else f"{delivery.attempts:,}"),
     ]
     if attempts:
         facts.append(Fact(label="Last call took", value=duration(attempts[0].duration_ms)))

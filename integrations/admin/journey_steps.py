@@ -77,13 +77,18 @@ def title_of(delivery: Delivery) -> str:
     return f"Told rule {rule.name} of {delivery.event.removeprefix('channel.')}"
 
 
+def is_shared(delivery: Delivery) -> bool:
+    """Tell whether a verdict was taken from a call about the same text: then this delivery made none that counted."""
+    return delivery.state == DeliveryState.DELIVERED and delivery.last_status is None and bool(delivery.answer)
+
+
 def _steps(delivery: Delivery, attempts: list[Attempt]) -> Iterator[Step]:
     link = reverse("admin:integrations_delivery_change", args=[delivery.pk])
     outcome = f"{delivery.get_state_display()}, {plural(delivery.attempts, 'call')}"
-    if delivery.last_status or delivery.last_error:
-        outcome += f" ({delivery.last_status or delivery.last_error})"
-    elif delivery.state == DeliveryState.DELIVERED and not delivery.attempts:
+    if is_shared(delivery):
         outcome = "the verdict of a call about the same text was taken"
+    elif delivery.last_status or delivery.last_error:
+        outcome += f" ({delivery.last_status or delivery.last_error})"
     yield Step(
         began=delivery.created_at if delivery.finished_at or attempts else None,
         at=delivery.finished_at or (end_of(attempts[-1]) if attempts else delivery.created_at),

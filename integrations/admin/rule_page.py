@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from integrations import charts, figures
 from integrations.admin import verdict_view
+from integrations.admin.journey_steps import is_shared
 from integrations.admin.request_view import address_of
 from integrations.admin.tones import BREAKER_TONES, STATE_TONES, VERDICT_TONES
 from integrations.charts import Line
@@ -46,6 +47,7 @@ class DeliveryRow:
     state_tone: Tone
     verdict: verdict_view.VerdictView | None
     took: str
+    is_shared: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +256,7 @@ def _last_deliveries(rule: IntegrationRule) -> list[DeliveryRow]:
             delivery=one,
             state_tone=STATE_TONES[one.state],
             verdict=verdict_view.read(one.answer),
+            is_shared=is_shared(one),
             took=duration(last[one.pk, one.attempts]) if (one.pk, one.attempts) in last else "",
         )
         for one in newest

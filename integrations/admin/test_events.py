@@ -89,21 +89,27 @@ def send(rule: IntegrationRule, said: dict[str, str], *, now: datetime, may_call
     owed = owed_for(rule, said, now)
     seen = request_view.of_owed(rule, owed, now=now, may_call=may_call)
     timeout = min(MAX_SECONDS, rule.timeout_seconds or settings.DELIVERY_TIMEOUT_SECONDS)
+    came, took_ms = asyncio.run(_call(rule, owed, now, timeout, read_app_id()))
+    took = duration(took_ms)
+    if isinstance(came, CallFailed):
+        return Trial(request=seen, is_good=False, status=None, took=took, problem=str(came))
+    return _judged(rule, owed, came, seen, took)
+
+
+async def _call(
+    rule: IntegrationRule, owed: Owed, now: datetime, timeout: float, app_id: str
+) -> tuple[Answer | CallFailed, float]:
+    """Return what came of the call, and how many milliseconds it took. `timeout` bounds it."""
+    called = targets.Targets(Outgoing(allowed=rules.allow_list(), max_connections=1))
     began = time.monotonic()
     try:
-        answer = asyncio.run(_call(rule, owed, now, timeout, read_app_id()))
+        came: Answer | CallFailed = await called.call(rule, [owed], app_id=app_id, now=now, timeout=timeout)
     except CallFailed as error:
-        took = duration((time.monotonic() - began) * 1000)
-        return Trial(request=seen, is_good=False, status=None, took=took, problem=str(error))
-    return _judged(rule, owed, answer, seen, duration((time.monotonic() - began) * 1000))
-
-
-async def _call(rule: IntegrationRule, owed: Owed, now: datetime, timeout: float, app_id: str) -> Answer:
-    called = targets.Targets(Outgoing(allowed=rules.allow_list(), max_connections=1))
-    try:
-        return await called.call(rule, [owed], app_id=app_id, now=now, timeout=timeout)
+        came = error
     finally:
+        took_ms = (time.monotonic() - began) * 1000
         await called.close()
+    return came, took_ms
 
 
 def _judged(rule: IntegrationRule, owed: Owed, answer: Answer, seen: RequestView, took: str) -> Trial:
