@@ -29,6 +29,7 @@ __all__ = [
     "add",
     "allow_list",
     "check",
+    "check_beside_others",
     "check_filter",
     "check_headers",
     "check_url",
@@ -50,7 +51,7 @@ CREDENTIAL_MAX_CHARACTERS = 4_096  # of each part; a session token has about a t
 def add(wanted: Wanted, *, now: datetime) -> tuple[IntegrationRule, str]:
     """Make a rule and return it with its signing secret, which is not shown again. Raises ChatError."""
     check(wanted)
-    _check_beside_others(wanted, None)
+    check_beside_others(wanted, None)
     secret = draw_secret()
     rule = IntegrationRule(**_columns(wanted), sealed_secret=seal(secret), created_at=now, changed_at=now)
     _save(rule, force_insert=True)
@@ -70,7 +71,7 @@ def edit(name: str, wanted: Wanted, *, now: datetime) -> IntegrationRule:
                 Code.INVALID_PARAMETER,
                 f"A rule stays {rule.when} publish. Make another one, and remove this one when it owes nothing more.",
             )
-        _check_beside_others(wanted, rule)
+        check_beside_others(wanted, rule)
         did_decide = _decides(rule)
         columns = _columns(wanted) | {"changed_at": now}
         for column, value in columns.items():
@@ -182,7 +183,7 @@ def _columns(wanted: Wanted) -> dict[str, Any]:
     return {field.name: getattr(tidied, field.name) for field in fields(Wanted)}
 
 
-def _check_beside_others(wanted: Wanted, rule: IntegrationRule | None) -> None:
+def check_beside_others(wanted: Wanted, rule: IntegrationRule | None) -> None:
     """Raise ChatError for what the other rules forbid. `rule`: the one that is changed."""
     main = wanted.shadow_of
     if main is None:

@@ -120,8 +120,8 @@ class RuleForm(forms.ModelForm[IntegrationRule]):
         for name in DEFAULTS:
             if name in self.fields and name != "events":
                 self.fields[name].required = False
-        is_new = self.instance._state.adding
-        if is_new:
+        self.is_new = self.instance._state.adding
+        if self.is_new:
             del self.fields["forget_credentials"]
         else:
             # What it owes was written for the one or the other.
@@ -157,7 +157,9 @@ class RuleForm(forms.ModelForm[IntegrationRule]):
         if self._calls_a_url(cleaned):
             self._judge_field("url", check_url, cleaned.get("url", ""))
         if not self.errors:
-            _judge(rules.check, self.wanted())
+            wanted = self.wanted()
+            _judge(rules.check, wanted)
+            _judge(lambda one: rules.check_beside_others(one, None if self.is_new else self.instance), wanted)
         return cleaned
 
     def wanted(self) -> rules.Wanted:

@@ -61,7 +61,7 @@ class Part:
     width: float
 
 
-def context_of(rule: IntegrationRule, *, now: datetime, hours: int) -> dict[str, Any]:
+def context_of(rule: IntegrationRule, *, now: datetime, hours: int, with_deliveries: bool) -> dict[str, Any]:
     """Return the template's variables. A fixed number of queries, each bounded."""
     found = figures.of_rule(rule, now=now, minutes=RECENT_MINUTES)
     return {
@@ -74,7 +74,8 @@ def context_of(rule: IntegrationRule, *, now: datetime, hours: int) -> dict[str,
         "spans": [{"hours": number, "label": label, "is_chosen": number == hours} for number, label in SPANS],
         "parts": _parts(found),
         "recent_minutes": RECENT_MINUTES,
-        "rows": _last_deliveries(rule),
+        "with_deliveries": with_deliveries,
+        "rows": _last_deliveries(rule) if with_deliveries else [],
         "shadows": list(rule.shadows.order_by("name")[:20]),
         "overlap": overlap_text(),
         "secret_until": rule.former_secret_until

@@ -19,6 +19,7 @@ from integrations.admin.rule_page import context_of
 from integrations.admin.test_events import TestEventForm, send
 from integrations.models import IntegrationRule
 from rooms.admin.tables import LargeTableAdmin, log, plural
+from rooms.errors import ChatError
 
 
 class RulePages(LargeTableAdmin):
@@ -61,9 +62,24 @@ class RulePages(LargeTableAdmin):
         rule = self.get_object(request, object_id)
         if rule is not None and self.has_view_permission(request, rule):
             hours = 24 if request.GET.get("hours") == "24" else 1
-            context |= context_of(rule, now=timezone.now(), hours=hours)
+            may_look = request.user.has_perm("integrations.view_delivery")
+            context |= context_of(rule, now=timezone.now(), hours=hours, with_deliveries=may_look)
             context |= {"title": rule.name, "subtitle": None, "may_change": self.has_switch_permission(request)}
         return super().change_view(request, object_id, form_url, context)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show or take a form. What became impossible since it was judged is said, and nothing is changed."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except ChatError as error:
+            messages.error(request, error.message)
+            return redirect(request.path)
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show and take the form of a rule."""
@@ -86,6 +102,8 @@ class RulePages(LargeTableAdmin):
     def replay_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Owe again what a query finds."""
         rule = self._rule_to_change(request, object_id)
+        if not request.user.has_perm("integrations.change_delivery"):
+            raise PermissionDenied
         form = ReplayForm(rule, request.POST or None)
         if request.method == "POST" and form.is_valid():
             replayed = replay(rule, form.cleaned_data, now=timezone.now())

@@ -201,6 +201,17 @@ def test_a_shadow_is_compared_with_its_rule_for_those_who_may_read_messages(alic
     assert blind.get(f"{RULES}{shadow.pk}/compare/").status_code == 403
 
 
+def test_a_second_stand_in_is_refused_before_anything_changes(alice: Client) -> None:
+    main = add_rule(when="before", name="main")
+    add_rule(when="before", name="first", shadow_of=main, stands_in=True)
+    second = add_rule(when="before", name="second", shadow_of=main)
+    said = wanted(name="second", shadow_of=str(main.pk), stands_in="on")
+    page = alice.post(f"{RULES}{second.pk}/edit/", said)
+    assert "stands in for" in str(page.context["adminform"].form.errors)
+    second.refresh_from_db()
+    assert not second.stands_in
+
+
 def test_where_a_shadow_differs_is_counted_and_shown(alice: Client) -> None:
     main = add_rule(when="before", name="main")
     # Off, so that publishing asks the main rule alone.
