@@ -402,7 +402,7 @@ export async function callBack(callback, verdict, { timeoutMs = CALLBACK_MS } = 
     headers: { authorization: `Bearer ${callback.token}`, "content-type": "application/json" },
     body: JSON.stringify(verdict),
     // The token is for the server that sent it, not for where that server points.
-    redirect: /** @type {const} */ ("error"),
+    redirect: /** @type {const} */ ("manual"),
   };
   let problem = "";
   for (const pause of [...CALLBACK_PAUSES_MS, null]) {
