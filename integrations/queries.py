@@ -174,6 +174,12 @@ WHERE lane.id = told.id
 RETURNING lane.due_at
 """
 
+# The locks of lanes that a transaction may wake in several steps. Those that do not exist yet nobody else has locked.
+LOCK_REACH: Final = """
+SELECT FROM integrations_lane WHERE rule_id = ANY(%b::bigint[]) AND room_id = ANY(%b::bigint[])
+ORDER BY rule_id, room_id FOR NO KEY UPDATE
+"""
+
 # Wakes the lanes of new deliveries. It locks each until the transaction ends, awake or not: whoever is about to let
 # the lane sleep waits, and then sees the delivery.
 WAKE_LANES: Final = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from rooms.rows import milliseconds
 CHANGES = {MessageAction.UPDATE: EventKind.EDITED, MessageAction.DELETE: EventKind.DELETED}
 
 
-def owe_published(sender: Any, *, entries: Sequence[Entry], **kwargs: Any) -> None:
+def owe_published(sender: Any, *, entries: Sequence[Entry], rooms: Collection[int], **kwargs: Any) -> None:
     """Write a delivery for each newly published message and each rule that hears of it."""
     hearing = rule_book.read().hearing(EventKind.MESSAGE)
     if not hearing:
@@ -31,10 +31,10 @@ def owe_published(sender: Any, *, entries: Sequence[Entry], **kwargs: Any) -> No
         if concerned := _concerned(hearing, entry.room, entry.wire.client_id, entry.wire.id):
             payload = events.message_payload(entry.wire)
             debts += [_of_entry(rule, entry, EventKind.MESSAGE, payload) for rule in concerned]
-    outbox.owe(debts, now=timezone.now())
+    _owe(debts, rooms)
 
 
-def owe_changed(sender: Any, *, entries: Sequence[Entry], by: str = "", **kwargs: Any) -> None:
+def owe_changed(sender: Any, *, entries: Sequence[Entry], by: str = "", rooms: Collection[int], **kwargs: Any) -> None:
     """Write a delivery for each published message that was edited or hidden and each rule that hears of that."""
     book = rule_book.read()
     debts: list[outbox.Debt] = []
@@ -46,10 +46,12 @@ def owe_changed(sender: Any, *, entries: Sequence[Entry], by: str = "", **kwargs
         if concerned := _concerned(hearing, entry.room, entry.wire.client_id, entry.wire.id):
             payload = events.change_payload(entry.wire, by=by)
             debts += [_of_entry(rule, entry, event, payload) for rule in concerned]
-    outbox.owe(debts, now=timezone.now())
+    _owe(debts, rooms)
 
 
-def owe_accepted(sender: Any, *, accepted: Sequence[tuple[int, Submission]], **kwargs: Any) -> None:
+def owe_accepted(
+    sender: Any, *, accepted: Sequence[tuple[int, Submission]], rooms: Collection[int], **kwargs: Any
+) -> None:
     """Write a delivery for each message that was stored, whatever its review makes of it, and each rule that hears."""
     hearing = rule_book.read().hearing(EventKind.ACCEPTED)
     if not hearing:
@@ -63,10 +65,10 @@ def owe_accepted(sender: Any, *, accepted: Sequence[tuple[int, Submission]], **k
                 debt_of(rule, EventKind.ACCEPTED, room_id=submission.room_id, message_id=pk, payload=payload)
                 for rule in concerned
             ]
-    outbox.owe(debts, now=timezone.now())
+    _owe(debts, rooms)
 
 
-def owe_reviewed(sender: Any, *, ended: Sequence[Reviewed], **kwargs: Any) -> None:
+def owe_reviewed(sender: Any, *, ended: Sequence[Reviewed], rooms: Collection[int], **kwargs: Any) -> None:
     """Write a delivery for each review that ended and each rule that hears of that."""
     hearing = rule_book.read().hearing(EventKind.REVIEWED)
     if not hearing:
@@ -88,7 +90,12 @@ def owe_reviewed(sender: Any, *, ended: Sequence[Reviewed], **kwargs: Any) -> No
                 )
                 for rule in concerned
             ]
-    outbox.owe(debts, now=now)
+    _owe(debts, rooms)
+
+
+def _owe(debts: Sequence[outbox.Debt], rooms: Collection[int]) -> None:
+    stepwise = rule_book.read().stepwise if debts else ()
+    outbox.owe(debts, now=timezone.now(), reach=outbox.Reach(rules=stepwise, rooms=rooms) if stepwise else None)
 
 
 def debt_of(

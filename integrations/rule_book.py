@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from integrations import events
 from integrations.models import EventKind, IntegrationRule, When
 from rooms.table_version import SmallTable
 
@@ -19,6 +20,8 @@ class RuleBook:
     before: tuple[IntegrationRule, ...] = ()  # those that decide, in the order in which they are asked, disabled too
     shadows: Mapping[int, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by whom they watch
     after: Mapping[str, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by what they hear of
+
+    stepwise: tuple[int, ...] = ()  # ordered ones that hear of messages, where one transaction may tell of them twice
 
     def hearing(self, event: EventKind) -> Sequence[IntegrationRule]:
         """Return the enabled rules after publish that hear of an event."""
@@ -53,7 +56,10 @@ def _book_of(version: str, rows: Sequence[IntegrationRule]) -> RuleBook:
             shadows[rule.shadow_of_id] = (*shadows.get(rule.shadow_of_id, ()), rule)
         elif rule.when == When.AFTER:
             after |= {event: (*after.get(event, ()), rule) for event in rule.events}
+    lanes = [rule for rule in rows if rule.enabled and rule.when == When.AFTER and rule.ordered]
+    kinds = {event for rule in lanes for event in rule.events} & events.OF_MESSAGES
     return RuleBook(
+        stepwise=() if kinds <= {events.MESSAGE} else tuple(rule.pk for rule in lanes if kinds & set(rule.events)),
         version=version,
         before=tuple(rule for rule in rows if rule.when == When.BEFORE and not rule.is_shadow),
         shadows=shadows,

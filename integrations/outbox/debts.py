@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,11 +36,26 @@ class Debt:
     wait: timedelta = timedelta(0)
 
 
-def owe(debts: Sequence[Debt], *, now: datetime) -> None:
-    """Write a delivery for each debt, and wake the lanes and workers. Call under the locks of the rooms."""
-    if debts:
-        with transaction.atomic():
-            together([_addition(debts, now), *waking({_lane(debt) for debt in debts if debt.in_lane}, now), NOTIFY])
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """Whose lanes a transaction may wake, in all its calls of `owe` together."""
+
+    rules: Collection[int]
+    rooms: Collection[int]
+
+
+def owe(debts: Sequence[Debt], *, now: datetime, reach: Reach | None = None) -> None:
+    """Write a delivery for each debt, and wake the lanes and workers. Call under the locks of the rooms.
+
+    A transaction that calls it more than once gives its `reach` each time: the first call then locks all lanes in
+    their order, or it would wait crosswise with a worker that records several.
+    """
+    if not debts:
+        return
+    lanes = {_lane(debt) for debt in debts if debt.in_lane}
+    ahead = [(queries.LOCK_REACH, [list(reach.rules), list(reach.rooms)])] if reach and lanes else []
+    with transaction.atomic():
+        together([*ahead, _addition(debts, now), *waking(lanes, now), NOTIFY])
 
 
 def wake() -> None:

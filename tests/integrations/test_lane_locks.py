@@ -1,0 +1,54 @@
+"""Publishing and recording take the locks of lanes in one order, so that neither waits for the other crosswise."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from integrations.models import Delivery, Lane
+from tests.integrations.world import add_room, add_rule, publish
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+LOCK = "SELECT FROM integrations_lane WHERE rule_id = %s FOR NO KEY UPDATE NOWAIT"
+
+
+def until_somebody_waits() -> None:
+    deadline = time.monotonic() + 10
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute(WAITING)
+            if cursor.fetchone()[0]:
+                return
+            time.sleep(0.01)
+    raise TimeoutError
+
+
+def publish_and_close(room: Any) -> None:
+    try:
+        publish(room, "second")
+    finally:
+        connection.close()
+
+
+def test_a_transaction_that_tells_in_steps_holds_no_lane_while_it_waits_for_an_earlier_one() -> None:
+    told_last, told_first = add_rule(), add_rule(events=["channel.message.accepted"])
+    room = add_room()
+    publish(room, "first")
+    assert Lane.objects.count() == 2
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(LOCK, [told_last.pk])
+            publishing = thread.submit(publish_and_close, room)
+            until_somebody_waits()
+            # A worker that records both lanes goes on to the next one; it would find it held by who waits for it.
+            cursor.execute(LOCK, [told_first.pk])
+        publishing.result(timeout=10)
+
+    assert Delivery.objects.count() == 4
