@@ -9,11 +9,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from integrations import outbox
-from integrations.models import Delivery, DeliveryState, EventKind, IntegrationRule
-from rooms import large_tables
+from integrations.models import DeliveryState, EventKind, IntegrationRule
 
 MOST = 20_000  # of one click; each step is a transaction of its own
-STEP = 1_000
 STATES = (
     (DeliveryState.DEAD.value, "Dead letters: events that no call delivered"),
     (DeliveryState.DELIVERED.value, "Delivered ones, once more"),
@@ -57,15 +55,7 @@ class ReplayForm(forms.Form):
 
 def replay(rule: IntegrationRule, said: dict[str, Any], *, now: datetime) -> int:
     """Owe again what the form says, the oldest first, MOST at most. Return how many deliveries."""
-    wanted = Delivery.objects.filter(rule=rule, state=said["state"], deadline__isnull=True)
-    if said["event"]:
-        wanted = wanted.filter(event=said["event"])
-    wanted = large_tables.between(wanted, "created_at", said["since"], said["until"])
-    done, last = 0, 0
-    while done < MOST:
-        ids = list(wanted.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:STEP])
-        if not ids:
-            break
-        done += outbox.resend(ids, now=now)
-        last = ids[-1]
-    return done
+    query = outbox.Replay(
+        rule_id=rule.pk, states=[said["state"]], since=said["since"], until=said["until"], event=said["event"]
+    )
+    return outbox.replay(query, now=now, most=MOST)

@@ -14,7 +14,7 @@ from django.urls import path
 from django.utils import timezone
 
 from integrations.admin.comparison_page import comparison_context
-from integrations.admin.replays import ReplayForm, replay
+from integrations.admin.replays import MOST, ReplayForm, replay
 from integrations.admin.rule_page import context_of
 from integrations.admin.test_events import TestEventForm, send
 from integrations.models import IntegrationRule
@@ -109,6 +109,8 @@ class RulePages(LargeTableAdmin):
             replayed = replay(rule, form.cleaned_data, now=timezone.now())
             log(request, IntegrationRule.objects.filter(pk=rule.pk), f"Replayed {replayed:,} deliveries.")
             messages.success(request, f"{plural(replayed, 'delivery')} on the way again, in their old order.")
+            if replayed >= MOST:
+                messages.warning(request, f"These were the oldest {MOST:,}. Do it again for the next ones.")
             return redirect("admin:integrations_integrationrule_change", rule.pk)
         return self._page(request, "admin/rule_replay.html", rule, title="Replay", form=form)
 
