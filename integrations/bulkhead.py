@@ -1,7 +1,8 @@
 """Who may call how much: a throttle for each rule, and a share of the worker, so that no rule takes what others need.
 
-A rule may begin calls while it has fewer under way than RULE_SHARE / (1 - RULE_SHARE) times as many as are free. So
-one that hangs is left at most RULE_SHARE of a worker, several share it, and there is always something left.
+A rule takes so many calls that it has at most RULE_SHARE / (1 - RULE_SHARE) times as many under way as stay free. So
+one that hangs has at most RULE_SHARE of a worker, the next one as much of what it left, and one that has nothing under
+way may always begin a call while there is a place.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ class Bulkhead:
         if stand_in is not None:
             calls += stand_in.throttle.free(now)
             busy += stand_in.throttle.under_way
-        share = int(self.free * RULE_SHARE / (1 - RULE_SHARE)) - busy
+        share = int(self.free * RULE_SHARE - busy * (1 - RULE_SHARE))
+        if busy == 0:
+            share = max(share, 1)
         if rule.batched and not lanes:
             share = min(share, BATCHES_UNDER_WAY - busy)
         return min(calls, share, self.free)
