@@ -90,3 +90,7 @@ WHERE rule_id = %b AND state = ANY(%b::text[]) AND finished_at IS NOT NULL AND d
     AND (%b::text = '' OR event = %b::text) AND id > %b
 ORDER BY id LIMIT %b
 """
+# The index of dead letters is used where the state is written out.
+FIND_DEAD_TO_REPLAY: Final = FIND_TO_REPLAY.replace(
+    "state = ANY(%b::text[])", "state = 'dead' AND state = ANY(%b::text[])"
+)

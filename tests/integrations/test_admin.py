@@ -13,7 +13,7 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 
-from integrations import keys
+from integrations import keys, repairs
 from integrations.models import ApiKey, Attempt, Delivery, DeliveryState, IntegrationRule, Lane, UsedNonce
 from rooms.capabilities import Capability
 from rooms.models import Message
@@ -336,6 +336,19 @@ def test_no_page_reads_the_large_tables_from_end_to_end(page: str, many: None, a
     large = {"rooms_message", "integrations_delivery", "integrations_attempt"}
     for sql, plan in plans_of(alice, f"/admin/integrations/{address}"):
         assert not large.intersection(sequential_scans(plan)), sql
+
+
+@pytest.mark.parametrize("state", ["dead", "delivered"])
+def test_what_is_replayed_is_not_looked_for_in_the_whole_table(state: str, many: None) -> None:
+    rule = IntegrationRule.objects.get(name="busy").pk
+    sql = repairs.FIND_DEAD_TO_REPLAY if state == "dead" else repairs.FIND_TO_REPLAY
+    values = [rule, [state], None, None, None, None, "", "", 0, 1000]
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (FORMAT JSON) " + sql.replace("%b", "%s"), values)
+        plan = cursor.fetchone()[0][0]["Plan"]
+    assert not list(sequential_scans(plan))
+    if state == "dead":
+        assert "delivery_dead" in str(plan)
 
 
 def test_the_overview_counts_dead_letters_by_their_index(many: None) -> None:
