@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -21,13 +22,14 @@ from integrations import events, outbox, rule_book, rule_filters
 from integrations.models import EventKind, RoomTold
 from integrations.receivers import debt_of
 from integrations.rule_book import RuleBook
-from rooms import database, occupancy_store
+from rooms import database, occupancy_store, queries
 from rooms.occupancy import NOBODY, Metrics
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-REST_SHARE = 10.0  # a comparison of many rooms is followed by a pause of so many times its length
+ROOMS_AT_ONCE = 50  # so many are locked while rules are owed what happened there
+REST_SHARE = 5.0  # a comparison of many rooms is followed by a pause of so many times its length
 TICK_TIMEOUT_SECONDS = 20.0
 KINDS = (EventKind.OCCUPANCY, EventKind.OPENED, EventKind.CLOSED)
 LOCK = 0x6F63_6375  # of pg_try_advisory_xact_lock: one worker at a time compares
@@ -53,7 +55,7 @@ SELECT here.*, clock_timestamp() FROM ({{sums}}) AS here
 """
 _COMPARE = f"""
 SELECT coalesce(here.room_id, told.room_id), room.name, here.room_id IS NOT NULL, told.room_id IS NOT NULL,
-    told.empty_since IS NOT NULL, {_HERE}, {_TOLD}
+    told.empty_since IS NOT NULL, told.told_at, {_HERE}, {_TOLD}
 FROM ({{sums}}) AS here (room_id, {", ".join(_COLUMNS)})
 FULL JOIN (SELECT * FROM integrations_roomtold WHERE room_id > 0) AS told ON told.room_id = here.room_id
 LEFT JOIN rooms_room AS room ON room.id = coalesce(here.room_id, told.room_id)
@@ -66,15 +68,29 @@ WHERE told.room_id IS NULL
 ORDER BY told.told_at NULLS FIRST
 LIMIT %(limit)s
 """
-_STORE = f"""
-INSERT INTO integrations_roomtold (room_id, {", ".join(_COLUMNS)}, told_at)
-SELECT told.*, clock_timestamp()
-FROM unnest(%(rooms)s::bigint[], {", ".join(f"%({name})s::int[]" for name in _COLUMNS)}) AS told
-ON CONFLICT (room_id) DO UPDATE SET told_at = excluded.told_at, empty_since = NULL,
-    {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
+# Each stores a change unless somebody has told rules of that room since, and returns the rooms where it did.
+_NEW = f"""
+FROM unnest(%(rooms)s::bigint[], %(seen)s::timestamptz[], {", ".join(f"%({name})s::int[]" for name in _COLUMNS)})
+    AS new (room_id, seen, {", ".join(_COLUMNS)})
 """
-_EMPTY = "UPDATE integrations_roomtold SET empty_since = clock_timestamp() WHERE room_id = ANY(%(rooms)s)"
-_CLOSE = "DELETE FROM integrations_roomtold WHERE room_id = ANY(%(rooms)s)"
+_OPEN = f"""
+INSERT INTO integrations_roomtold (room_id, {", ".join(_COLUMNS)}, told_at)
+SELECT new.room_id, {", ".join(f"new.{name}" for name in _COLUMNS)}, clock_timestamp() {_NEW}
+ON CONFLICT (room_id) DO NOTHING RETURNING room_id
+"""
+_CHANGE = f"""
+UPDATE integrations_roomtold AS told SET told_at = clock_timestamp(), empty_since = NULL,
+    {", ".join(f"{name} = new.{name}" for name in _COLUMNS)}
+{_NEW} WHERE told.room_id = new.room_id AND told.told_at = new.seen RETURNING told.room_id
+"""
+_EMPTY = f"""
+UPDATE integrations_roomtold AS told SET empty_since = clock_timestamp()
+{_NEW} WHERE told.room_id = new.room_id AND told.told_at = new.seen AND told.empty_since IS NULL RETURNING told.room_id
+"""
+_CLOSE = f"""
+DELETE FROM integrations_roomtold AS told USING (SELECT * {_NEW}) AS new
+WHERE told.room_id = new.room_id AND told.told_at = new.seen RETURNING told.room_id
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +101,15 @@ class Difference:
     name: str | None
     here: Metrics | None  # None: nobody is there
     told: Metrics | None  # None: closed, as far as rules know
+    told_at: datetime | None
     is_waiting: bool  # for somebody to come back: it was found empty before
+
+    @property
+    def statement(self) -> str:
+        """What stores it."""
+        if self.here is None:
+            return _CLOSE if self.is_waiting else _EMPTY
+        return _OPEN if self.told is None else _CHANGE
 
     @property
     def events(self) -> list[EventKind]:
@@ -118,25 +142,41 @@ class OccupancyEvents:
 def tell() -> int:
     """Owe rules what they were not told yet of rooms. Return of how many rooms; 0 where another worker does it.
 
-    One transaction. While no rule hears of rooms nothing is compared, and what was told is forgotten.
+    While no rule hears of rooms nothing is compared, and what was told is forgotten.
     """
+    book = rule_book.read()
+    if not any(book.hearing(kind) for kind in KINDS):
+        _forget()
+        return 0
+    differences = _look()
+    parts = [differences[start : start + ROOMS_AT_ONCE] for start in range(0, len(differences), ROOMS_AT_ONCE)]
+    return sum(_tell(part, book) for part in parts)
+
+
+def _look() -> list[Difference]:
+    """Return what differs; nothing where another worker has looked a moment ago, or nobody had looked before."""
     with transaction.atomic():
-        book = rule_book.read()
-        if not any(book.hearing(kind) for kind in KINDS):
-            _forget()
-            return 0
         ((is_ours, is_known, is_recent),) = _execute(_BEGIN, lock=LOCK, tick=TICK_SECONDS / 2)
         if not is_ours or is_recent:
-            return 0
+            return []
         _execute(_MARK)
-        if not is_known:
-            # Nothing is told of those who were there before any rule listened.
-            _execute_with_sums(_BASELINE)
-            return 0
-        differences = _compare()
-        _owe(differences, book)
-        _store(differences)
-        return len(differences)
+        if is_known:
+            return _compare()
+        # Nothing is told of those who were there before any rule listened.
+        _execute_with_sums(_BASELINE)
+        return []
+
+
+def _tell(differences: Sequence[Difference], book: RuleBook) -> int:
+    """Store that rules are told of some rooms, and owe it to them, in one transaction. Return of how many rooms."""
+    owed = {one.room_id: _debts(one, book) for one in differences}
+    with transaction.atomic():
+        _execute("SELECT pg_advisory_xact_lock(%(lock)s)", lock=LOCK)
+        # As publishing does: whoever holds its room may wait for a rule's lane.
+        queries.lock_rooms(room_id for room_id, debts in owed.items() if debts)
+        changed = _store(differences)
+        outbox.owe([debt for room_id in changed for debt in owed[room_id]], now=timezone.now())
+    return len(changed)
 
 
 def standing() -> tuple[int, float]:
@@ -167,36 +207,35 @@ def _compare() -> list[Difference]:
             name=name,
             here=Metrics(*counts[:size]) if is_here else None,
             told=Metrics(*counts[size:]) if is_told else None,
+            told_at=told_at,
             is_waiting=is_waiting,
         )
-        for room_id, name, is_here, is_told, is_waiting, *counts in rows
+        for room_id, name, is_here, is_told, is_waiting, told_at, *counts in rows
     ]
 
 
-def _owe(differences: Sequence[Difference], book: RuleBook) -> None:
-    debts: list[outbox.Debt] = []
-    for one in differences:
-        if one.name is None:
-            continue
-        payload = events.status_payload(one.here or NOBODY)
-        debts += [
-            debt_of(rule, kind, room_id=one.room_id, message_id=None, payload=payload)
-            for kind in one.events
-            for rule in book.hearing(kind)
-            if rule_filters.hears(rule, room=one.name, client_id=None, key=one.name)
-        ]
-    outbox.owe(debts, now=timezone.now())
+def _debts(one: Difference, book: RuleBook) -> list[outbox.Debt]:
+    if one.name is None or not one.events:
+        return []
+    payload = events.status_payload(one.here or NOBODY)
+    return [
+        debt_of(rule, kind, room_id=one.room_id, message_id=None, payload=payload)
+        for kind in one.events
+        for rule in book.hearing(kind)
+        if rule_filters.hears(rule, room=one.name, client_id=None, key=one.name)
+    ]
 
 
-def _store(differences: Sequence[Difference]) -> None:
-    open_ = [one for one in differences if one.here is not None]
-    columns = {name: [getattr(one.here, name) for one in open_] for name in _COLUMNS}
-    if open_:
-        _execute(_STORE, rooms=[one.room_id for one in open_], **columns)
-    for statement, is_waiting in ((_EMPTY, False), (_CLOSE, True)):
-        rooms = [one.room_id for one in differences if one.here is None and one.is_waiting is is_waiting]
-        if rooms:
-            _execute(statement, rooms=rooms)
+def _store(differences: Sequence[Difference]) -> list[int]:
+    """Write what rules are told, and return the rooms of which they are."""
+    changed: list[int] = []
+    for statement in (_OPEN, _CHANGE, _EMPTY, _CLOSE):
+        stored = [one for one in differences if one.statement is statement]
+        if stored:
+            columns = {name: [getattr(one.here or NOBODY, name) for one in stored] for name in _COLUMNS}
+            rooms, seen = [one.room_id for one in stored], [one.told_at for one in stored]
+            changed += [room_id for (room_id,) in _execute(statement, rooms=rooms, seen=seen, **columns)]
+    return sorted(changed)
 
 
 def _execute_with_sums(sql: str, **values: Any) -> list[Any]:

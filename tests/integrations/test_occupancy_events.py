@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from integrations import occupancy_events, rules, targets
+from integrations import occupancy_events, rule_book, rules, targets
 from integrations.models import Delivery, IntegrationRule, RoomTold
 from rooms.models import GatewayProcess, Room, RoomOccupancy
 from tests.integrations.world import add_room, add_rule, claim, now
@@ -168,6 +168,25 @@ def test_one_worker_compares_at_a_time(gateway: GatewayProcess) -> None:
         assert told() == []
         other.connection.close()
     assert told() == [("channel.opened", 1), ("channel.occupancy", 1)]
+
+
+def test_what_two_workers_found_at_the_same_time_is_told_once(gateway: GatewayProcess) -> None:
+    add_rule(events=ALL)
+    room = add_room()
+    told()
+
+    for count, events in ((1, ["channel.opened", "channel.occupancy"]), (2, ["channel.occupancy"])):
+        members(gateway, room, count)
+        found = [occupancy_events._look() for _ in range(2)]
+        assert [occupancy_events._tell(one, rule_book.read()) for one in found] == [1, 0]
+        assert list(Delivery.objects.order_by("id").values_list("event", flat=True)) == events
+        Delivery.objects.all().delete()
+
+    members(gateway, room, 0)
+    told()
+    is_long_empty()
+    found = [occupancy_events._look() for _ in range(2)]
+    assert [occupancy_events._tell(one, rule_book.read()) for one in found] == [1, 0]
 
 
 def test_many_rooms_take_turns(gateway: GatewayProcess, settings: Any) -> None:
