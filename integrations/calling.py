@@ -16,7 +16,7 @@ from integrations import retry
 from integrations.answers import Answer, CallFailed
 from integrations.bulkhead import LEASE_MARGIN_SECONDS, Bulkhead, Target, timeout_of
 from integrations.calls import RESPONSE_KEPT_CHARACTERS, Fate, Judge, Owed, Report
-from integrations.models import IntegrationRule, When
+from integrations.models import IntegrationRule, Late, When
 from integrations.outbox import Claim
 from integrations.targets import Targets
 from integrations.throttle import Begun, Ended
@@ -181,7 +181,9 @@ class Caller:
         claim, rule = call.claim, call.claim.rule
         app_id = await self.find_app_id()
         began, started_at = time.monotonic(), datetime.now(UTC)
-        timeout = timeout_for(call.target.rule, claim.owed, started_at)
+        timeout = timeout_of(call.target.rule)
+        if rule.late != Late.APPLY:
+            timeout = timeout_for(timeout, claim.owed, started_at)
         came: Answer | CallFailed
         try:
             came = await self.targets.call(call.target.rule, claim.owed, app_id=app_id, now=started_at, timeout=timeout)
@@ -238,6 +240,7 @@ def judge_of(rule: IntegrationRule, now: datetime) -> Judge:
     """Return who says what answers to a rule mean."""
     return Judge(
         has_verdicts=rule.when == When.BEFORE,
+        late_counts=rule.late == Late.APPLY,
         now=now,
         max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
         retry_for=timedelta(seconds=settings.DELIVERY_RETRY_SECONDS),
@@ -246,9 +249,8 @@ def judge_of(rule: IntegrationRule, now: datetime) -> Judge:
     )
 
 
-def timeout_for(rule: IntegrationRule, owed: Sequence[Owed], now: datetime) -> float:
+def timeout_for(timeout: float, owed: Sequence[Owed], now: datetime) -> float:
     """Return the seconds that a call may take: no longer than the first message waits for its verdict."""
-    timeout = timeout_of(rule)
     deadlines = [one.deadline for one in owed if one.deadline is not None and not one.is_late]
     if not deadlines:
         return timeout

@@ -121,9 +121,13 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Says what an answer means. `has_verdicts`: the call was of a rule before publish, or of its shadow."""
+    """Says what an answer means. `has_verdicts`: the call was of a rule before publish, or of its shadow.
+
+    `late_counts`: a verdict is worth something after the deadline too.
+    """
 
     has_verdicts: bool
+    late_counts: bool
     now: datetime
     max_attempts: int
     retry_for: timedelta  # since the event; then it is a dead letter
@@ -205,7 +209,7 @@ class Judge:
 
     def _is_over(self, one: Owed, due_at: datetime) -> bool:
         """Tell whether a failed delivery is not tried again. Verdicts are asked for until the deadline has passed."""
-        if one.deadline is not None and not one.is_late:
+        if one.deadline is not None and not one.is_late and (due_at < one.deadline or not self.late_counts):
             return due_at >= one.deadline
         # Who sends one again by hand, much later, means more than one attempt.
         is_old = one.attempt == one.tries and self.now - one.created_at >= self.retry_for

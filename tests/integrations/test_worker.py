@@ -169,6 +169,29 @@ async def test_without_a_verdict_the_deadline_decides_by_the_rules_policy(
     assert (await run(Delivery.objects.get)).state == "delivered"
 
 
+@pytest.mark.parametrize(("late", "status"), [("apply", "published"), ("record", "rejected")])
+async def test_a_verdict_that_comes_after_the_deadline_counts_where_the_rule_says_so(
+    receiver: Receiver, late: str, status: str
+) -> None:
+    is_decided = asyncio.Event()
+
+    async def slow(request: Received) -> Any:
+        await is_decided.wait()
+        return 200, {"action": "accept"}
+
+    receiver.behaviour = slow
+    await run(add_rule, receiver.url, when="before", budget_seconds=0.3, at_deadline="reject", late=late)
+    room = await run(add_room)
+    async with working():
+        await run(publish, room, "a")
+        await until(decided)
+        is_decided.set()
+        await until(all_in("delivered", "dead", "cancelled"))
+        await until(lambda: Message.objects.filter(status=status).exists())
+
+    assert await run(texts_by_serial) == (["a"] if late == "apply" else [])
+
+
 async def test_a_final_refusal_decides_by_the_policy_at_once_and_is_a_dead_letter(receiver: Receiver) -> None:
     receiver.behaviour = lambda request: (400, "no")
     await run(add_rule, receiver.url, when="before", budget_seconds=60)
