@@ -50,16 +50,22 @@ FROM (
 WHERE delivery.id = left_behind.id
 """
 RECLAIM_LANES: Final = """
-UPDATE integrations_lane AS lane SET due_at = %b::timestamptz, owner = ''
-FROM (
-    SELECT leased.id FROM integrations_integrationrule AS rule
+WITH given AS (SELECT %b::timestamptz AS due_at, %b::timestamptz AS now, %b::text[] AS owners),
+left_behind AS MATERIALIZED (
+    SELECT leased.id FROM given, integrations_integrationrule AS rule
     CROSS JOIN LATERAL (
         SELECT id FROM integrations_lane
-        WHERE rule_id = rule.id AND due_at > %b::timestamptz AND owner = ANY(%b::text[])
-        FOR NO KEY UPDATE
+        WHERE rule_id = rule.id AND integrations_lane.due_at > given.now AND owner = ANY(given.owners)
     ) AS leased
-) AS left_behind
-WHERE lane.id = left_behind.id
+),
+-- In the order in which everybody locks lanes.
+locked AS (
+    SELECT lane.id FROM given, integrations_lane AS lane JOIN left_behind USING (id)
+    WHERE lane.owner = ANY(given.owners)
+    ORDER BY lane.rule_id, lane.room_id FOR NO KEY UPDATE OF lane
+)
+UPDATE integrations_lane AS lane SET due_at = given.due_at, owner = ''
+FROM given, locked WHERE lane.id = locked.id
 """
 
 # Ends asking about messages that their deadline has decided, where a late verdict would change nothing.

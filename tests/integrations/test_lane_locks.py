@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from integrations import outbox
 from integrations.models import Delivery, Lane
-from tests.integrations.world import add_room, add_rule, publish
+from tests.integrations.world import add_room, add_rule, claim, now, publish
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
 
@@ -52,3 +53,18 @@ def test_a_transaction_that_tells_in_steps_holds_no_lane_while_it_waits_for_an_e
         publishing.result(timeout=10)
 
     assert Delivery.objects.count() == 4
+
+
+def test_what_a_dead_worker_had_is_due_at_once_and_what_another_has_claimed_since_is_left_to_it() -> None:
+    add_rule()
+    add_rule()
+    for name in ("a", "b"):
+        publish(add_room(name), "text")
+    assert len(claim("dead")) == 4
+    assert claim("other") == []
+
+    outbox.reclaim(["dead"], now=now())
+    assert len(claim("other")) == 4
+    outbox.reclaim(["dead"], now=now())
+
+    assert set(Lane.objects.values_list("owner", flat=True)) == {"other"}
