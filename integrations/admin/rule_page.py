@@ -17,7 +17,7 @@ from integrations.admin.request_view import address_of
 from integrations.admin.tones import BREAKER_TONES, STATE_TONES, VERDICT_TONES
 from integrations.charts import Line
 from integrations.figures import Point, RuleFigures
-from integrations.models import Attempt, BreakerState, Delivery, IntegrationRule, RuleMinute, When
+from integrations.models import Attempt, BreakerState, Delivery, IntegrationRule, RuleMinute, RuleThrottle, When
 from rooms.admin.waterfall import Fact, duration
 from rooms.journey import Tone
 
@@ -26,6 +26,7 @@ RECENT_MINUTES = 15
 SPARK_MINUTES = 60
 FRESH_SECONDS = 20  # a step that has only begun is not drawn: what workers report comes seconds later
 LAST_DELIVERIES = 15
+SHOWN_WORKERS = 50
 # A target that fails less than this is well; one that fails more is in trouble.
 GOOD_SUCCESS, POOR_SUCCESS = 0.99, 0.9
 
@@ -61,8 +62,20 @@ class Part:
     width: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerRow:
+    """How one worker calls the target just now."""
+
+    name: str
+    breaker: str
+    tone: Tone
+    calls: int
+    limit: str
+    since: str
+
+
 def context_of(rule: IntegrationRule, *, now: datetime, hours: int, with_deliveries: bool) -> dict[str, Any]:
-    """Return the template's variables. A fixed number of queries, each bounded."""
+    """Return the template's variables. Some queries, each bounded."""
     found = figures.of_rule(rule, now=now, minutes=RECENT_MINUTES)
     return {
         "rule": rule,
@@ -73,6 +86,7 @@ def context_of(rule: IntegrationRule, *, now: datetime, hours: int, with_deliver
         "charts": _charts(rule, figures.series(rule.pk, now=now, hours=hours)),
         "spans": [{"hours": number, "label": label, "is_chosen": number == hours} for number, label in SPANS],
         "parts": _parts(found),
+        "workers": _workers(rule, now),
         "recent_minutes": RECENT_MINUTES,
         "with_deliveries": with_deliveries,
         "rows": _last_deliveries(rule) if with_deliveries else [],
@@ -240,6 +254,23 @@ def _chart(title: str, times: Sequence[datetime], lines: Sequence[Line], *, unit
     svg = charts.time_series(title, times, lines, unit=unit, stacked=stacked)
     # charts escapes every text that it is given.
     return Chart(title=title, svg=mark_safe(svg), legend=mark_safe(charts.legend(lines)))
+
+
+def _workers(rule: IntegrationRule, now: datetime) -> list[WorkerRow]:
+    """Return how each living worker calls the target."""
+    alive = [one.name for one in figures.workers() if one.is_alive][:SHOWN_WORKERS]
+    found = RuleThrottle.objects.filter(rule=rule, worker__name__in=alive).select_related("worker")
+    return [
+        WorkerRow(
+            name=one.worker.name,
+            breaker=one.breaker,
+            tone=BREAKER_TONES[one.breaker],
+            calls=one.calls,
+            limit=f"{one.limit:.0f}",
+            since=_in(now, one.opened_at) if one.opened_at and one.breaker != BreakerState.CLOSED else "",
+        )
+        for one in found.order_by("worker__name")
+    ]
 
 
 def _last_deliveries(rule: IntegrationRule) -> list[DeliveryRow]:

@@ -110,7 +110,12 @@ class IntegrationRuleAdmin(RulePages):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Return what is deleted, without reading a million deliveries to list them."""
-        names = [f"Rule {rule.name}, with all its deliveries" for rule in objs]
+        names = []
+        for rule in objs:
+            names.append(f"Rule {rule.name}, with all its deliveries")
+            names += [
+                f"its shadow {name}, with all its deliveries" for name in rule.shadows.values_list("name", flat=True)
+            ]
         needed = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         return names, {self.opts.verbose_name_plural: len(names)}, needed, []
 
@@ -120,8 +125,11 @@ class IntegrationRuleAdmin(RulePages):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Remove the selected rules."""
+        chosen = set(queryset.values_list("pk", flat=True))
+        # A shadow goes with the rule that it watches.
         for rule in list(queryset):
-            rules.remove(rule.name, now=timezone.now())
+            if rule.shadow_of_id not in chosen:
+                rules.remove(rule.name, now=timezone.now())
 
     # --- Showing ---
 

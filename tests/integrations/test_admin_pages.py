@@ -131,6 +131,7 @@ def test_the_page_of_a_rule_tells_how_its_target_does(vera: Client) -> None:
     assert facts["succeeded"] == "75.0%"
     assert (facts["breaker"], facts["dead letters"]) == ("open", "1")
     assert "The circuit breaker has been open" in page.content.decode()
+    assert [(one.name, one.breaker, one.limit) for one in page.context["workers"]] == [("w", "open", "3")]
     assert page.content.decode().count('<svg class="chart') == 2
     assert [row.delivery.pk for row in page.context["rows"]] == [delivery.pk]
     assert b"Send test event" not in page.content  # Vera may only look
@@ -265,6 +266,15 @@ async def test_a_test_event_is_a_real_call_and_leaves_nothing_behind(receiver: R
     trial = await run(test_events.send, rule, said, now=now(), may_call=True)
     assert (trial.is_good, trial.status) == (False, 302)
     assert "Redirects are not followed" in trial.problem
+
+
+def test_a_rule_is_removed_together_with_its_shadow(alice: Client) -> None:
+    main = add_rule(when="before", name="main")
+    shadow = add_rule(when="before", name="shadow", shadow_of=main)
+    page = act(alice, RULES, "delete_selected", main.pk, shadow.pk)
+    assert b"its shadow shadow" in page.content
+    act(alice, RULES, "delete_selected", main.pk, shadow.pk, post="yes")
+    assert not IntegrationRule.objects.exists()
 
 
 # --- What admins must know --------------------------------------------------------------------------------
