@@ -28,6 +28,7 @@ class RevocationForm(forms.ModelForm[Revocation]):
     class Meta:
         model = Revocation
         fields = ("subject", "value", "key")
+        labels = {"subject": "End", "value": "Named", "key": "Signed by"}
         help_texts = {
             "value": "The client id, token id, revocation key or room.",
             "key": "The key whose tokens these are. Empty: of every key that is in use.",
