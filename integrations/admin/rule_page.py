@@ -170,7 +170,7 @@ def _backlog(found: RuleFigures) -> str:
 
 def _backlog_label(found: RuleFigures, now: datetime) -> str:
     age = found.backlog.age_seconds(now)
-    return f"owed, the oldest for {duration(age * 1000)}" if found.backlog.size else "owed"
+    return f"owed, the oldest for {duration(age * 1000)}" if age else "owed"
 
 
 def _shared(found: RuleFigures) -> float | None:
