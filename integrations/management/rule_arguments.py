@@ -185,7 +185,8 @@ def _target(rule: IntegrationRule) -> dict[str, Any]:
 
 def summary(rule: IntegrationRule) -> str:
     """Return a rule in one line."""
-    parts = [rule.name, f"{rule.when} publish", f"/{rule.room_filter}/", rule.function or rule.url]
+    target = rule.function or rule.url.partition("?")[0]  # a query string may hold a secret
+    parts = [rule.name, f"{rule.when} publish", f"/{rule.room_filter}/", target]
     if rule.when == When.AFTER:
         parts.insert(2, ",".join(rule.events))
     if rule.shadow_of:
