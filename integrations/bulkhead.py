@@ -72,22 +72,22 @@ class Bulkhead:
         return True
 
     def places(self, now: float, *, lanes: bool, every: bool) -> tuple[list[Places], bool]:
-        """Return what may be claimed of each rule, from lanes or outside of them, and whether a rule is held back.
+        """Return what may be claimed of each rule, from lanes or outside, and whether one waits for a free place.
 
         `every`: also where a rule is owed something only from before it was changed.
         """
-        found, is_held = [], False
+        found, is_short = [], False
         for rule in self.rules.values():
             if not rule.enabled or not (every or uses_lanes(rule) == lanes):
                 continue
             calls = self._calls(rule, now, lanes=lanes)
-            is_held |= calls <= 0
+            is_short |= calls <= 0 and self._is_up(rule, now)
             if calls > 0:
                 lease = timeout_of(rule) + LEASE_MARGIN_SECONDS
                 if lanes:
                     lease = max(lease, settings.DELIVERY_LEASE_SECONDS)
                 found.append(Places(rule_id=rule.pk, calls=calls, lease=lease))
-        return found, is_held
+        return found, is_short
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until a rule may be called again that may not now, None where time changes nothing."""
@@ -131,6 +131,11 @@ class Bulkhead:
         if rule.batched and not lanes:
             share = min(share, BATCHES_UNDER_WAY - busy)
         return min(calls, share, self.free)
+
+    def _is_up(self, rule: IntegrationRule, now: float) -> bool:
+        """Tell whether a rule's target is called as its limit allows, and not held back for a while."""
+        own = self._throttle_of(rule)
+        return own is not None and own.breaker is Breaker.CLOSED and now >= own.held_until
 
     def _throttle_of(self, rule: IntegrationRule) -> Throttle | None:
         found = self._throttles.get(rule.pk)

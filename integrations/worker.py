@@ -142,8 +142,8 @@ class Worker:
         if self._recorder.waiting > settings.DELIVERY_CONCURRENCY * 4:
             self._is_full = True
             return False
-        places, is_held = self._bulkhead.places(time.monotonic(), lanes=lanes, every=every)
-        self._is_full |= is_held
+        places, is_short = self._bulkhead.places(time.monotonic(), lanes=lanes, every=every)
+        self._is_full |= is_short
         if not places and (lanes or not every):
             return False
         claimed = await asyncio.wait_for(
