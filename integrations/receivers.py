@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -74,19 +73,20 @@ def owe_reviewed(sender: Any, *, ended: Sequence[Reviewed], rooms: Collection[in
     if not hearing:
         return
     now = timezone.now()
+    # A message may be reviewed more than once (held, published, retracted): the moment tells its events apart, and the
+    # place those of one moment.
+    moment = int(now.timestamp() * 1_000_000)
     debts: list[outbox.Debt] = []
-    for one in ended:
+    for place, one in enumerate(ended):
         message = one.message
         if concerned := _concerned(hearing, one.room, message.client_id, message.id):
             review = events.Review(
                 outcome=one.kind, by=one.by, at=milliseconds(now), reason=one.reason, code=one.code, detail=one.detail
             )
-            payload = events.review_payload(message, review)
-            # A message may be reviewed more than once: held, published, retracted. The moment tells them apart.
-            moment = _microseconds(now)
+            payload, serial = events.review_payload(message, review), moment + place
             debts += [
                 debt_of(
-                    rule, EventKind.REVIEWED, room_id=one.room_id, message_id=one.pk, payload=payload, serial=moment
+                    rule, EventKind.REVIEWED, room_id=one.room_id, message_id=one.pk, payload=payload, serial=serial
                 )
                 for rule in concerned
             ]
@@ -123,7 +123,3 @@ def _concerned(
 
 def _of_entry(rule: IntegrationRule, entry: Entry, event: EventKind, payload: str) -> outbox.Debt:
     return debt_of(rule, event, room_id=entry.room_id, message_id=entry.pk, payload=payload, serial=entry.serial)
-
-
-def _microseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000)

@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from integrations import events
+from integrations import events, receivers
 from integrations.models import Delivery, EventKind, When
 from integrations.reviewer import awaiting_of
 from integrations.verdicts import read_payload
-from rooms import amend, decide
+from rooms import amend, decide, queries
 from rooms.models import Message
 from rooms.review import Action, Content, Decision, Verdict
+from rooms.reviewed import Ending, ended
 from tests.integrations.world import add_room, add_rule, now, publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]
@@ -86,6 +87,20 @@ def test_each_end_of_a_review_is_told_though_it_is_about_the_same_message() -> N
     assert [fields["review"]["outcome"] for _, fields in told] == ["held", "published"]
     assert told[1][1]["messages"][0]["data"] == "better"
     assert told[1][1]["messages"][0]["serial"]
+
+
+def test_two_ends_of_a_review_in_one_moment_are_both_told() -> None:
+    add_rule(events=["channel.message.reviewed"])
+    room = add_room()
+    publish(room, "hello")
+    rooms = queries.lock_rooms([room.pk])
+    (row,) = queries.find([Message.objects.get().pk]).values()
+    verdict = Verdict(action=Action.REJECT, reason="no")
+    ends = [ended(row, rooms[room.pk], "late", verdict, kind) for kind in (Ending.RETRACTED, Ending.RESTORED)]
+
+    receivers.owe_reviewed(None, ended=ends, rooms=rooms)
+
+    assert [fields["review"]["outcome"] for _, fields in owed()] == ["retracted", "restored"]
 
 
 def test_a_rule_hears_of_the_authors_of_its_filter_and_of_nobody_it_does_not_know() -> None:
