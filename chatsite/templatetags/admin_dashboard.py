@@ -12,6 +12,7 @@ from django.db.models import Count, Sum
 from django.urls import reverse
 from django.utils import timezone
 
+from integrations import figures
 from integrations.models import ApiKey, Delivery, IntegrationRule
 from moderation.models import HeldMessage, WordRule
 from rooms import large_tables, occupancy_store
@@ -48,6 +49,20 @@ def _connected() -> Card:
         note=f"{found['gateways']} gateway{'' if found['gateways'] == 1 else 's'}",
         url=reverse("admin:rooms_gatewayprocess_changelist"),
         tone="plain" if found["gateways"] else "bad",
+    )
+
+
+def _workers() -> Card:
+    found = figures.workers()
+    alive = [one for one in found if one.is_alive]
+    calls = sum(one.calls for one in alive)
+    silent = len(found) - len(alive)
+    return Card(
+        value=str(len(alive)),
+        label="workers alive" if len(alive) != 1 else "worker alive",
+        note=f"{calls:,} calls under way" if alive else f"{silent} silent: nothing is delivered",
+        url=reverse("admin:integrations_workerprocess_changelist"),
+        tone="plain" if alive else "bad",
     )
 
 
@@ -136,6 +151,7 @@ CARDS: tuple[tuple[str, Callable[[], Card]], ...] = (
     ("moderation.view_heldmessage", _held),
     ("integrations.view_delivery", _dead),
     ("rooms.view_gatewayprocess", _connected),
+    ("integrations.view_workerprocess", _workers),
     ("rooms.view_message", _last_hour),
     ("rooms.view_message", _waiting),
     ("rooms.view_room", _rooms),
