@@ -7,7 +7,7 @@ way may always begin a call while there is a place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,6 +40,8 @@ class Bulkhead:
         self._concurrency: int = settings.DELIVERY_CONCURRENCY
         self._throttles: dict[int, tuple[datetime, Throttle]] = {}
         self._stand_ins: dict[int, IntegrationRule] = {}
+        # Rules that are owed something from before they were changed, in lanes or outside of them.
+        self._leftovers: set[tuple[int, bool]] = set()
 
     @property
     def free(self) -> int:
@@ -78,7 +80,7 @@ class Bulkhead:
         """
         found, is_short = [], False
         for rule in self.rules.values():
-            if not rule.enabled or not (every or uses_lanes(rule) == lanes):
+            if not rule.enabled or not (every or uses_lanes(rule) == lanes or (rule.pk, lanes) in self._leftovers):
                 continue
             calls = self._calls(rule, now, lanes=lanes)
             is_short |= calls <= 0 and self._is_up(rule, now)
@@ -88,6 +90,15 @@ class Bulkhead:
                     lease = max(lease, settings.DELIVERY_LEASE_SECONDS)
                 found.append(Places(rule_id=rule.pk, calls=calls, lease=lease))
         return found, is_short
+
+    def note_taken(self, places: Iterable[Places], taken: Collection[int], *, lanes: bool) -> None:
+        """Remember which rules (`taken`) had something left, in lanes or outside, that they use no more."""
+        for place in places:
+            rule = self.rules.get(place.rule_id)
+            if place.rule_id in taken and rule is not None and uses_lanes(rule) != lanes:
+                self._leftovers.add((place.rule_id, lanes))
+            else:
+                self._leftovers.discard((place.rule_id, lanes))
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until a rule may be called again that may not now, None where time changes nothing."""

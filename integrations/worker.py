@@ -26,7 +26,7 @@ from integrations.calls import Fate
 from integrations.cleanup import Cleanup
 from integrations.models import ApiKey
 from integrations.occupancy_events import OccupancyEvents
-from integrations.outbox import Claimed
+from integrations.outbox import Claimed, Places
 from integrations.outgoing import Outgoing
 from integrations.recording import AWAY, DATABASE_SECONDS, Metrics, Recorder
 from integrations.stray_waits import StrayWaits
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 PAUSE_SECONDS = 0.5  # after Postgres was away
 FINISH_SECONDS = 3.0  # for calls under way when the worker is told to stop
+UNSTORED = 4  # times the calls at once: so many results wait for Postgres before nothing more is claimed
 HASTEN_STEPS = 1_000  # of integrations.outbox.hasten, after a target was down
 
 
@@ -69,6 +70,7 @@ class Worker:
         self._app_id = ""
         self._hastening: dict[int, asyncio.Task[None]] = {}
         self._is_full = False  # more was due than could be taken: each place that gets free counts
+        self._has_looked = False  # since somebody told that something may be due
         self._polled_at = 0.0
 
     @property
@@ -126,11 +128,19 @@ class Worker:
         """Claim what is due and begin its calls. Return whether there is more that could be taken."""
         now = time.monotonic()
         every = now - self._polled_at >= POLL_SECONDS
-        self._is_full, self._polled_at = False, now if every else self._polled_at
+        if every:  # notifications may be lost
+            self._has_looked, self._polled_at = False, now
+        self._is_full = False
+        # What cannot be stored is not called for either.
+        if self._recorder.waiting > settings.DELIVERY_CONCURRENCY * UNSTORED:
+            self._is_full = True
+            return False
         try:
             # Somebody waits for a verdict: those calls begin before anything else is looked for.
             has_more = await self._take(outbox.claim_singles, lanes=False, every=every)
             has_more |= await self._take(outbox.claim_lanes, lanes=True, every=every)
+            if not self._has_looked:  # for rules that are not known yet
+                has_more = await self._claim_with(outbox.claim_singles, (), lanes=False)
         except AWAY as error:
             logger.warning("Nothing can be claimed (%s); trying again.", type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS)
@@ -138,14 +148,12 @@ class Worker:
         return has_more
 
     async def _take(self, claim: Callable[..., Claimed], *, lanes: bool, every: bool) -> bool:
-        # What cannot be stored is not called for either.
-        if self._recorder.waiting > settings.DELIVERY_CONCURRENCY * 4:
-            self._is_full = True
-            return False
         places, is_short = self._bulkhead.places(time.monotonic(), lanes=lanes, every=every)
         self._is_full |= is_short
-        if not places and (lanes or not every):
-            return False
+        return bool(places) and await self._claim_with(claim, places, lanes=lanes)
+
+    async def _claim_with(self, claim: Callable[..., Claimed], places: Sequence[Places], *, lanes: bool) -> bool:
+        self._has_looked = True
         claimed = await asyncio.wait_for(
             self._thread.run(
                 claim,
@@ -161,6 +169,7 @@ class Worker:
         for one in claimed.claims:
             self._caller.begin(one)
         taken = Counter(one.rule.pk for one in claimed.claims)
+        self._bulkhead.note_taken(places, taken, lanes=lanes)
         is_full = self._bulkhead.free <= 0 or any(taken[place.rule_id] >= place.calls for place in places)
         self._is_full |= is_full
         return has_changed or (is_full and bool(claimed.claims))
@@ -173,6 +182,7 @@ class Worker:
             pass  # the poll: notifications may be lost, and retries come due without one
 
     def _notified(self) -> None:
+        self._has_looked = False
         self._wake.set()
         for wait in {rule.batch_wait_ms for rule in self._bulkhead.rules.values() if rule.batched and rule.enabled}:
             self._timers.repeat_once(wait / 1000)
