@@ -20,6 +20,7 @@ from integrations.throttle import Begun, Breaker, Ended, Throttle
 RULE_SHARE = 0.75
 BATCHES_UNDER_WAY = 4  # calls of one batched rule outside lanes; more would only make the batches smaller
 LEASE_MARGIN_SECONDS = 2.0
+PROBES_A_BUDGET = 5  # a target that is back is called again before the messages of the meantime are decided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class Bulkhead:
             kept = former.get(rule.pk)
             if kept is None or kept[0] != rule.changed_at:
                 cap = rule.concurrency or settings.DELIVERY_RULE_CONCURRENCY
-                throttle = Throttle(cap=cap, longest_pause=settings.BREAKER_PROBE_SECONDS)
+                throttle = Throttle(cap=cap, longest_pause=longest_pause_of(rule))
                 kept = (rule.changed_at, throttle)
             self._throttles[rule.pk] = kept
         self._stand_ins = {
@@ -158,6 +159,14 @@ class Bulkhead:
         if stand_in is None or throttle is None:
             return None
         return Target(rule=stand_in, throttle=throttle, by_stand_in=True)
+
+
+def longest_pause_of(rule: IntegrationRule) -> float:
+    """Return the longest pause (seconds) between two probes. While authors wait, a part of what they wait for."""
+    longest: float = settings.BREAKER_PROBE_SECONDS
+    if rule.when != When.BEFORE or rule.is_shadow:
+        return longest
+    return min(longest, (rule.budget_seconds or settings.REVIEW_DEADLINE_SECONDS) / PROBES_A_BUDGET)
 
 
 def uses_lanes(rule: IntegrationRule) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -64,6 +65,7 @@ class Caller:
     back: Callable[[Claim], None]
     recovered: Callable[[int], None]
     find_app_id: Callable[[], Awaitable[str]]
+    count_workers: Callable[[], int]
     cache: VerdictCache = field(default_factory=lambda: VerdictCache(max_texts=settings.VERDICT_CACHE_TEXTS))
     _tasks: dict[asyncio.Task[None], Claim] = field(default_factory=dict)
     _parked: set[Parked] = field(default_factory=set)
@@ -110,7 +112,9 @@ class Caller:
             self._start(Claim(rule=claim.rule, owed=owed), to_call)
 
     def _look(self, rule: IntegrationRule, subject: Subject) -> Verdict | Place:
-        return self.cache.look(subject, seconds=rule.cache_seconds, after=rule.cache_after, now=time.monotonic())
+        # Each worker makes its part of the first calls.
+        after = math.ceil(rule.cache_after / self.count_workers())
+        return self.cache.look(subject, seconds=rule.cache_seconds, after=after, now=time.monotonic())
 
     def _subject_of(self, rule: IntegrationRule, one: Owed) -> Subject:
         message = read_payload(one.payload)

@@ -65,7 +65,9 @@ class Worker:
             back=self._recorder.give_back,
             recovered=self._hasten,
             find_app_id=self._find_app_id,
+            count_workers=lambda: self._heart.living,
         )
+        self._heart = Heart(self.name, self._bulkhead, reclaimed=self._wake.set)
         self._thread = SingleThread("claim")
         self._app_id = ""
         self._hastening: dict[int, asyncio.Task[None]] = {}
@@ -87,11 +89,10 @@ class Worker:
         """Work until `stop`; then finish calls within FINISH_SECONDS, record them, and give the rest back."""
         announcer = announce.Announcer(asyncio.get_running_loop())
         announce.bind(announcer)
-        heart = Heart(self.name, self._bulkhead, reclaimed=self._wake.set)
         background = [
             asyncio.create_task(wakeups.listen(outbox.CHANNEL, self._notified), name="listen"),
             asyncio.create_task(deadlines.run(self.metrics), name="deadlines"),
-            asyncio.create_task(heart.run(), name="heart"),
+            asyncio.create_task(self._heart.run(), name="heart"),
             asyncio.create_task(self.traffic.run(), name="traffic"),
             asyncio.create_task(Cleanup().run(), name="cleanup"),
             asyncio.create_task(OccupancyEvents().run(), name="occupancy"),
@@ -105,7 +106,7 @@ class Worker:
             for task in [*background, *self._hastening.values()]:
                 task.cancel()
             await asyncio.wait(background, timeout=FINISH_SECONDS)
-            await asyncio.wait([asyncio.create_task(heart.leave())], timeout=FINISH_SECONDS)
+            await asyncio.wait([asyncio.create_task(self._heart.leave())], timeout=FINISH_SECONDS)
             await asyncio.wait([asyncio.create_task(announcer.close())], timeout=FINISH_SECONDS)
             announce.bind(None)
             self._timers.close()

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 3.5
 DATABASE_SECONDS: Final = 10.0
+MOST_WORKERS: Final = 1_000  # that one looks at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,14 @@ class Told:
     calls: int
     opened_at: datetime | None
     probe_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulse:
+    """How many workers live, this one among them, and the names of those that do not live any more."""
+
+    living: int
+    dead: Sequence[str]
 
 
 def host() -> str:
@@ -53,6 +62,7 @@ class Heart:
     """Beats for one worker until cancelled. `leave` when it ends in order."""
 
     def __init__(self, name: str, bulkhead: Bulkhead, *, reclaimed: Callable[[], None]) -> None:
+        self.living = 1  # workers
         self._name = name
         self._bulkhead = bulkhead
         self._reclaimed = reclaimed
@@ -64,7 +74,8 @@ class Heart:
             try:
                 async with asyncio.timeout(DATABASE_SECONDS):
                     calls, told = self._bulkhead.under_way, told_of(self._bulkhead)
-                    dead = await self._thread.run(beat, self._name, calls=calls, told=told)
+                    pulse = await self._thread.run(beat, self._name, calls=calls, told=told)
+                    self.living, dead = pulse.living, pulse.dead
                     buried = await self._thread.run(bury, dead, now=datetime.now(UTC)) if dead else []
                 if buried:
                     logger.warning("Workers died; their calls are repeated: %s", ", ".join(buried))
@@ -106,10 +117,9 @@ VALUES (%(name)s, %(host)s, %(pid)s, now(), now(), %(calls)s)
 ON CONFLICT (name) DO UPDATE SET seen_at = now(), calls = excluded.calls
 RETURNING id
 """
-# Others of this host, whose process ids can be looked up, and all who fell silent.
-FIND_SUSPECTS: Final = """
-SELECT name, pid, seen_at < now() - %(silent)s * interval '1 s' FROM integrations_workerprocess
-WHERE name <> %(name)s AND (host = %(host)s OR seen_at < now() - %(silent)s * interval '1 s')
+FIND_OTHERS: Final = """
+SELECT name, host, pid, seen_at < now() - %(silent)s * interval '1 s' FROM integrations_workerprocess
+WHERE name <> %(name)s ORDER BY id LIMIT %(most)s
 """
 LOCK_DEAD: Final = """
 SELECT id, name, host, pid, seen_at < now() - %(silent)s * interval '1 s' FROM integrations_workerprocess
@@ -117,16 +127,19 @@ WHERE name = ANY(%(names)s) ORDER BY id FOR UPDATE SKIP LOCKED
 """
 
 
-def beat(name: str, *, calls: int, told: Sequence[Told]) -> list[str]:
-    """Say that this worker lives and how it calls. Return the names of workers that do not live any more."""
+def beat(name: str, *, calls: int, told: Sequence[Told]) -> Pulse:
+    """Say that this worker lives and how it calls, and look at the others."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('synchronous_commit', 'off', true)")
         cursor.execute(BEAT, {"name": name, "host": host(), "pid": os.getpid(), "calls": calls})
         (worker_id,) = cursor.fetchone()
         _tell(worker_id, told)
-        cursor.execute(FIND_SUSPECTS, {"name": name, "host": host(), "silent": SILENT_SECONDS})
-        suspects = cursor.fetchall()
-    return [suspect for suspect, pid, is_silent in suspects if is_silent or not is_running(pid)]
+        cursor.execute(FIND_OTHERS, {"name": name, "silent": SILENT_SECONDS, "most": MOST_WORKERS})
+        others = cursor.fetchall()
+    here = host()
+    # Process ids can be looked up where they mean the same as here.
+    dead = [other for other, of, pid, is_silent in others if is_silent or (of == here and not is_running(pid))]
+    return Pulse(living=1 + len(others) - len(dead), dead=dead)
 
 
 def _tell(worker_id: int, told: Sequence[Told]) -> None:

@@ -43,6 +43,7 @@ class World:
         self.done: list[Done] = []
         self.back: list[Claim] = []
         self.recovered: list[int] = []
+        self.workers = 1
         self.targets = FakeTargets(behaviour)
         self.bulkhead = Bulkhead()
         self.bulkhead.learn({rule.pk: rule for rule in rules})
@@ -54,6 +55,7 @@ class World:
             back=self.back.append,
             recovered=self.recovered.append,
             find_app_id=find_app_id,
+            count_workers=lambda: self.workers,
         )
 
     @property
@@ -118,6 +120,18 @@ async def test_a_raid_is_three_calls_however_many_say_the_same() -> None:
     assert world.fates == ["delivered"] * 600
     assert sum(done.report.is_shared for done in world.done) == 597
     assert all(one.verdict is not None for done in world.done for one in done.report.conclusions)
+
+
+@pytest.mark.parametrize(("workers", "calls"), [(2, 2), (3, 1), (10, 1)])
+async def test_workers_share_the_first_calls_about_a_text(workers: int, calls: int) -> None:
+    asked_rule = rule()
+    world = World(accept, asked_rule)
+    world.workers = workers
+    for number in range(10):
+        world.caller.begin(Claim(rule=asked_rule, owed=[ask(number)]))
+    await world.settle()
+
+    assert len(world.targets.calls) == calls
 
 
 async def test_in_a_batch_too_the_same_text_is_asked_about_three_times() -> None:

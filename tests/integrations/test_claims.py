@@ -242,7 +242,7 @@ def test_what_a_dead_worker_had_is_due_at_once_and_nothing_of_others(in_lane: bo
     beat("dies", pid=os.getpid(), seconds_ago=5.0)
     beat("lives", pid=os.getpid())
 
-    found = workers.beat("asks", calls=0, told=[])
+    found = workers.beat("asks", calls=0, told=[]).dead
     assert workers.bury(found, now=now()) == ["dies"]
     again = claim("asks")
     assert payloads(again) == [["dead"]]
@@ -254,12 +254,13 @@ def test_a_worker_of_this_host_whose_process_is_gone_is_dead_before_it_is_silent
     beat("gone", pid=2**22 - 1)
     beat("lives", pid=os.getpid())
 
-    assert workers.beat("asks", calls=0, told=[]) == ["gone"]
+    pulse = workers.beat("asks", calls=0, told=[])
+    assert (pulse.dead, pulse.living) == (["gone"], 2)
 
 
 def test_a_worker_that_was_only_slow_is_not_buried() -> None:
     beat("slow", pid=os.getpid(), seconds_ago=5.0)
-    found = workers.beat("asks", calls=0, told=[])
+    found = workers.beat("asks", calls=0, told=[]).dead
     workers.beat("slow", calls=0, told=[])
 
     assert found == ["slow"]
