@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -41,6 +42,7 @@ class ExpiredToken(Exception):
     """The token was good once."""
 
 
+@lru_cache(maxsize=8)
 def derive_key(secret_key: str) -> bytes:
     """Return the key that signs callback tokens under a SECRET_KEY."""
     return hmac.digest(secret_key.encode(), CONTEXT, hashlib.sha256)
