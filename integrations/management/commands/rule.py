@@ -1,4 +1,4 @@
-"""`manage.py rule add | edit | list | status | remove | enable | disable | rotate | credentials`: the rules."""
+"""`manage.py rule ACTION`: making, changing, switching, watching, replaying and removing integration rules."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError
 from django.utils import timezone
 
-from integrations import figures, rules
-from integrations.management import rule_arguments, rule_status
+from integrations import figures, outbox, rules
+from integrations.management import rule_arguments, rule_replay, rule_status
 from integrations.management.rule_arguments import describe, summary
 from integrations.models import IntegrationRule, When
 from rooms.errors import ChatError, Code
@@ -29,7 +29,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the actions."""
         actions = parser.add_subparsers(
-            dest="action", required=True, metavar="add|edit|list|status|remove|enable|disable|rotate|credentials"
+            dest="action", required=True, metavar="add|edit|list|status|replay|remove|enable|disable|rotate|credentials"
         )
         add = actions.add_parser("add", help="Make a rule and print its signing secret, this once.")
         add.add_argument("--name", required=True)
@@ -41,6 +41,8 @@ class Command(BaseCommand):
         actions.add_parser("list", help="Show all rules, without their secrets.")
         status = actions.add_parser("status", help="Show how rules are doing: rate, success, backlog, breaker.")
         status.add_argument("--minutes", type=int, default=15, help="Rates and times of the last so many minutes.")
+        replay = actions.add_parser("replay", help="Send dead letters again, in their order, under their webhook ids.")
+        rule_replay.declare(replay)
         remove = actions.add_parser("remove", help="Delete a rule with everything that it owes and its history.")
         enable = actions.add_parser("enable", help="Switch a rule on; what it owes goes out.")
         disable = actions.add_parser("disable", help="Switch a rule off; what it owes stays.")
@@ -49,7 +51,7 @@ class Command(BaseCommand):
             "--overlap", type=float, metavar="SECONDS", help="So long calls are signed by the former secret too."
         )
         credentials = actions.add_parser("credentials", help="Store AWS keys with a rule, sealed, or forget them.")
-        for action in (edit, remove, enable, disable, rotate, credentials):
+        for action in (edit, replay, remove, enable, disable, rotate, credentials):
             action.add_argument("rule", metavar="NAME")
         _declare_credentials(credentials)
         for action in actions.choices.values():
@@ -103,6 +105,12 @@ class Command(BaseCommand):
             "workers": [rule_status.describe_worker(one) for one in workers],
         }
         self._print(options, shape, rule_status.table(found, workers, now=now))
+
+    def replay(self, options: dict[str, Any]) -> None:
+        """Send finished deliveries again."""
+        now = timezone.now()
+        count = outbox.replay(rule_replay.query_of(rules.find(options["rule"]), options, now=now), now=now)
+        self._print(options, {"replayed": count}, f"{count} on their way again." if count else "Nothing to send again.")
 
     def remove(self, options: dict[str, Any]) -> None:
         """Delete a rule."""
