@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import UTC, datetime
 
 from integrations import outbox
@@ -14,14 +15,20 @@ from rooms.database import SingleThread
 logger = logging.getLogger(__name__)
 
 EXPIRE_SECONDS = 0.25
+CANCEL_SECONDS = 1.0
 
 
 async def run(metrics: Metrics) -> None:
     """Let deadlines decide until cancelled. Each step is bounded; where more is due, the next follows at once."""
     thread = SingleThread("deadlines")
+    cancelled_at = 0.0
     try:
         while True:
-            if not await _step(thread, metrics):
+            cancels = time.monotonic() - cancelled_at >= CANCEL_SECONDS
+            has_more = await _step(thread, metrics, cancels=cancels)
+            if cancels and not has_more:
+                cancelled_at = time.monotonic()
+            if not has_more:
                 await asyncio.sleep(EXPIRE_SECONDS)
             # A long backlog must not keep those from working who wait for the same thread of Python.
             await asyncio.sleep(0.01)
@@ -29,12 +36,14 @@ async def run(metrics: Metrics) -> None:
         thread.close()
 
 
-async def _step(thread: SingleThread, metrics: Metrics) -> bool:
+async def _step(thread: SingleThread, metrics: Metrics, *, cancels: bool) -> bool:
     """Make one step. Return whether there is more to do."""
+    cancelled = 0
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
             expired = await thread.run(decide.expire)
-            cancelled = await thread.run(outbox.cancel_overdue, now=datetime.now(UTC))
+            if cancels:
+                cancelled = await thread.run(outbox.cancel_overdue, now=datetime.now(UTC))
     except Exception as error:
         logger.warning("Deadlines could not be checked (%s).", type(error).__name__)
         return False

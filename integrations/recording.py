@@ -175,7 +175,8 @@ class Recorder:
             recorded = await self._singles.run(outbox.overrule, late, now=now)
             overruled = late.keys() - set(recorded.stale)
             self._count(recorded.outcomes)
-        decisions = decisions_of(part, lambda one, rule: not one.owed.is_late and one.owed.id not in overruled)
+        # One whose deadline has passed may still wait for somebody to notice that.
+        decisions = decisions_of(part, lambda one, rule: one.owed.id not in overruled)
         reports = [done.report for done in part]
         recorded = await self._singles.run(outbox.record_singles, reports, decisions, owner=self._owner, now=now)
         self._count(recorded.outcomes)

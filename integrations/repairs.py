@@ -74,16 +74,19 @@ CANCEL_OVERDUE: Final = """
 UPDATE integrations_delivery AS delivery
 SET state = 'cancelled', finished_at = %s::timestamptz, owner = '', last_error = %s
 FROM (
-    SELECT due.id FROM integrations_integrationrule AS rule
+    SELECT overdue.id
+    FROM integrations_integrationrule AS rule
     CROSS JOIN LATERAL (
-        SELECT id, deadline, state FROM integrations_delivery
+        SELECT id, deadline FROM integrations_delivery
         WHERE rule_id = rule.id AND finished_at IS NULL AND NOT in_lane AND due_at <= %s::timestamptz
         ORDER BY due_at LIMIT %s
-        FOR NO KEY UPDATE SKIP LOCKED
     ) AS due
+    JOIN integrations_delivery AS overdue ON overdue.id = due.id
     WHERE rule.when = 'before' AND rule.late = 'record' AND due.deadline <= %s::timestamptz
-) AS overdue
-WHERE delivery.id = overdue.id
+        AND overdue.finished_at IS NULL
+    FOR NO KEY UPDATE OF overdue SKIP LOCKED
+) AS ended
+WHERE delivery.id = ended.id
 """
 
 # Finished deliveries that a replay means, oldest first.
