@@ -48,4 +48,4 @@ async def _step(thread: SingleThread, metrics: Metrics, *, cancels: bool) -> boo
         logger.warning("Deadlines could not be checked (%s).", type(error).__name__)
         return False
     metrics.expired += expired
-    return expired == decide.EXPIRE_BATCH_MESSAGES or cancelled == outbox.OVERDUE_STEP
+    return expired == decide.EXPIRE_BATCH_MESSAGES or cancelled >= outbox.OVERDUE_STEP
