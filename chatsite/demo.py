@@ -13,8 +13,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from chatsite.instance import read_json, write_json
-from integrations import keys, rules
+from integrations.access import keys
 from integrations.models import IntegrationRule, When
+from integrations.ruling import rules
 from rooms.errors import ChatError
 from rooms.models import Room
 

@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 
 from chatsite import rule_metrics
 from chatsite.serving import status
-from integrations import callback_uses, endings
+from integrations.access import endings
+from integrations.answering import callback_uses
 from integrations.models import CallbackResult
 from rooms import gateway
 from rooms.gateway import Gateway

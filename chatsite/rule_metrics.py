@@ -14,9 +14,10 @@ from django.db import DatabaseError, InterfaceError
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from integrations import figures, latency, occupancy_events
-from integrations.figures import RuleFigures, WorkerFigures
 from integrations.models import BreakerState, Notice
+from integrations.monitoring import figures, latency
+from integrations.monitoring.figures import RuleFigures, WorkerFigures
+from integrations.ruling import occupancy_events
 from rooms import database
 
 logger = logging.getLogger(__name__)

@@ -83,7 +83,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
-    "integrations.cors.public_api",
+    "integrations.access.cors.public_api",
     "django.middleware.security.SecurityMiddleware",
     "chatsite.static_files.static_files",
     "rooms.content_security.content_security",
@@ -236,9 +236,9 @@ CHANNEL_LAYERS = {
 
 # --- The apps' parts, by dotted path ----------------------------------------------------------------------
 
-ROOMS_AUTHENTICATE = "integrations.authentication.authenticate"
-ROOMS_ENDINGS = "integrations.endings.of_this_loop"
-ROOMS_REVIEWERS = ["moderation.reviewer.LocalReviewer", "integrations.reviewer.WebhookReviewer"]
+ROOMS_AUTHENTICATE = "integrations.access.authentication.authenticate"
+ROOMS_ENDINGS = "integrations.access.endings.of_this_loop"
+ROOMS_REVIEWERS = ["moderation.reviewer.LocalReviewer", "integrations.ruling.reviewer.WebhookReviewer"]
 
 # --- Limits -----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ urlpatterns = [
     path("metrics", metrics.metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("", include("rooms.rest_urls")),
-    path("", include("integrations.auth_urls")),
-    path("", include("integrations.callback_urls")),
+    path("", include("integrations.access.auth_urls")),
+    path("", include("integrations.answering.callback_urls")),
     path("", include("rooms.page_urls")),
 ]

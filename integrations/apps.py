@@ -11,7 +11,7 @@ class IntegrationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Listen to what the log says."""
-        from integrations import receivers
+        from integrations.ruling import receivers
         from rooms import signals
 
         for signal, receiver in (

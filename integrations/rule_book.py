@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from integrations import events
 from integrations.models import EventKind, IntegrationRule, When
+from integrations.wire import events
 from rooms.table_version import SmallTable
 
 RULES = SmallTable("integrations_integrationrule")

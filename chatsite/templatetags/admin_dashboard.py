@@ -12,8 +12,8 @@ from django.db.models import Count, Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from integrations import figures
 from integrations.models import ApiKey, Delivery, IntegrationRule
+from integrations.monitoring import figures
 from moderation.models import HeldMessage, WordRule
 from rooms import large_tables, occupancy_store
 from rooms.models import GatewayProcess, Message, Room, Status

@@ -11,10 +11,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
-from integrations import charts, figures, notices
 from integrations.admin.rule_page import calls_by_minute, share, success_tone
 from integrations.admin.tones import BREAKER_TONES, NOTICE_TONES
-from integrations.figures import RuleFigures
+from integrations.monitoring import charts, figures, notices
+from integrations.monitoring.figures import RuleFigures
 from rooms.admin.waterfall import duration
 from rooms.journey import Tone
 

@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from integrations import trust
 from integrations.models import AuthorTrust, Trust
+from integrations.ruling import trust
 from rooms.admin.tables import LargeTableAdmin, badge, moment_of
 from rooms.journey import Tone
 

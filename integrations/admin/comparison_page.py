@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from integrations import comparisons
 from integrations.admin import verdict_view
 from integrations.admin.rule_page import share, success_tone
 from integrations.admin.tones import VERDICT_TONES
 from integrations.admin.verdict_view import VerdictView
-from integrations.comparisons import Comparison, Difference
 from integrations.models import IntegrationRule
+from integrations.monitoring import comparisons
+from integrations.monitoring.comparisons import Comparison, Difference
 from rooms.admin.waterfall import Fact
 from rooms.journey import Tone
 

@@ -16,9 +16,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from integrations import figures, notices
 from integrations.admin.tones import NOTICE_TONES
 from integrations.models import Notice, WorkerProcess
+from integrations.monitoring import figures, notices
 from rooms.admin.tables import LargeTableAdmin, actor, badge, first, moment_of, plural, quiet, said
 from rooms.journey import Tone
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from integrations import keys
+from integrations.access import keys
 from integrations.admin.secrets import shown_once
 from integrations.models import ApiKey, UsedNonce
 from rooms.admin.tables import LargeTableAdmin, badge, first, log, moment_of, plural

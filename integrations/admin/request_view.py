@@ -16,14 +16,16 @@ from uuid import uuid4
 
 from django.conf import settings
 
-from integrations import rule_secrets, signing, targets
-from integrations.answers import CallFailed
-from integrations.aws import invoke, places
-from integrations.calls import Owed
+from integrations import rule_secrets
+from integrations.egress.answers import CallFailed
+from integrations.egress.aws import invoke, places
 from integrations.models import Delivery, IntegrationRule, Invocation, TargetKind
+from integrations.outbox.calls import Owed
 from integrations.sealing import SealBroken
-from integrations.targets import Request
-from integrations.worker import read_app_id
+from integrations.wire import signing
+from integrations.working import targets
+from integrations.working.targets import Request
+from integrations.working.worker import read_app_id
 
 HIDDEN = "••••••••"
 NO_TOKEN = "token-not-shown"

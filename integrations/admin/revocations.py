@@ -14,9 +14,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from integrations import revocations
+from integrations.access import revocations
+from integrations.access.revocations import Target
 from integrations.models import ApiKey, Revocation
-from integrations.revocations import Target
 from rooms.admin.tables import LargeTableAdmin, actor, badge, moment_of, said
 from rooms.errors import ChatError
 from rooms.journey import Tone

@@ -1,4 +1,4 @@
-"""The form of a rule: all that can be asked of one, in groups. integrations.rules judges it."""
+"""The form of a rule: all that can be asked of one, in groups. integrations.ruling.rules judges it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from integrations import rules
 from integrations.models import EventKind, IntegrationRule, TargetKind, When
-from integrations.wanted import check_headers, check_url
+from integrations.ruling import rules
+from integrations.ruling.wanted import check_headers, check_url
 from rooms.errors import ChatError
 
 GROUPS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (

@@ -10,14 +10,14 @@ from typing import Any
 from django.conf import settings
 from django.utils.safestring import SafeString, mark_safe
 
-from integrations import charts, figures
 from integrations.admin import verdict_view
 from integrations.admin.journey_steps import is_shared
 from integrations.admin.request_view import address_of
 from integrations.admin.tones import BREAKER_TONES, STATE_TONES, VERDICT_TONES
-from integrations.charts import Line
-from integrations.figures import Point, RuleFigures
 from integrations.models import Attempt, BreakerState, Delivery, IntegrationRule, RuleMinute, RuleThrottle, When
+from integrations.monitoring import charts, figures
+from integrations.monitoring.charts import Line
+from integrations.monitoring.figures import Point, RuleFigures
 from rooms.admin.waterfall import Fact, duration
 from rooms.journey import Tone
 

@@ -14,15 +14,16 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from integrations import charts, figures, rules
 from integrations.admin.request_view import address_of
 from integrations.admin.rule_form import GROUPS, RuleForm, shown_fields
 from integrations.admin.rule_page import calls_by_minute, overlap_text, rate, share, success_tone
 from integrations.admin.rule_pages import RulePages
 from integrations.admin.secrets import shown_once
 from integrations.admin.tones import BREAKER_TONES
-from integrations.figures import RuleFigures
 from integrations.models import IntegrationRule
+from integrations.monitoring import charts, figures
+from integrations.monitoring.figures import RuleFigures
+from integrations.ruling import rules
 from rooms.admin.tables import badge, first, log, plural, quiet
 from rooms.admin.waterfall import duration
 from rooms.errors import ChatError

@@ -13,16 +13,19 @@ import msgspec
 from django import forms
 from django.conf import settings
 
-from integrations import answers, rules, targets, verdicts
 from integrations.admin import request_view, verdict_view
 from integrations.admin.request_view import RequestView
 from integrations.admin.verdict_view import VerdictView
-from integrations.answers import Answer, CallFailed
-from integrations.calls import Owed
+from integrations.egress import answers
+from integrations.egress.answers import Answer, CallFailed
+from integrations.egress.outgoing import Outgoing
 from integrations.models import EventKind, IntegrationRule, When
-from integrations.outgoing import Outgoing
-from integrations.verdicts import Asked, BadAnswer
-from integrations.worker import read_app_id
+from integrations.outbox.calls import Owed
+from integrations.ruling import rules
+from integrations.wire import verdicts
+from integrations.wire.verdicts import Asked, BadAnswer
+from integrations.working import targets
+from integrations.working.worker import read_app_id
 from rooms.admin.waterfall import duration
 
 MAX_SECONDS = 10.0  # a person waits, and a thread with them
@@ -139,7 +142,7 @@ def _judged(rule: IntegrationRule, owed: Owed, answer: Answer, seen: RequestView
 
 
 def _payload(said: dict[str, str], message_id: str, now: datetime) -> str:
-    """Return an event's payload, in the shapes of integrations.events."""
+    """Return an event's payload, in the shapes of integrations.wire.events."""
     at = int(now.timestamp() * 1000)
     message = {"id": message_id, "clientId": said["author"], "timestamp": at, "name": "chat", "data": said["text"]}
     event = said["event"]

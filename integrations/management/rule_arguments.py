@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from integrations import rules
 from integrations.models import AtDeadline, EventKind, IntegrationRule, Invocation, Late, TargetKind, When
-from integrations.wanted import Wanted
+from integrations.ruling import rules
+from integrations.ruling.wanted import Wanted
 from rooms.errors import ChatError, Code
 
 DEFAULT = "default"  # how an option says that the server's setting counts

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from integrations.charts import short
-from integrations.figures import RuleFigures, WorkerFigures
+from integrations.monitoring.charts import short
+from integrations.monitoring.figures import RuleFigures, WorkerFigures
 
 HEAD = ("rule", "state", "calls/s", "success", "p50", "p95", "p99", "backlog", "oldest", "dead", "breaker", "limit")
 

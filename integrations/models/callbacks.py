@@ -16,9 +16,10 @@ class CallbackResult(models.TextChoices):
 
 
 class CallbackUse(models.Model):
-    """One call of the verdict endpoint. Only integrations.callback_uses writes it; kept for CALLBACK_KEEP_SECONDS.
+    """One call of the verdict endpoint. Kept for CALLBACK_KEEP_SECONDS.
 
-    Of a token that was forged nothing is believed: then message and rule are null.
+    Only integrations.answering.callback_uses writes it. Of a token that was forged nothing is believed: then message
+    and rule are null.
     """
 
     token_id = models.CharField(max_length=43, blank=True, help_text="What the token says of itself; empty if forged.")

@@ -14,7 +14,7 @@ from integrations.models.rules import IntegrationRule
 class WorkerProcess(models.Model):
     """A worker that reports, each second, that it is alive. Soft state: an unlogged table; times are the database's.
 
-    Only integrations.workers writes it. What a worker that fell silent had under lease is taken from it at once.
+    Only integrations.working.workers writes it. What a worker that fell silent had under lease is taken over at once.
     """
 
     name = models.CharField(max_length=80, unique=True, help_text="As deliveries and attempts name it.")
@@ -41,7 +41,7 @@ class BreakerState(models.TextChoices):
 
 
 class RuleThrottle(models.Model):
-    """How freely one worker calls one rule's target just now. Soft state, written by integrations.workers."""
+    """How freely one worker calls one rule's target just now. Soft state, written by integrations.working.workers."""
 
     worker = models.ForeignKey(WorkerProcess, on_delete=models.CASCADE, related_name="throttles", db_constraint=False)
     rule = models.ForeignKey(
@@ -61,9 +61,9 @@ class RuleThrottle(models.Model):
 
 
 class RuleMinute(models.Model):
-    """What calls to one rule brought in one minute, all workers together. Added up by integrations.traffic.
+    """What calls to one rule brought in one minute, all workers together. Added up by integrations.monitoring.traffic.
 
-    `buckets[i]` counts calls that took up to integrations.latency.BOUNDS_MS[i], the last those that took longer.
+    `buckets[i]` counts calls that took up to BOUNDS_MS[i] of integrations.monitoring.latency, the last all longer ones.
     The row of a rule at 1970 holds all its minutes since it was made, and is never deleted.
     """
 
@@ -87,7 +87,7 @@ class RuleMinute(models.Model):
 
 
 class RuleHealth(models.Model):
-    """Since when a rule's target has only failed. Only integrations.health writes it, when that changes."""
+    """Since when a rule's target has only failed. Only integrations.monitoring.health writes it, when that changes."""
 
     rule = models.OneToOneField(IntegrationRule, on_delete=models.CASCADE, primary_key=True, related_name="health")
     failing_since = models.DateTimeField(null=True)

@@ -17,7 +17,7 @@ class KeyPurpose(models.TextChoices):
 
 
 class ApiKey(models.Model):
-    """The right to act for this app, shown once as `appId.keyId:secret`. Only integrations.keys changes it.
+    """The right to act for this app, shown once as `appId.keyId:secret`. Only integrations.access.keys changes it.
 
     The secret itself is kept, sealed: it is needed to check the MAC of token requests and the signature of JWTs.
     """
@@ -85,9 +85,10 @@ class Subject(models.TextChoices):
 
 
 class Revocation(models.Model):
-    """Tokens of a key that ended before their time: those issued before a moment. Only integrations.revocations writes.
+    """Tokens of a key that ended before their time: those issued before a moment.
 
-    Rows are never changed, and become visible in the order of their ids: whoever read up to one reads on from there.
+    Only integrations.access.revocations writes. Rows are never changed, and become visible in the order of their ids:
+    whoever read up to one reads on from there.
     Kept until the last token that it can concern has expired.
     """
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 
 class EventKind(models.TextChoices):
-    """What a rule listens to. The first is the public `source`; integrations.envelope says which source each has."""
+    """What a rule listens to. The first is a public `source`; integrations.wire.events says which each has."""
 
     MESSAGE = "channel.message", "a message is published"
     EDITED = "channel.message.updated", "a published message is edited"
@@ -60,7 +60,7 @@ class Late(models.TextChoices):
 
 
 class IntegrationRule(models.Model):
-    """Which events of which rooms go to which target. Only integrations.rules changes one."""
+    """Which events of which rooms go to which target. Only integrations.ruling.rules changes one."""
 
     name = models.CharField(max_length=80, unique=True)
     events = ArrayField(models.CharField(max_length=32, choices=EventKind), default=list, help_text="What it hears of.")

@@ -11,9 +11,9 @@ from typing import Any
 
 from django.db import transaction
 
-from integrations import queries
-from integrations.calls import Conclusion, Fate, HeldLane, Owed
 from integrations.models import IntegrationRule, Late
+from integrations.outbox import queries
+from integrations.outbox.calls import Conclusion, Fate, HeldLane, Owed
 from integrations.outbox.debts import NOTIFY
 from integrations.outbox.records import releasing, storing
 from integrations.rule_book import RULES

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from integrations import queries
 from integrations.models import EventKind
+from integrations.outbox import queries
 from rooms.database import Statement, together
 
 CHANNEL = "deliveries"  # of LISTEN and NOTIFY

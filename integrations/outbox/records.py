@@ -8,10 +8,10 @@ from datetime import datetime
 
 from django.db import transaction
 
-from integrations import queries
-from integrations.calls import Conclusion, Fate, Report
 from integrations.models import Delivery, DeliveryState
-from integrations.verdicts import as_text
+from integrations.outbox import queries
+from integrations.outbox.calls import Conclusion, Fate, Report
+from integrations.wire.verdicts import as_text
 from rooms import decide
 from rooms import overrule as late
 from rooms.database import Statement, together

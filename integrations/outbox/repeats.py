@@ -9,8 +9,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from integrations import repairs
 from integrations.models import Attempt, Delivery, DeliveryState, Lane
+from integrations.outbox import repairs
 from integrations.outbox.claims import NOT_NEEDED
 from integrations.outbox.debts import NOTIFY, waking
 from rooms import large_tables

@@ -10,8 +10,9 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from chatsite.demo import make_demo
-from integrations import keys, rules
+from integrations.access import keys
 from integrations.models import ApiKey, IntegrationRule
+from integrations.ruling import rules
 from rooms.models import Room
 
 LAMBDA = "http://127.0.0.1:4567/"

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from chatsite import rule_metrics
-from integrations import traffic
-from integrations.figures import TOTALS_AT
 from integrations.models import IntegrationRule, Notice, RuleHealth, RuleMinute, RuleThrottle, WorkerProcess
-from integrations.traffic import Traffic
+from integrations.monitoring import traffic
+from integrations.monitoring.figures import TOTALS_AT
+from integrations.monitoring.traffic import Traffic
 
 pytestmark = pytest.mark.django_db
 

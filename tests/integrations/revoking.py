@@ -10,8 +10,8 @@ from typing import Any
 import jwt
 from django.test import Client
 
-from integrations import keys, opaque_tokens
-from integrations.keys import NewKey
+from integrations.access import keys, opaque_tokens
+from integrations.access.keys import NewKey
 from rooms.capabilities import Capability
 
 ANYTHING = Capability.parse('{"*":["*"]}')

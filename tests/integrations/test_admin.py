@@ -13,8 +13,9 @@ from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 
-from integrations import keys, repairs
+from integrations.access import keys
 from integrations.models import ApiKey, Attempt, Delivery, DeliveryState, IntegrationRule, Lane, UsedNonce
+from integrations.outbox import repairs
 from rooms.capabilities import Capability
 from rooms.models import Message
 from tests.admin_pages import act, plans_of, sequential_scans, sign_in, told

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from integrations import keys, notices, rule_secrets, rules, signing, targets
+from integrations import rule_secrets
+from integrations.access import keys
 from integrations.admin import request_view, test_events
 from integrations.models import (
     ApiKey,
@@ -29,6 +30,10 @@ from integrations.models import (
     RuleThrottle,
     WorkerProcess,
 )
+from integrations.monitoring import notices
+from integrations.ruling import rules
+from integrations.wire import signing
+from integrations.working import targets
 from rooms.database import run
 from tests.admin_pages import act, sign_in, told
 from tests.integrations.receiver import Receiver

@@ -23,11 +23,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from integrations import keys, opaque_tokens, rest_errors
-from integrations.keys import NewKey
+from integrations import rest_errors
+from integrations.access import keys, opaque_tokens
+from integrations.access.keys import NewKey
+from integrations.access.token_requests import TokenRequest, sign
+from integrations.access.tokens import Token
 from integrations.models import UsedNonce
-from integrations.token_requests import TokenRequest, sign
-from integrations.tokens import Token
 from rooms.capabilities import Capability
 from rooms.errors import ChatError, Code
 from rooms.models import Room
@@ -44,7 +45,7 @@ class Failing(APIView):
         raise IntegrityError(f"DETAIL: Failing row contains (1, {request.query_params['text']}).")
 
 
-urlpatterns = [path("failing", Failing.as_view()), path("", include("integrations.auth_urls"))]
+urlpatterns = [path("failing", Failing.as_view()), path("", include("integrations.access.auth_urls"))]
 
 
 @pytest.fixture
@@ -406,7 +407,7 @@ def test_a_page_token_costs_few_queries(client: Client, django_assert_max_num_qu
 def test_pages_of_other_sites_may_call_the_public_api_and_nothing_else(
     client: Client, new: NewKey, settings: Settings
 ) -> None:
-    settings.MIDDLEWARE = ["integrations.cors.public_api", *settings.MIDDLEWARE]
+    settings.MIDDLEWARE = ["integrations.access.cors.public_api", *settings.MIDDLEWARE]
     asks = {
         "origin": "http://shop.example",
         "access-control-request-method": "POST",
@@ -425,7 +426,7 @@ def test_pages_of_other_sites_may_call_the_public_api_and_nothing_else(
 async def test_the_middleware_for_other_sites_serves_async_handlers_too() -> None:
     from django.http import HttpResponse
 
-    from integrations.cors import public_api
+    from integrations.access.cors import public_api
 
     async def respond(request: Any) -> HttpResponse:
         return HttpResponse("[]")

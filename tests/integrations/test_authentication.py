@@ -14,9 +14,9 @@ from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations import keys, opaque_tokens
-from integrations.authentication import MAX_KEPT_KEYS, KeyRing, authenticate
-from integrations.keys import NewKey, SigningKey
+from integrations.access import keys, opaque_tokens
+from integrations.access.authentication import MAX_KEPT_KEYS, KeyRing, authenticate
+from integrations.access.keys import NewKey, SigningKey
 from integrations.models import ApiKey
 from rooms.capabilities import Capability
 from rooms.database import run

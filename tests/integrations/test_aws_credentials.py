@@ -13,14 +13,14 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from integrations.addresses import AllowList
-from integrations.answers import Answer, CallFailed
-from integrations.aws import sts
-from integrations.aws.credentials import Ambient, CredentialStore
-from integrations.aws.kept import FAILURE_SECONDS, Kept
-from integrations.aws.signing import Credentials
+from integrations.egress.addresses import AllowList
+from integrations.egress.answers import Answer, CallFailed
+from integrations.egress.aws import sts
+from integrations.egress.aws.credentials import Ambient, CredentialStore
+from integrations.egress.aws.kept import FAILURE_SECONDS, Kept
+from integrations.egress.aws.signing import Credentials
+from integrations.egress.outgoing import Outgoing
 from integrations.models import IntegrationRule
-from integrations.outgoing import Outgoing
 from integrations.sealing import seal
 from tests.integrations import aws_verifier
 from tests.integrations.aws_verifier import KEY, REGION, SECRET
@@ -61,7 +61,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        monkeypatch.setattr("integrations.aws.kept.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("integrations.egress.aws.kept.time.monotonic", lambda: self.now)
 
 
 # --- Kept -------------------------------------------------------------------------------------------------

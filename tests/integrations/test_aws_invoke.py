@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from integrations import retry
-from integrations.answers import Answer, CallFailed, explain
-from integrations.aws import invoke, places
+from integrations.egress.answers import Answer, CallFailed, explain
+from integrations.egress.aws import invoke, places
 from integrations.lambda_runtime.event import Arrival, build_event
 from integrations.lambda_runtime.http_message import HttpRequest
+from integrations.outbox import retry
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HEADERS = {"content-type": "application/json", "webhook-id": "msg_1", "webhook-signature": "v1,abc", "X-Own": "ä"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.callbacks import BadToken, Claims, ExpiredToken, derive_key, issue, require_current, verify
+from integrations.wire.callbacks import BadToken, Claims, ExpiredToken, derive_key, issue, require_current, verify
 
 KEY = derive_key("a secret key")
 NOW = 1_790_000_000_000

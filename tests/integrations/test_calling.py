@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from integrations.answers import Answer, CallFailed
-from integrations.bulkhead import Bulkhead
-from integrations.calling import Caller, Done
-from integrations.calls import Fate, Owed
+from integrations.egress.answers import Answer, CallFailed
 from integrations.models import IntegrationRule
+from integrations.monitoring.traffic import Traffic
 from integrations.outbox import Claim
-from integrations.targets import Targets
-from integrations.throttle import Breaker, Throttle
-from integrations.traffic import Traffic
+from integrations.outbox.calls import Fate, Owed
+from integrations.working.bulkhead import Bulkhead
+from integrations.working.calling import Caller, Done
+from integrations.working.targets import Targets
+from integrations.working.throttle import Breaker, Throttle
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ACCEPT = Answer(status=200, body=b'{"action": "accept"}')

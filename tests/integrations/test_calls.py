@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.answers import Answer, CallFailed
-from integrations.calls import Conclusion, Fate, Judge, Owed
+from integrations.egress.answers import Answer, CallFailed
+from integrations.outbox.calls import Conclusion, Fate, Judge, Owed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

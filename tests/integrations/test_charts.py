@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.charts import Line, ceiling_of, legend, short, sparkline, time_series
+from integrations.monitoring.charts import Line, ceiling_of, legend, short, sparkline, time_series
 
 values = st.lists(st.none() | st.floats(min_value=0, max_value=1e9), max_size=40)
 # Control characters cannot stand in XML at all; rules cannot be named by them.

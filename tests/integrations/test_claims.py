@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from integrations import outbox, workers
-from integrations.calls import Conclusion, Fate, Report
+from integrations import outbox
 from integrations.models import Delivery, EventKind, IntegrationRule, Lane, RuleThrottle, WorkerProcess
 from integrations.outbox import Claim, Debt, Replay
+from integrations.outbox.calls import Conclusion, Fate, Report
+from integrations.working import workers
 from rooms.models import Message, Room
 from tests.integrations.world import add_room, add_rule, claim, now, publish, texts_of
 

@@ -11,9 +11,6 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from integrations import cleanup
-from integrations.cleanup import Cleanup
-from integrations.figures import TOTALS_AT
 from integrations.models import (
     ApiKey,
     Attempt,
@@ -26,6 +23,9 @@ from integrations.models import (
     RuleMinute,
     UsedNonce,
 )
+from integrations.monitoring import cleanup
+from integrations.monitoring.cleanup import Cleanup
+from integrations.monitoring.figures import TOTALS_AT
 from rooms.database import run
 from rooms.models import Room
 from tests.integrations.world import add_room, add_rule, now

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from integrations.comparisons import compare
 from integrations.models import Delivery, DeliveryState, IntegrationRule
-from integrations.verdicts import as_text
+from integrations.monitoring.comparisons import compare
+from integrations.wire.verdicts import as_text
 from rooms.models import Message, Room
 from rooms.review import Action, Content, Verdict
 from tests.integrations.world import add_room, add_rule, now, publish
@@ -110,8 +110,8 @@ def test_what_one_of_them_still_owes_is_left_out(room: Room, main: IntegrationRu
 def test_a_long_comparison_is_cut(
     room: Room, main: IntegrationRule, shadow: IntegrationRule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("integrations.comparisons.COMPARED", 2)
-    monkeypatch.setattr("integrations.comparisons.SHOWN", 1)
+    monkeypatch.setattr("integrations.monitoring.comparisons.COMPARED", 2)
+    monkeypatch.setattr("integrations.monitoring.comparisons.SHOWN", 1)
     for _ in range(4):
         both_said(room, main, shadow, say(Action.PUBLISH), say(Action.REJECT))
     found = compare(shadow)

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from integrations.endings import Endings
-from integrations.revocation_book import Ended
+from integrations.access.endings import Endings
+from integrations.access.revocation_book import Ended
 from rooms.capabilities import Capability
 from rooms.connections import Connections
 from rooms.errors import ChatError
@@ -117,7 +117,7 @@ def test_after_a_look_nobody_is_held_by_a_token_that_was_revoked_and_everybody_e
     settings: Settings, monkeypatch: pytest.MonkeyPatch, steps: list[tuple[str, str]]
 ) -> None:
     settings.ROOMS_ENDINGS = f"{__name__}.here"
-    monkeypatch.setattr("integrations.keys.list_ended", lambda sources, now: set())
+    monkeypatch.setattr("integrations.access.keys.list_ended", lambda sources, now: set())
 
     async def run() -> None:
         world = World()

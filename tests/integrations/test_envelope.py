@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.envelope import Callback, Event, Shape, build, header_text, webhook_id_of
+from integrations.wire.envelope import Callback, Event, Shape, build, header_text, webhook_id_of
 
 SHAPE = Shape(rule_id="7", app_id="app", site="local")
 MESSAGE = {

@@ -13,7 +13,6 @@ from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from integrations import figures, standing
 from integrations.models import (
     Delivery,
     DeliveryState,
@@ -23,6 +22,7 @@ from integrations.models import (
     RuleThrottle,
     WorkerProcess,
 )
+from integrations.monitoring import figures, standing
 from tests.integrations.world import add_room, add_rule, claim, now, publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]

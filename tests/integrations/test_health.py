@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from django.core import mail
 
-from integrations import health, notices, rules
-from integrations.health import Observed
 from integrations.models import IntegrationRule, Notice, RuleHealth
+from integrations.monitoring import health, notices
+from integrations.monitoring.health import Observed
+from integrations.ruling import rules
 from rooms.database import run
 from tests.integrations.world import add_rule
 

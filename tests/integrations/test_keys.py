@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from integrations import keys
+from integrations.access import keys
 from integrations.models import ApiKey, KeyPurpose
 from integrations.sealing import SealBroken, seal, unseal
 from rooms.capabilities import Capability

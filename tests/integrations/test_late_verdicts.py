@@ -16,11 +16,14 @@ from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations import callback_uses, callbacks, late_verdicts, outbox, targets
-from integrations.calls import Owed
+from integrations import outbox
+from integrations.answering import callback_uses, late_verdicts
 from integrations.models import CallbackUse, Delivery
-from integrations.reviewer import awaiting_of
-from integrations.verdicts import as_text
+from integrations.outbox.calls import Owed
+from integrations.ruling.reviewer import awaiting_of
+from integrations.wire import callbacks
+from integrations.wire.verdicts import as_text
+from integrations.working import targets
 from rooms import decide
 from rooms.errors import ChatError
 from rooms.models import Message

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.latency import BOUNDS_MS, BUCKETS, add_up, bucket_of, quantile
+from integrations.monitoring.latency import BOUNDS_MS, BUCKETS, add_up, bucket_of, quantile
 
 durations = st.lists(st.floats(min_value=1.0, max_value=900_000.0), min_size=1, max_size=200)
 

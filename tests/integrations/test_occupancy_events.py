@@ -10,8 +10,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from integrations import occupancy_events, rule_book, rules, targets
+from integrations import rule_book
 from integrations.models import Delivery, IntegrationRule, RoomTold
+from integrations.ruling import occupancy_events, rules
+from integrations.working import targets
 from rooms.models import GatewayProcess, Room, RoomOccupancy
 from tests.integrations.world import add_room, add_rule, claim, now
 

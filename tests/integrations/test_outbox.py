@@ -10,10 +10,11 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from integrations import outbox, queries, rules
-from integrations.calls import Conclusion, Fate, Report
+from integrations import outbox
 from integrations.models import Attempt, Delivery, DeliveryState, IntegrationRule, Lane
-from integrations.outbox import Claim
+from integrations.outbox import Claim, queries
+from integrations.outbox.calls import Conclusion, Fate, Report
+from integrations.ruling import rules
 from rooms import decide, signals
 from rooms.models import Message
 from rooms.review import Action, Decision, Verdict

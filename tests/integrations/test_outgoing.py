@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from integrations.addresses import AllowList, RefusedAddress
-from integrations.answers import Answer, CallFailed, explain
-from integrations.outgoing import ANSWER_MAX_BYTES, Outgoing, Resolve, _parse
+from integrations.egress.addresses import AllowList, RefusedAddress
+from integrations.egress.answers import Answer, CallFailed, explain
+from integrations.egress.outgoing import ANSWER_MAX_BYTES, Outgoing, Resolve, _parse
 from tests.integrations.receiver import Receiver, running_receiver
 
 
@@ -397,7 +397,7 @@ async def test_a_certificate_must_be_for_the_name_in_the_url_wherever_it_resolve
     read: list[bytes] = []
     served = self_signed(tmp_path)
     trusting = ssl.create_default_context(cafile=str(tmp_path / "server.pem"))
-    monkeypatch.setattr("integrations.outgoing.make_tls", lambda: trusting)
+    monkeypatch.setattr("integrations.egress.outgoing.make_tls", lambda: trusting)
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=served)
     port = server.sockets[0].getsockname()[1]
     async with server, door("127.0.0.0/8", resolve=here) as outgoing:

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from integrations import events, receivers
 from integrations.models import Delivery, EventKind, When
-from integrations.reviewer import awaiting_of
-from integrations.verdicts import read_payload
+from integrations.ruling import receivers
+from integrations.ruling.reviewer import awaiting_of
+from integrations.wire import events
+from integrations.wire.verdicts import read_payload
 from rooms import amend, decide, queries
 from rooms.models import Message
 from rooms.review import Action, Content, Decision, Verdict

@@ -8,7 +8,7 @@ from email.utils import formatdate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.retry import (
+from integrations.outbox.retry import (
     MAX_DELAY_SECONDS,
     RETRY_AFTER_MAX_SECONDS,
     Result,

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations import events, reviewer, rule_filters, rules, trust
+from integrations import rule_filters
 from integrations.models import Delivery, IntegrationRule, Trust
-from integrations.reviewer import WebhookReviewer, budget_of, step_of
-from integrations.stray_waits import StrayWaits
+from integrations.ruling import reviewer, rules, trust
+from integrations.ruling.reviewer import WebhookReviewer, budget_of, step_of
+from integrations.ruling.stray_waits import StrayWaits
+from integrations.wire import events
 from rooms.models import Message, Status
 from rooms.review import Action, Content, Deferral, Submission
 from rooms.rows import milliseconds

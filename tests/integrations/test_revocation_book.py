@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from integrations.access.revocation_book import CHANNEL, CLIENT, REVOCATION_KEY, TOKEN, Ended, RevocationBook
 from integrations.models import Subject
-from integrations.revocation_book import CHANNEL, CLIENT, REVOCATION_KEY, TOKEN, Ended, RevocationBook
 from rooms.capabilities import Capability
 from rooms.grants import Grant
 

@@ -14,10 +14,10 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
-from integrations import keys
-from integrations.keys import NewKey
+from integrations.access import keys
+from integrations.access.keys import NewKey
+from integrations.access.revocations import Target
 from integrations.models import ApiKey, Revocation
-from integrations.revocations import Target
 from rooms.errors import ChatError, Code
 from tests.integrations.revoking import ANYTHING, ask, token_of
 

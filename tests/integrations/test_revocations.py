@@ -12,11 +12,11 @@ import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from integrations import keys, revocations
-from integrations.authentication import authenticate
-from integrations.endings import Endings, of_this_loop
-from integrations.keys import NewKey
-from integrations.revocation_book import Ended
+from integrations.access import keys, revocations
+from integrations.access.authentication import authenticate
+from integrations.access.endings import Endings, of_this_loop
+from integrations.access.keys import NewKey
+from integrations.access.revocation_book import Ended
 from rooms.connections import Connections
 from rooms.database import run
 from rooms.errors import ChatError, Code

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from integrations import rule_book, rules
+from integrations import rule_book
 from integrations.models import EventKind
+from integrations.ruling import rules
 
 pytestmark = pytest.mark.django_db
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from standardwebhooks import Webhook
 
-from integrations import rules, signing
 from integrations.models import IntegrationRule
 from integrations.rule_secrets import signing_secrets
+from integrations.ruling import rules
 from integrations.sealing import seal, unseal
+from integrations.wire import signing
 from rooms.errors import ChatError
 from tests.integrations.world import add_rule
 

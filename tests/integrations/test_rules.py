@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
-from integrations import rules
 from integrations.models import EventKind, IntegrationRule, TargetKind, When
+from integrations.ruling import rules
 from integrations.sealing import unseal
 from rooms.errors import ChatError
 from tests.integrations.world import add_rule, now

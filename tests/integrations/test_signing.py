@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from integrations.signing import BadSignature, draw_secret, sign, verify
+from integrations.wire.signing import BadSignature, draw_secret, sign, verify
 
 NOW = 1_790_000_000
 BODY = '{"messages":[{"data":"grüße"}]}'.encode()

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from integrations import signing
-from integrations.addresses import AllowList
-from integrations.answers import Answer, CallFailed
-from integrations.aws.credentials import CredentialStore
-from integrations.aws.signing import Credentials
-from integrations.calls import Owed
+from integrations.egress.addresses import AllowList
+from integrations.egress.answers import Answer, CallFailed
+from integrations.egress.aws.credentials import CredentialStore
+from integrations.egress.aws.signing import Credentials
+from integrations.egress.outgoing import Outgoing
 from integrations.models import EventKind, IntegrationRule, Invocation, TargetKind, When
-from integrations.outgoing import Outgoing
+from integrations.outbox.calls import Owed
 from integrations.sealing import seal
-from integrations.targets import Targets
+from integrations.wire import signing
+from integrations.working.targets import Targets
 from tests.integrations import aws_verifier
 from tests.integrations.aws_verifier import KEY, REGION, SECRET, Refused
 from tests.integrations.receiver import Received, Receiver, Reply

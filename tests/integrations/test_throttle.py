@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.throttle import Breaker, Ended, Throttle
+from integrations.working.throttle import Breaker, Ended, Throttle
 
 
 def throttle(cap: int = 10, **more: float) -> Throttle:

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from integrations import jwts, opaque_tokens
-from integrations.tokens import TokenDetails, identify
+from integrations.access import jwts, opaque_tokens
+from integrations.access.tokens import TokenDetails, identify
 from rooms.capabilities import OPERATIONS, Capability
 from rooms.errors import ChatError, Code
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
-from integrations import figures, traffic
 from integrations.models import IntegrationRule, RuleMinute
-from integrations.traffic import Traffic
-from integrations.worker import Worker, make_outgoing
+from integrations.monitoring import figures, traffic
+from integrations.monitoring.traffic import Traffic
+from integrations.working.worker import Worker, make_outgoing
 from rooms.database import run
 from tests.integrations.receiver import Receiver
 from tests.integrations.world import add_room, add_rule, publish

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from integrations.verdict_cache import Place, Subject, VerdictCache, subject_of
+from integrations.working.verdict_cache import Place, Subject, VerdictCache, subject_of
 from rooms.review import Action, Content, Verdict
 from rooms.wire import Message
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.verdicts import Asked, BadAnswer, as_text, parse
+from integrations.wire.verdicts import Asked, BadAnswer, as_text, parse
 from rooms.review import Action, Content, Verdict
 
 PUBLIC = {"id": "m1", "name": "chat", "data": "cabbage", "extras": {"a": 1}}

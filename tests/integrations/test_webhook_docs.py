@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from integrations import events, signing
-from integrations.envelope import Callback, Event, Shape, build
+from integrations.wire import events, signing
+from integrations.wire.envelope import Callback, Event, Shape, build
 from rooms.occupancy import Metrics
 from rooms.wire import Message, Version
 

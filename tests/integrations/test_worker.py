@@ -18,9 +18,9 @@ from django.conf import settings as project
 from django.db import connection
 from standardwebhooks import Webhook
 
-from integrations import rules
 from integrations.models import Attempt, Delivery
-from integrations.worker import Worker, make_outgoing
+from integrations.ruling import rules
+from integrations.working.worker import Worker, make_outgoing
 from rooms.database import run
 from rooms.models import Message, Room, Status
 from tests.integrations.receiver import Received, Receiver

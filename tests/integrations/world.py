@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from integrations import outbox, rules
+from integrations import outbox
 from integrations.models import IntegrationRule
 from integrations.outbox import Claim, Places
+from integrations.ruling import rules
 from rooms.accept import Draft, accept
 from rooms.models import Message, Room
 from rooms.outcomes import Outcome

@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, connections
 
 from chatsite.management.commands import gateway
 from integrations.management.commands import worker
-from integrations.wakeups import connect_parameters
+from integrations.working.wakeups import connect_parameters
 from rooms import acceptor, database_patience
 from rooms.accept import accept
 from rooms.acceptor import Acceptor

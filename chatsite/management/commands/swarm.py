@@ -28,8 +28,9 @@ from chatsite.swarm import killing, plot
 from chatsite.swarm.conductor import Conductor, SwarmFailed
 from chatsite.swarm.display import Display
 from chatsite.swarm.plan import LOOPBACK, MEMBERS_PER_PROCESS, Plan, Protocol, Review
-from integrations import keys, rules
+from integrations.access import keys
 from integrations.models import AtDeadline, When
+from integrations.ruling import rules
 from rooms.capabilities import Capability
 from rooms.errors import ChatError
 from rooms.wire import Format

@@ -13,9 +13,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError
 from django.utils import timezone
 
-from integrations import authentication, keys, revocations
+from integrations.access import authentication, keys, revocations
+from integrations.access.revocations import Target
 from integrations.models import ApiKey, Revocation, Subject
-from integrations.revocations import Target
 from rooms.capabilities import Capability
 from rooms.errors import ChatError
 
@@ -26,7 +26,7 @@ BY = "manage.py apikey"
 
 
 class Command(BaseCommand):
-    """Parses, calls integrations.keys and integrations.revocations, prints."""
+    """Parses, calls integrations.access.keys and integrations.access.revocations, prints."""
 
     help = "Make, list, rotate and revoke API keys (appId.keyId:secret), and revoke tokens."
 

@@ -14,15 +14,17 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, ProgrammingError
 from django.utils import timezone
 
-from integrations import figures, outbox, rules
+from integrations import outbox
 from integrations.management import rule_arguments, rule_replay, rule_status
 from integrations.management.rule_arguments import describe, summary
 from integrations.models import IntegrationRule, When
+from integrations.monitoring import figures
+from integrations.ruling import rules
 from rooms.errors import ChatError, Code
 
 
 class Command(BaseCommand):
-    """Parses, calls integrations.rules, prints."""
+    """Parses, calls integrations.ruling.rules, prints."""
 
     help = "Make, change, list, switch and remove integration rules: which events go to which webhook or Lambda."
 

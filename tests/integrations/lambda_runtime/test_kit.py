@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from integrations import envelope, events, signing
 from integrations.lambda_kit import chat_hook
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
 from integrations.lambda_runtime.http_server import HttpServer
+from integrations.wire import envelope, events, signing
 from rooms.occupancy import Metrics
 from rooms.wire import Message
 

@@ -7,10 +7,10 @@ import json
 import re
 from pathlib import Path
 
-from integrations import envelope, events
 from integrations.lambda_kit import chat_hook
 from integrations.lambda_runtime.command_line import add_options
-from integrations.verdicts import ACTIONS
+from integrations.wire import envelope, events
+from integrations.wire.verdicts import ACTIONS
 from rooms.wire import Message
 
 ROOT = Path(__file__).parents[3]

@@ -1,0 +1,56 @@
+"""Tokens for the people on this server's own page: who they are there, in the rooms that are listed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.conf import settings
+
+from integrations.access import keys, opaque_tokens
+from integrations.access.tokens import TokenDetails
+from rooms.capabilities import Capability
+from rooms.errors import ChatError, Code
+from rooms.grants import ANY_CLIENT
+from rooms.models import Room
+
+OPERATIONS = frozenset(
+    {
+        "publish", "subscribe", "history", "presence", "channel-metadata",
+        "annotation-publish", "annotation-subscribe",
+        "message-update-own", "message-delete-own",
+    }
+)  # fmt: skip
+# A token travels in the address of the WebSocket: as many rooms as fit. The page lists them in the same order.
+MAX_ROOMS = 200
+MAX_NAME_BYTES = 6_000
+
+
+def issue_for(client_id: str, *, is_staff: bool, now: datetime) -> TokenDetails:
+    """Make the token of somebody on the page. Raises ChatError 40012, 40300 if there is no room yet."""
+    if client_id == ANY_CLIENT:
+        raise ChatError(Code.INVALID_CLIENT_ID, 'Nobody can be called "*". Pick another name.')
+    capability = Capability({"*": OPERATIONS}) if is_staff else listed_rooms()
+    if capability.is_empty:
+        raise ChatError(Code.FORBIDDEN, "No room is open to you yet. An administrator lists rooms in the admin.")
+    return opaque_tokens.issue(
+        keys.page_key(),
+        capability=capability,
+        client_id=client_id,
+        issued=int(now.timestamp() * 1000),
+        life=min(settings.TOKEN_TTL_SECONDS, settings.TOKEN_MAX_TTL_SECONDS) * 1000,
+    )
+
+
+def listed_rooms() -> Capability:
+    """Return the right to chat in the rooms that are listed."""
+    rooms = Room.objects.filter(listed=True).order_by("title", "name").values_list("name", flat=True)[:MAX_ROOMS]
+    patterns: dict[str, frozenset[str]] = {}
+    left = MAX_NAME_BYTES
+    for name in rooms:
+        left -= len(name.encode())
+        if left < 0:
+            break
+        # As a pattern such a name would cover other rooms too.
+        if "*" not in name and not name.startswith("["):
+            patterns[name] = OPERATIONS
+    return Capability(patterns)

@@ -1,0 +1,159 @@
+"""Ending tokens before their time: writing revocations, and reading on from the last that one knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from integrations.access.revocation_book import Ended
+from integrations.access.tokens import LEEWAY_SECONDS, is_storable
+from integrations.models import ApiKey, Revocation, Subject
+from rooms.errors import ChatError, Code
+from rooms.waiting import read_clock
+
+MARGIN = timedelta(seconds=30)  # the protocol's, for clients to get another token
+TICK = timedelta(milliseconds=1)
+MAX_TARGETS = 100
+MAX_VALUE_CHARACTERS = 255
+# Any constant that no other advisory lock of this project has.
+REVOCATION_LOCK = 0x7265766F
+READ = """
+SELECT r.id, k.app_id || '.' || k.key_id, r.subject, r.value, extract(epoch FROM r.issued_before)::float8,
+       extract(epoch FROM r.applies_at - statement_timestamp())::float8
+FROM integrations_revocation r JOIN integrations_apikey k ON k.id = r.key_id
+WHERE r.id > %s AND r.expires_at > statement_timestamp()
+ORDER BY r.id LIMIT %s
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Whose tokens are to end."""
+
+    subject: Subject
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}:{self.value}"
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Read `clientId:alice` and the like. Raises ChatError 40003."""
+        subject, colon, value = text.partition(":")
+        if not colon or subject not in Subject.values:
+            raise ChatError(
+                Code.INVALID_PARAMETER, f"A target is KIND:VALUE, and KIND one of {', '.join(Subject.values)}."
+            )
+        if not 0 < len(value) <= MAX_VALUE_CHARACTERS or not is_storable(value):
+            raise ChatError(
+                Code.INVALID_PARAMETER, f"The value of a target is a text of 1 to {MAX_VALUE_CHARACTERS} characters."
+            )
+        return cls(subject=Subject(subject), value=value)
+
+
+# --- State changes ----------------------------------------------------------------------------------------
+
+
+def revoke(
+    key: ApiKey,
+    targets: Sequence[Target],
+    *,
+    now: datetime,
+    issued_before: datetime | None = None,
+    with_margin: bool = False,
+    by: str = "",
+) -> list[Revocation]:
+    """End the tokens of a key that were issued before a moment (None: until now), at once or in 30 seconds.
+
+    Every process has heard of it a second later. Raises ChatError 40003 for a moment that makes no sense, 42910 at
+    REVOCATIONS_MAX.
+    """
+    with transaction.atomic():
+        # Ids become visible in their order: who read up to one misses none that is committed later.
+        _lock()
+        clock = read_clock()
+        latest = max(now, clock)
+        _check_moment(issued_before, latest)
+        _check_room(len(targets), clock)
+        # By Postgres' clock: a host whose clock is ahead must not delay what all others do.
+        applies_at = clock + MARGIN if with_margin else clock
+        rows = [
+            Revocation(
+                key=key,
+                subject=target.subject,
+                value=target.value,
+                issued_before=issued_before or latest + TICK,
+                applies_at=applies_at,
+                expires_at=latest + MARGIN + timedelta(seconds=settings.TOKEN_MAX_TTL_SECONDS + LEEWAY_SECONDS),
+                created_at=clock,
+                created_by=by[:150],
+            )
+            for target in targets
+        ]
+        return Revocation.objects.bulk_create(rows)
+
+
+def revoke_everywhere(targets: Sequence[Target], *, now: datetime, by: str = "") -> list[Revocation]:
+    """End such tokens of every key that is in use. Raises ChatError 42910."""
+    with transaction.atomic():
+        used = ApiKey.objects.filter(revoked_at__isnull=True).order_by("id")
+        return [row for key in used for row in revoke(key, targets, now=now, by=by)]
+
+
+# --- Reading ----------------------------------------------------------------------------------------------
+
+
+def read_after(last: int, limit: int) -> tuple[list[Ended], int]:
+    """Return up to so many revocations in force, or soon to be, after an id; and the id to go on from."""
+    asked_at = monotonic()
+    with connection.cursor() as cursor:
+        cursor.execute(READ, [last, limit])
+        rows = cursor.fetchall()
+    found = [
+        Ended(key_name=key, subject=subject, value=value, issued_before=before, starts_at=asked_at + seconds)
+        for _, key, subject, value, before, seconds in rows
+    ]
+    return found, rows[-1][0] if rows else last
+
+
+def moment(milliseconds: int | None) -> datetime | None:
+    """Return a moment of the protocol. Raises ChatError 40003."""
+    if milliseconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (OverflowError, OSError, ValueError):
+        raise ChatError(Code.INVALID_PARAMETER, "issuedBefore is a time in milliseconds since the epoch.") from None
+
+
+def _check_moment(issued_before: datetime | None, latest: datetime) -> None:
+    if issued_before is None:
+        return
+    oldest = latest - timedelta(seconds=settings.TOKEN_MAX_TTL_SECONDS)
+    if not oldest <= issued_before <= latest + timedelta(seconds=1):
+        raise ChatError(
+            Code.INVALID_PARAMETER,
+            f"issuedBefore is not in the future, and at most {settings.TOKEN_MAX_TTL_SECONDS} seconds ago: "
+            "older tokens have expired.",
+        )
+
+
+def _check_room(wanted: int, clock: datetime) -> None:
+    in_force = Revocation.objects.filter(expires_at__gt=clock).count()
+    if in_force + wanted > settings.REVOCATIONS_MAX:
+        raise ChatError(
+            Code.TOO_MANY_PUBLISHES,
+            f"{in_force} revocations are in force, and REVOCATIONS_MAX is {settings.REVOCATIONS_MAX}. To end all "
+            "tokens of a key, rotate it with an overlap of 0, or revoke it.",
+            status=429,
+        )
+
+
+def _lock() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [REVOCATION_LOCK])

@@ -1,0 +1,89 @@
+"""One set of credentials that is fetched when it is needed, by one task at a time, and renewed before it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from integrations.egress.answers import CallFailed
+from integrations.egress.aws.signing import Credentials
+
+RENEW_BEFORE_SECONDS = 300.0
+SPARE_SECONDS = 30.0  # a call that begins with these must be able to end
+# Credentials that do not say when they end are asked for again after so long; botocore gives none that end sooner.
+ASK_AGAIN_SECONDS = 60.0
+UNDATED_SECONDS = 540.0
+FAILURE_SECONDS = 5.0  # so long a failure is everybody's answer
+
+Fetch = Callable[[], Awaitable[Credentials]]
+
+
+class Kept:
+    """Credentials from `fetch`, which has `seconds` for it and may raise CallFailed. For one event loop."""
+
+    def __init__(self, fetch: Fetch, *, seconds: float) -> None:
+        self._fetch = fetch
+        self._seconds = seconds
+        self._value: Credentials | None = None
+        self._fetched_at = 0.0  # monotonic, like the others
+        self._renew_at = 0.0
+        self._ends_at = 0.0
+        self._failure: CallFailed | None = None
+        self._failed_at = 0.0
+        self._task: asyncio.Task[Credentials] | None = None
+
+    async def get(self) -> Credentials:
+        """Return credentials that are good for a while. Raises CallFailed."""
+        now = time.monotonic()
+        if self._value is not None and now < self._ends_at:
+            if now >= self._renew_at:
+                self._begin()
+            return self._value
+        if self._failure is not None and now < self._failed_at + FAILURE_SECONDS:
+            raise CallFailed(str(self._failure))
+        # Who gives up leaves the fetching to the others; it has an end of its own.
+        return await asyncio.shield(self._begin())
+
+    def refuse(self, credentials: Credentials) -> None:
+        """Fetch others next time, because these were refused; those that were fetched just now get another chance."""
+        if self._value == credentials and time.monotonic() > self._fetched_at + FAILURE_SECONDS:
+            self._ends_at = 0.0
+
+    def close(self) -> None:
+        """End the fetching that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> asyncio.Task[Credentials]:
+        if self._task is None:
+            self._task = asyncio.create_task(self._renew())
+            self._task.add_done_callback(self._done)
+        return self._task
+
+    async def _renew(self) -> Credentials:
+        try:
+            async with asyncio.timeout(self._seconds):
+                value = await self._fetch()
+        except TimeoutError:
+            raise CallFailed(f"No AWS credentials within {self._seconds:g} seconds.") from None
+        self._value, self._failure = value, None
+        self._fetched_at = now = time.monotonic()
+        if value.expires_at is None:
+            self._renew_at, self._ends_at = now + ASK_AGAIN_SECONDS, now + UNDATED_SECONDS
+        else:
+            left = (value.expires_at - datetime.now(UTC)).total_seconds() - SPARE_SECONDS
+            self._ends_at = now + left
+            self._renew_at = self._ends_at - min(RENEW_BEFORE_SECONDS, left / 4)
+        return value
+
+    def _done(self, task: asyncio.Task[Credentials]) -> None:
+        self._task = None
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self._failure = error if isinstance(error, CallFailed) else CallFailed("AWS credentials cannot be read.")
+            self._failed_at = time.monotonic()
+            self._renew_at = self._failed_at + FAILURE_SECONDS

@@ -1,0 +1,295 @@
+"""The one door to the outside: every connection that this project opens to somebody else's server.
+
+No redirects, no proxies from the environment, TLS verified, bounded time and size, and no private address: all
+addresses of a name are judged after it was resolved, and the connection goes to an address that was judged. A name
+that answers differently the next time changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+from weakref import WeakSet
+
+import aiohttp
+import certifi
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from integrations.egress import addresses
+from integrations.egress.addresses import AllowList, RefusedAddress
+from integrations.egress.answers import KEPT_HEADERS, Answer, CallFailed
+
+ANSWER_MAX_BYTES = 32_768
+CONNECT_SECONDS = 3.0
+RESOLVE_THREADS = 16
+KEEP_ALIVE_SECONDS = 20.0
+OUR_HEADERS = {
+    # What is read is counted as it comes: a compressed answer could grow without bound.
+    "accept-encoding": "identity",
+    "accept": "application/json",
+}
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+
+
+class Outgoing:
+    """A pool of connections. The caller bounds how many calls there are at once, to `max_connections`.
+
+    `resolve` is the seam at which tests put a name server of their own.
+    """
+
+    def __init__(self, *, allowed: AllowList, max_connections: int, resolve: Resolve | None = None) -> None:
+        self._max_connections = max_connections
+        self._guard = _Guard(allowed, resolve)
+        self._keeping: aiohttp.ClientSession | None = None
+        self._closing: aiohttp.ClientSession | None = None
+
+    async def post(
+        self,
+        url: str,
+        *,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout: float,
+        max_bytes: int = ANSWER_MAX_BYTES,
+    ) -> Answer:
+        """Make one call, in at most `timeout` seconds from name to last byte. Raises CallFailed."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._post(_parse(url), body, headers, timeout, max_bytes)
+        except CallFailed:
+            raise
+        except RefusedAddress as error:
+            raise CallFailed(str(error), is_final=True) from None
+        except aiohttp.InvalidURL:
+            raise CallFailed("The URL cannot be used: its host is no name and no address.", is_final=True) from None
+        except aiohttp.ConnectionTimeoutError:
+            raise CallFailed(f"No connection within {min(timeout, CONNECT_SECONDS):g} seconds.") from None
+        except TimeoutError:
+            raise CallFailed(f"No answer within {timeout:g} seconds.") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise CallFailed(describe(error)) from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for session in (self._keeping, self._closing):
+            if session is not None:
+                await session.close()
+        self._guard.shut()
+
+    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str], timeout: float, max_bytes: int) -> Answer:
+        call, session = self._guard.begin(url), self._session()
+        how: dict[str, Any] = {
+            "data": body,
+            "headers": {**OUR_HEADERS, **headers},
+            "allow_redirects": False,
+            "timeout": aiohttp.ClientTimeout(total=None, connect=min(timeout, CONNECT_SECONDS)),
+        }
+        try:
+            async with session.post(url, **how) as response:
+                return await _read(response, max_bytes)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if call.has_connected or isinstance(error, aiohttp.ClientConnectorError):
+                raise
+        # The endpoint closed a connection that was kept alive, just now: the call deserves one of its own.
+        async with session.post(url, **how) as response:
+            return await _read(response, max_bytes)
+
+    def _session(self) -> aiohttp.ClientSession:
+        # Made when it is first needed: a session belongs to the loop in which it is made.
+        if self._keeping is None:
+            self._tls = make_tls()
+            self._keeping = self._make_session(keepalive_timeout=KEEP_ALIVE_SECONDS)
+            self._closing = self._make_session(force_close=True)
+        # As many again as can be busy are kept alive for origins that are not called just now.
+        has_room = self._guard.open_connections < 2 * self._max_connections
+        assert self._closing is not None
+        return self._keeping if has_room else self._closing
+
+    def _make_session(self, **how: Any) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            resolver=self._guard,
+            use_dns_cache=False,
+            ssl=self._tls,
+            socket_factory=self._guard.make_socket,
+            **how,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            trust_env=False,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("user-agent", "content-type"),
+        )
+
+
+@dataclass(slots=True)
+class _Call:
+    """What the guard knows of one call: the addresses that were judged for it, and whether it opened a connection."""
+
+    judged: set[str] = field(default_factory=set)
+    has_connected: bool = False
+
+
+_call: ContextVar[_Call] = ContextVar("_call")
+
+
+class _Guard(AbstractResolver):
+    """Lets connections be opened to addresses that were judged for this very call, and to nothing else."""
+
+    def __init__(self, allowed: AllowList, resolve: Resolve | None) -> None:
+        self._allowed = allowed
+        self._threads = ThreadPoolExecutor(RESOLVE_THREADS, thread_name_prefix="resolve")
+        self._ask = resolve or self._ask_system
+        # One question at a time about each name: one whose servers hang must not take all threads.
+        self._questions: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
+        self._open: WeakSet[_Socket] = WeakSet()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open, idle ones included."""
+        return len(self._open)
+
+    def begin(self, url: URL) -> _Call:
+        """Begin a call. An address in the URL is judged now, a name when it was resolved. Raises RefusedAddress."""
+        call = _Call()
+        _call.set(call)
+        host, port = url.host or "", url.port or 0
+        try:
+            ip_address(host.partition("%")[0])
+        except ValueError:
+            return call
+        call.judged.update(addresses.check(host, port, [host], self._allowed))
+        return call
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name, all judged. Raises RefusedAddress, OSError."""
+        key = host, port
+        question = self._questions.get(key)
+        if question is None:
+            question = self._questions[key] = asyncio.ensure_future(self._ask(host, port))
+            question.add_done_callback(lambda done: self._answered(key, done))
+        try:
+            # Who gives up leaves the question to the others; the system ends it at last.
+            found = await asyncio.shield(question)
+        except UnicodeError:
+            raise OSError(f"The name {host} cannot be resolved.") from None
+        judged = addresses.check(host, port, found, self._allowed)
+        _call.get().judged.update(judged)
+        return [_as_result(host, port, address) for address in judged]
+
+    def make_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """Return the socket of a connection that is about to be opened: the last moment to refuse."""
+        family, kind, protocol, _, target = info
+        call = _call.get()
+        if target[0] not in call.judged:
+            raise RefusedAddress(f"{target[0]} was not judged.")
+        call.has_connected = True
+        return _Socket(self._open, family, kind, protocol)
+
+    def shut(self) -> None:
+        """Let the threads go, and whoever waits for a name."""
+        for question in self._questions.values():
+            question.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def close(self) -> None:
+        """Nothing: the connector ends with its session, and the guard with the door."""
+
+    def _answered(self, key: tuple[str, int], question: asyncio.Future[list[str]]) -> None:
+        del self._questions[key]
+        if not question.cancelled():
+            question.exception()  # whoever waited has it; perhaps nobody does any more
+
+    async def _ask_system(self, host: str, port: int) -> list[str]:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, addresses.resolve, host, port)
+
+
+class _Socket(socket.socket):
+    """A socket that is counted until it is closed."""
+
+    def __init__(self, counted: WeakSet[_Socket], family: int, kind: int, protocol: int) -> None:
+        super().__init__(family, kind, protocol)
+        self._counted = counted
+        counted.add(self)
+
+    def close(self) -> None:
+        """Close it."""
+        self._counted.discard(self)
+        super().close()
+
+
+def _as_result(host: str, port: int, address: str) -> ResolveResult:
+    return {
+        "hostname": host,
+        "host": address,
+        "port": port,
+        "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
+        "proto": socket.IPPROTO_TCP,
+        "flags": socket.AI_NUMERICHOST,
+    }
+
+
+def make_tls() -> ssl.SSLContext:
+    """Return how certificates are verified: by the system's authorities, and Mozilla's where it has none."""
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"]:
+        context.load_verify_locations(certifi.where())
+    return context
+
+
+def _parse(url: str) -> URL:
+    try:
+        # As it stands where it can stand so: what yarl would write otherwise is not what was signed.
+        parsed = URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
+        has_host = bool(parsed.host and parsed.port)
+        if parsed.raw_host != parsed.host:
+            parsed = parsed.with_host(parsed.host or "")  # in lower case, as signatures have it
+    except ValueError as error:
+        raise CallFailed(f"The URL cannot be used: {error}"[:300], is_final=True) from None
+    if parsed.scheme not in ("http", "https") or not has_host:
+        raise CallFailed("The URL cannot be used: it must begin with http:// or https:// and a host.", is_final=True)
+    return parsed
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> Answer:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > max_bytes:
+            response.close()
+            raise CallFailed(f"The answer (HTTP {response.status}) is larger than {max_bytes} bytes.")
+    kept = {name: value for name in KEPT_HEADERS if (value := response.headers.get(name)) is not None}
+    return Answer(status=response.status, body=bytes(body), retry_after=kept.get("retry-after"), headers=kept)
+
+
+def describe(error: Exception) -> str:
+    """Return a sentence about a network error, without what the peer may have put in it."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"TLS: {getattr(error.certificate_error, 'verify_message', '') or 'the certificate is not valid'}."
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "TLS: handshake failed."
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"No connection: the name {error.host} cannot be resolved."
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"No connection: {error.os_error.strerror or 'refused'}."[:300].replace("..", ".")
+    kinds: dict[type[Exception], str] = {
+        aiohttp.ServerDisconnectedError: "The endpoint closed the connection without an answer.",
+        aiohttp.ClientResponseError: "The endpoint does not speak HTTP.",
+        aiohttp.ClientPayloadError: "The connection broke while the answer was read.",
+        aiohttp.ClientOSError: "The connection broke while the call was sent.",
+        ValueError: "The call cannot be written as HTTP: look at the rule's headers.",
+    }
+    found = next((text for kind, text in kinds.items() if isinstance(error, kind)), None)
+    return found or f"The call failed ({type(error).__name__})."

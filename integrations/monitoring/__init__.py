@@ -1,0 +1,1 @@
+"""How rules and workers are doing: what is counted, shown, told and cleaned up."""

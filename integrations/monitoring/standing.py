@@ -1,0 +1,165 @@
+"""What rules are owed at this moment, and how workers and throttles stand. Read side, every query bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection, transaction
+
+from integrations.models import BreakerState, RuleThrottle, WorkerProcess
+
+SILENT_SECONDS: Final = 3.5  # a worker that has not reported for so long is taken for dead
+BACKLOG_COUNTED: Final = 100_000  # a longer backlog is told as "at least so many"
+LANES_LOOKED_AT: Final = 10_000
+DEAD_COUNTED: Final = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """What a rule is owed and has not got yet. `size` stops at BACKLOG_COUNTED, `dead` at DEAD_COUNTED."""
+
+    size: int = 0
+    oldest_at: datetime | None = None
+    dead: int = 0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there is more than was counted."""
+        return self.size >= BACKLOG_COUNTED
+
+    def age_seconds(self, now: datetime) -> float:
+        """Return how long the oldest has waited; 0 if nothing does."""
+        return max((now - self.oldest_at).total_seconds(), 0.0) if self.oldest_at else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throttle:
+    """How freely a rule's target is called, all living workers together. The breaker is that of the worst off."""
+
+    breaker: str = BreakerState.CLOSED
+    limit: float | None = None  # calls at once; None: no worker has called it lately
+    calls: int = 0
+    workers: int = 0
+    opened_at: datetime | None = None
+    probe_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a worker finds the target down."""
+        return self.breaker != BreakerState.CLOSED
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerFigures:
+    """A worker process. `is_alive`: it reported within SILENT_SECONDS."""
+
+    name: str
+    host: str
+    pid: int
+    started_at: datetime
+    silent_seconds: float
+    calls: int
+    open_breakers: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it reported lately."""
+        return self.silent_seconds < SILENT_SECONDS
+
+
+# The size stops at a bound. The oldest of lanes are their heads; those outside lanes are few, or wait for a verdict.
+BACKLOGS: Final = """
+SELECT rule.id,
+    (SELECT count(*) FROM (
+        (SELECT 1 FROM integrations_delivery
+         WHERE rule_id = rule.id AND finished_at IS NULL AND in_lane ORDER BY room_id, id LIMIT %(counted)s)
+        UNION ALL
+        (SELECT 1 FROM integrations_delivery
+         WHERE rule_id = rule.id AND finished_at IS NULL AND NOT in_lane ORDER BY due_at LIMIT %(counted)s)
+    ) AS owed),
+    least(
+        (SELECT min(created_at) FROM (
+            SELECT created_at FROM integrations_delivery
+            WHERE rule_id = rule.id AND finished_at IS NULL AND NOT in_lane
+            ORDER BY due_at LIMIT %(counted)s) AS outside),
+        (SELECT min(head.created_at)
+         FROM (SELECT room_id FROM integrations_lane
+               WHERE rule_id = rule.id AND due_at IS NOT NULL ORDER BY due_at LIMIT %(lanes)s) AS lane
+         CROSS JOIN LATERAL (
+            SELECT created_at FROM integrations_delivery
+            WHERE rule_id = rule.id AND room_id = lane.room_id AND finished_at IS NULL AND in_lane
+            ORDER BY id LIMIT 1) AS head)
+    )
+FROM unnest(%(rules)s::bigint[]) AS rule (id)
+"""
+
+DEAD: Final = """
+SELECT rule_id, count(*) FROM (
+    SELECT rule_id FROM integrations_delivery WHERE state = 'dead' ORDER BY id DESC LIMIT %(counted)s
+) AS dead
+WHERE rule_id = ANY(%(rules)s) GROUP BY rule_id
+"""
+
+_WORKER_FIELDS: Final = ("name", "host", "pid", "started_at", "silent_seconds", "calls", "open_breakers")
+WORKERS: Final = """
+SELECT worker.name, split_part(worker.host, ' pid:', 1), worker.pid, worker.started_at,
+    extract(epoch FROM clock_timestamp() - worker.seen_at)::float8, worker.calls,
+    (SELECT count(*) FROM integrations_rulethrottle AS throttle
+     WHERE throttle.worker_id = worker.id AND throttle.breaker <> 'closed')
+FROM integrations_workerprocess AS worker
+"""
+
+_WORST_FIRST: Final = (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED)
+
+
+def workers() -> list[WorkerFigures]:
+    """Return the worker processes that reported and were not cleared away yet, the living first."""
+    found = [WorkerFigures(**dict(zip(_WORKER_FIELDS, row, strict=True))) for row in _execute(WORKERS)]
+    return sorted(found, key=lambda one: (not one.is_alive, one.host, one.pid))
+
+
+def backlogs(ids: Sequence[int]) -> dict[int, Backlog]:
+    """Return what each of these rules is owed."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        # The planner takes a long backlog for a reason to read the whole table, with all that is finished.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        return _read_backlogs(ids)
+
+
+def _read_backlogs(ids: Sequence[int]) -> dict[int, Backlog]:
+    dead = dict(_execute(DEAD, rules=list(ids), counted=DEAD_COUNTED))
+    return {
+        rule: Backlog(size=min(size, BACKLOG_COUNTED), oldest_at=oldest, dead=dead.get(rule, 0))
+        for rule, size, oldest in _execute(BACKLOGS, rules=list(ids), counted=BACKLOG_COUNTED, lanes=LANES_LOOKED_AT)
+    }
+
+
+def throttles(ids: Sequence[int]) -> dict[int, Throttle]:
+    """Return how freely living workers call these rules; a rule that none has called lately is missing."""
+    alive = {worker.name for worker in workers() if worker.is_alive}
+    rows: dict[int, list[RuleThrottle]] = {}
+    found = RuleThrottle.objects.filter(rule_id__in=ids, worker__in=WorkerProcess.objects.filter(name__in=alive))
+    for row in found:
+        rows.setdefault(row.rule_id, []).append(row)
+    return {rule: _together(of_rule) for rule, of_rule in rows.items()}
+
+
+def _together(rows: Sequence[RuleThrottle]) -> Throttle:
+    return Throttle(
+        breaker=next(state for state in _WORST_FIRST if any(row.breaker == state for row in rows)),
+        limit=sum(row.limit for row in rows),
+        calls=sum(row.calls for row in rows),
+        workers=len(rows),
+        opened_at=min((row.opened_at for row in rows if row.opened_at), default=None),
+        probe_at=min((row.probe_at for row in rows if row.probe_at), default=None),
+    )
+
+
+def _execute(sql: str, **values: Any) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        rows: list[Any] = cursor.fetchall()
+        return rows
