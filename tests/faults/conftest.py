@@ -13,9 +13,11 @@ from tests.instance import Instance
 
 @pytest.fixture(scope="session")
 def victim() -> Iterator[Instance]:
-    """An instance with two gateways whose processes may be killed."""
-    with Instance.temporary(gateways=2) as running:
-        yield running
+    """An instance with two gateways whose processes may be killed, and which may call endpoints on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WEBHOOK_ALLOW_PRIVATE", "127.0.0.1/32")
+        with Instance.temporary(gateways=2) as running:
+            yield running
 
 
 @pytest.fixture(scope="session")
