@@ -15,6 +15,7 @@ ID_MAX_CHARACTERS = 255
 CLIENT_ID_MAX_CHARACTERS = 255
 ENCODING_MAX_CHARACTERS = 255
 EXTRAS_MAX_DEPTH = 16
+INTEGERS = range(-(2**63), 2**64)  # that MessagePack has a form for
 
 
 def read_content(message: Message, *, max_bytes: int) -> Content:
@@ -117,3 +118,5 @@ def _check_extras(value: Any, depth: int) -> None:
         raise ChatError(Code.INVALID_EXTRAS, "The extras hold a value that JSON has no form for.")
     elif (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
         raise ChatError(Code.INVALID_EXTRAS, "The extras hold a number that JSON has no form for.")
+    elif isinstance(value, int) and value not in INTEGERS:
+        raise ChatError(Code.INVALID_EXTRAS, "The extras hold an integer of more than 64 bits; send it as text.")

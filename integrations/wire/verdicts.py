@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from rooms.errors import ChatError, Code
-from rooms.payload import read_content
+from rooms.payload import INTEGERS, read_content
 from rooms.review import Action, Content, Verdict
 from rooms.wire import Message
 
@@ -131,8 +131,11 @@ def _verdict(judgement: Judgement, payload: str, max_bytes: int) -> Verdict:
     reason = _reason(judgement.reason)
     if action is Action.REJECT:
         detail = judgement.rejection_detail
-        if any("\0" in text for text in _texts(detail, DETAIL_MAX_DEPTH)):
-            raise BadAnswer("The rejectionDetail holds a NUL character.")
+        for value in _values(detail, DETAIL_MAX_DEPTH):
+            if isinstance(value, str) and "\0" in value:
+                raise BadAnswer("The rejectionDetail holds a NUL character.")
+            if isinstance(value, int) and value not in INTEGERS:
+                raise BadAnswer("The rejectionDetail holds an integer of more than 64 bits; send it as text.")
         return Verdict(
             action=action, code=Code.REJECTED_BY_RULE, reason=reason or "The message was refused.", detail=detail
         )
@@ -193,15 +196,15 @@ def _reason(reason: str | None) -> str:
     return (reason or "")[:REASON_MAX_CHARACTERS]
 
 
-def _texts(value: Any, depth: int) -> Iterable[str]:
+def _values(value: Any, depth: int) -> Iterable[Any]:
     if depth == 0:
         raise BadAnswer(f"The rejectionDetail is nested deeper than {DETAIL_MAX_DEPTH} levels.")
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         for key, inner in value.items():
             yield key
-            yield from _texts(inner, depth - 1)
+            yield from _values(inner, depth - 1)
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts(inner, depth - 1)
+            yield from _values(inner, depth - 1)
+    else:
+        yield value

@@ -66,7 +66,8 @@ def subject_of(message: Message, *, room_id: int, rule_id: int, changed_at: date
 
 
 def _digest(value: object) -> Key:
-    return blake2b(msgspec.msgpack.encode(value, order="deterministic"), digest_size=16).digest()
+    # JSON: it has a form for every number of a payload.
+    return blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=16).digest()
 
 
 class VerdictCache:

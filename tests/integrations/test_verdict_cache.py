@@ -37,6 +37,10 @@ def asked(*texts: str, verdict: Verdict = ACCEPT) -> VerdictCache:
     return cache
 
 
+def test_a_payload_may_hold_any_number() -> None:
+    assert subject(extras={"a": 2**64}) != subject(extras={"a": 2**65})
+
+
 def test_texts_that_differ_in_spelling_alone_say_the_same() -> None:
     assert subject("Buy  NOW").alike == subject(" \uff22uy now\n").alike
     assert subject("Buy now").exact != subject("buy now").exact

@@ -103,6 +103,8 @@ def test_a_batch_may_be_answered_in_part() -> None:
         {"action": "reject", "reason": "a\0"},
         {"action": "reject", "rejectionDetail": "rude"},
         {"action": "reject", "rejectionDetail": {"a": "\0"}},
+        {"action": "reject", "rejectionDetail": {"a": [2**64]}},
+        {"action": "modify", "message": {"extras": {"a": -(2**63) - 1}}},
         {"action": "accept", "id": "another message"},
         {"verdicts": {"id": "m1"}},
         {"verdicts": [{"id": "m1", "action": "accept"}, {"id": "msg_1", "action": "reject"}]},
