@@ -22,13 +22,12 @@ from integrations.egress.aws import invoke, places
 from integrations.models import Delivery, IntegrationRule, Invocation, TargetKind
 from integrations.outbox.calls import Owed
 from integrations.sealing import SealBroken
-from integrations.wire import signing
+from integrations.wire import callbacks, signing
 from integrations.working import targets
 from integrations.working.targets import Request
 from integrations.working.worker import read_app_id
 
 HIDDEN = "••••••••"
-NO_TOKEN = "token-not-shown"
 TOKEN_HEADER = "x-callback-token"
 NO_REGION = "AWS_REGION"  # to be replaced by who pastes the command
 SHOWN_CHARACTERS = 20_000
@@ -120,9 +119,9 @@ def without_token(rule: IntegrationRule, request: Request, now: datetime) -> Req
     if not tokens:
         return request
     for token in tokens:
-        body = body.replace(token.encode(), NO_TOKEN.encode())
+        body = body.replace(token.encode(), callbacks.HIDDEN.encode())
     if TOKEN_HEADER in headers:
-        headers[TOKEN_HEADER] = NO_TOKEN
+        headers[TOKEN_HEADER] = callbacks.HIDDEN
     secrets = rule_secrets.signing_secrets(rule, now)
     timestamp = int(headers["webhook-timestamp"])
     headers |= signing.sign(secrets, webhook_id=headers["webhook-id"], timestamp=timestamp, body=body)
@@ -133,16 +132,27 @@ def as_curl(rule: IntegrationRule, webhook: Request, now: datetime) -> str:
     """Return a command that makes the call. AWS' keys are those of the shell in which it runs. Raises CallFailed."""
     region = places.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
     request = _invocation(rule, webhook, region or NO_REGION, now) if rule.target == TargetKind.INVOKE else webhook
-    parts = [f"curl --include --request POST {shlex.quote(request.url)}"]
+    parts = [f"curl --globoff --include --request POST {shlex.quote(request.url)}"]
     if rule.target != TargetKind.HTTP:
         parts += [flag.format(provider=shlex.quote(f"aws:amz:{region or NO_REGION}:lambda")) for flag in AWS_FLAGS]
     parts += [f"--header {shlex.quote(f'{name}: {value}')}" for name, value in request.headers.items()]
-    try:
-        text = request.body.decode()
-    except UnicodeDecodeError:
-        quoted = shlex.quote("".join(f"\\x{byte:02x}" for byte in request.body))
-        return f"printf {quoted} | " + " \\\n  ".join([*parts, "--data-binary @-"])
+    text = _pasteable(request.body)
+    if text is None:
+        octal = "".join(f"\\0{byte:03o}" for byte in request.body)
+        return f"printf %b '{octal}' | " + " \\\n  ".join([*parts, "--data-binary @-"])
     return " \\\n  ".join([*parts, f"--data-raw {shlex.quote(text)}"])
+
+
+def _pasteable(body: bytes) -> str | None:
+    """Return a body as a text of a command; None where pasting it could do more than write it.
+
+    A terminal takes some control characters for keys: whoever wrote the message would type in an administrator's shell.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text.replace("\n", "").isprintable() else None
 
 
 def _invocation(rule: IntegrationRule, webhook: Request, region: str, now: datetime) -> Request:

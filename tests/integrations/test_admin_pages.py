@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -74,6 +75,18 @@ def test_the_command_of_a_delivery_is_a_call_that_the_receiver_believes(shape: d
     assert headers["webhook-id"] == delivery.webhook_id
     assert headers["authorization"] == "Bearer it's"
     assert words[words.index("POST") + 1] == delivery.rule.url
+
+
+@pytest.mark.parametrize("text", ["\x03\nrm -rf ~ #", "\x7f\x7f'; id", "\x9b201~\r", "\x1b[201~%s\\x41", "\u202eabc"])
+def test_who_writes_a_message_types_nothing_into_the_shell_where_its_command_is_pasted(text: str) -> None:
+    add_rule(when="before", enveloped=False)
+    publish(add_room(), text)
+    view = request_view.of_delivery(Delivery.objects.latest("pk"), now=now(), may_call=True)
+    (printed, _, call) = view.curl.partition(" | ")
+
+    assert view.curl.replace("\n", "").isprintable()
+    assert call.startswith("curl ")
+    assert subprocess.run(["sh", "-c", printed], capture_output=True, check=True).stdout == text.encode()
 
 
 @pytest.mark.parametrize("shape", [{}, {"batched": True}, {"enveloped": False}])
