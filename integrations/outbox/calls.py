@@ -10,7 +10,7 @@ from enum import StrEnum
 from integrations.egress.answers import Answer, CallFailed, explain
 from integrations.outbox import retry
 from integrations.outbox.retry import Chance
-from integrations.wire import verdicts
+from integrations.wire import callbacks, verdicts
 from integrations.wire.verdicts import Asked, BadAnswer
 from rooms.review import Verdict
 
@@ -198,7 +198,7 @@ class Judge:
                     fate=Fate.DEAD if is_dead else Fate.RETRY,
                     due_at=self.now if is_dead else due_at,
                     status=status,
-                    error=error[:ERROR_MAX_CHARACTERS],
+                    error=_readable(error)[:ERROR_MAX_CHARACTERS],
                     # After a timeout or a 5xx the endpoint may still call back: then the deadline decides, not we.
                     fall_back=asks and not one.is_late and is_final and not is_split,
                     alone=is_split,
@@ -220,3 +220,8 @@ class Judge:
         if one.deadline is not None and not one.is_late:
             return timedelta(seconds=retry.verdict_delay(one.tries, chance=self.chance, retry_after=wait))
         return timedelta(seconds=retry.notification_delay(one.tries, chance=self.chance, retry_after=wait))
+
+
+def _readable(error: str) -> str:
+    """Return an error as tables, logs and mails can hold it, whatever the endpoint put into it."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in callbacks.hide(error))

@@ -18,6 +18,7 @@ from integrations.models import IntegrationRule, Late, When
 from integrations.monitoring.traffic import Traffic
 from integrations.outbox import Claim, retry
 from integrations.outbox.calls import RESPONSE_KEPT_CHARACTERS, Fate, Judge, Owed, Report
+from integrations.wire import callbacks
 from integrations.wire.verdicts import read_payload
 from integrations.working.bulkhead import LEASE_MARGIN_SECONDS, Bulkhead, Target, timeout_of
 from integrations.working.targets import Targets
@@ -274,4 +275,4 @@ def kept_of(came: Answer | CallFailed) -> str:
     if isinstance(came, CallFailed):
         return ""
     text = came.body[: RESPONSE_KEPT_CHARACTERS * 4].decode(errors="replace")
-    return text.replace("\0", "\ufffd")[:RESPONSE_KEPT_CHARACTERS]
+    return callbacks.hide(text).replace("\0", "\ufffd")[:RESPONSE_KEPT_CHARACTERS]

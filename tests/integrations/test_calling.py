@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +15,9 @@ from integrations.models import IntegrationRule
 from integrations.monitoring.traffic import Traffic
 from integrations.outbox import Claim
 from integrations.outbox.calls import Fate, Owed
+from integrations.wire import callbacks
 from integrations.working.bulkhead import Bulkhead
-from integrations.working.calling import Caller, Done
+from integrations.working.calling import Caller, Done, kept_of
 from integrations.working.targets import Targets
 from integrations.working.throttle import Breaker, Throttle
 
@@ -283,3 +285,13 @@ async def test_five_failures_open_the_breaker_and_every_fate_is_told() -> None:
     assert len(world.targets.calls) == 5
     assert world.fates == [Fate.RETRY.value] * 5
     assert len(world.back) == 5
+
+
+def test_what_is_kept_of_an_answer_repeats_no_token_of_the_call() -> None:
+    token = callbacks.issue(callbacks.Claims(id="msg_1", message=1, rule=1, expires=1), b"key")
+    echo = json.dumps({"you sent": json.dumps({"callback": {"token": token}}), "x-callback-token": token})
+
+    kept = kept_of(Answer(status=200, body=echo.encode()))
+
+    assert token.partition(".")[2] not in kept
+    assert kept.count(callbacks.HIDDEN) == 2

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from integrations.egress.answers import Answer, CallFailed
 from integrations.outbox.calls import Conclusion, Fate, Judge, Owed
+from integrations.wire import callbacks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -118,3 +119,10 @@ def test_each_delivery_of_a_call_ends_or_is_tried_again_later(batch: list[Owed],
     assert [one.owed for one in conclusions] == batch
     assert all(one.fate in (Fate.RETRY, Fate.DEAD) and one.due_at >= NOW for one in conclusions)
     assert all(one.fate is Fate.DEAD for one in conclusions if one.fall_back)
+
+
+def test_an_error_is_text_that_a_table_can_hold_and_gives_no_token_away() -> None:
+    token = callbacks.issue(callbacks.Claims(id="msg_1", message=1, rule=1, expires=1), b"key")
+    error = after(owed(), CallFailed(f"The function failed: a\0b \x1b[2J\ud800 {token}.")).error
+
+    assert error == "The function failed: a\ufffdb \ufffd[2J\ufffd token-not-shown."
