@@ -72,12 +72,12 @@ SELECT shadow.id, main.id, shadow.message_id, shadow.created_at,
     coalesce(substring(shadow.answer FROM '^\{"action":"([a-z]+)"'), ''),
     main.answer = shadow.answer
 FROM (
-    SELECT id, message_id, answer, created_at, finished_at FROM integrations_delivery
+    SELECT id, message_id, answer, created_at, finished_at, state FROM integrations_delivery
     WHERE rule_id = %(shadow)s ORDER BY rule_id, id DESC LIMIT %(limit)s
 ) AS shadow
 JOIN integrations_delivery AS main
   ON main.message_id = shadow.message_id AND main.rule_id = %(main)s AND main.deadline IS NOT NULL
-WHERE shadow.finished_at IS NOT NULL AND main.finished_at IS NOT NULL
+WHERE shadow.finished_at IS NOT NULL AND main.finished_at IS NOT NULL AND shadow.state <> 'cancelled'
 ORDER BY shadow.id DESC
 """
 ANSWERS_AT_ONCE: Final = 200

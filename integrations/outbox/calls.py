@@ -49,6 +49,12 @@ class Owed:
         return self.tries > TRIES_TOGETHER
 
     @property
+    def asks_stand_in(self) -> bool:
+        """Whether the call before brought no answer of use, in time: then the rule's stand-in is asked, in turns."""
+        is_down = self.last_status is None or retry.judge(self.last_status) is retry.Result.TEMPORARY
+        return self.deadline is not None and not self.is_late and self.tries % 2 == 0 and is_down
+
+    @property
     def is_suspect(self) -> bool:
         """Whether it may be why a batch was refused, and shows by itself what it is worth."""
         if self.attempt == 1:
@@ -104,8 +110,13 @@ class Report:
     started_at: datetime
     duration_ms: float
     response: str = field(default="", repr=False)
-    by_stand_in: bool = False
+    stand_in_id: int = 0  # the rule that was called in place of the deliveries' own
     is_shared: bool = False
+
+    @property
+    def by_stand_in(self) -> bool:
+        """Whether another rule's target was called."""
+        return self.stand_in_id > 0
 
     @property
     def lane_due_at(self) -> datetime:
@@ -124,7 +135,8 @@ class Report:
 class Judge:
     """Says what an answer means. `has_verdicts`: the call was of a rule before publish, or of its shadow.
 
-    `late_counts`: a verdict is worth something after the deadline too.
+    `late_counts`: a verdict is worth something after the deadline too. `has_other`: the next call about a message that
+    waits goes to another target. `stands_in`: this was the other one, whose refusals are not the rule's.
     """
 
     has_verdicts: bool
@@ -134,6 +146,8 @@ class Judge:
     retry_for: timedelta  # since the event; then it is a dead letter
     message_max_bytes: int
     chance: Chance
+    has_other: bool = False
+    stands_in: bool = False
 
     def conclude(self, owed: Sequence[Owed], came: Answer | CallFailed) -> list[Conclusion]:
         """Return what became of each delivery of a call."""
@@ -184,6 +198,7 @@ class Judge:
         wait: float | None = None,
     ) -> list[Conclusion]:
         """Say when each is tried again, or that it is not. `wait`: what the endpoint asked for, in seconds."""
+        is_final = is_final and not self.stands_in
         # One message may be why the endpoint refuses a batch, or fails on it again and again.
         is_refused = is_final or is_about_one
         is_split = len(owed) > 1 and (is_refused or owed[0].failed_often)
@@ -218,6 +233,7 @@ class Judge:
 
     def _delay(self, one: Owed, wait: float | None) -> timedelta:
         if one.deadline is not None and not one.is_late:
+            wait = None if self.has_other else wait
             return timedelta(seconds=retry.verdict_delay(one.tries, chance=self.chance, retry_after=wait))
         return timedelta(seconds=retry.notification_delay(one.tries, chance=self.chance, retry_after=wait))
 

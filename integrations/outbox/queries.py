@@ -229,6 +229,20 @@ FROM unnest(%b::bigint[], %b::int[], %b::text[], %b::timestamptz[], %b::timestam
 WHERE delivery.id = told.id AND delivery.attempts = told.attempt AND delivery.state = 'delivering'
 """
 
+# A stand-in that has decided need not be asked as a shadow too: it would be compared with itself. One that is just
+# being asked stays. Parameters: now, error; stand-ins, messages.
+SPARE_SHADOWS: Final = """
+UPDATE integrations_delivery AS delivery SET state = 'cancelled', finished_at = %b::timestamptz, last_error = %b
+FROM (
+    SELECT owed.id
+    FROM unnest(%b::bigint[], %b::bigint[]) AS told (rule_id, message_id)
+    JOIN integrations_delivery AS owed ON owed.message_id = told.message_id AND owed.rule_id = told.rule_id
+    WHERE owed.state = 'pending' AND owed.deadline IS NULL
+    FOR NO KEY UPDATE OF owed SKIP LOCKED
+) AS spared
+WHERE delivery.id = spared.id
+"""
+
 # Calls that were not begun after all: their deliveries are due again, and the attempt not counted against them.
 # Parameters: now, ids, attempts.
 UNCLAIM: Final = """

@@ -24,6 +24,7 @@ STATES = {
     Fate.DEAD: DeliveryState.DEAD,
     Fate.CANCELLED: DeliveryState.CANCELLED,
 }
+DECIDED_ITSELF = "It decided in place of the rule, whose target was down: there is nothing to compare."
 UNCOUNTED = (OutcomeKind.STALE, OutcomeKind.UNKNOWN)
 
 
@@ -48,7 +49,7 @@ def record_singles(
         outcomes = decide.decide([decisions[delivery] for delivery in order], now=now) if order else []
         answers, stale = _counted(order, outcomes, decisions)
         conclusions = [one for report in reports for one in report.conclusions]
-        together([*storing(conclusions, now, answers=answers), *_attempts(reports, owner)])
+        together([*storing(conclusions, now, answers=answers), *_attempts(reports, owner), *_sparing(reports, now)])
     return Recorded(outcomes=outcomes, stale=stale)
 
 
@@ -131,6 +132,21 @@ def storing(
 def releasing(lanes: Sequence[int], due: Sequence[datetime], narrow: Sequence[int]) -> list[Statement]:
     """Return the statement that gives lanes back, which are locked."""
     return [(queries.RELEASE_LANES, [list(lanes), list(due), list(narrow)])] if lanes else []
+
+
+def _sparing(reports: Sequence[Report], now: datetime) -> list[Statement]:
+    """Return the statement that spares stand-ins what they have answered, if they have."""
+    answered = [
+        (report.stand_in_id, one.owed.message_id)
+        for report in reports
+        if report.by_stand_in
+        for one in report.conclusions
+        if one.fate is Fate.DELIVERED
+    ]
+    if not answered:
+        return []
+    rules, messages = zip(*answered, strict=True)
+    return [(queries.SPARE_SHADOWS, [now, DECIDED_ITSELF, list(rules), list(messages)])]
 
 
 def _attempts(reports: Sequence[Report], owner: str) -> list[Statement]:

@@ -17,6 +17,9 @@ from rooms.review import Action, Deferral, Submission, Verdict
 
 NAME = "integrations"
 STEP_PREFIX = "rule-"
+NO_WAIT = timedelta(0)
+# A stand-in is asked as a shadow so much later: meanwhile it may be asked in earnest, and then need not be again.
+STAND_IN_WAIT = timedelta(seconds=2)
 
 
 def step_of(rule_id: int) -> str:
@@ -61,7 +64,7 @@ class WebhookReviewer:
             payload = events.submission_payload(submission)
             debts.append(_debt(rule_id, pk, submission, payload, now + deferral.budget))
             debts += [
-                _debt(shadow.pk, pk, submission, payload, None)
+                _debt(shadow.pk, pk, submission, payload, None, wait=STAND_IN_WAIT if shadow.stands_in else NO_WAIT)
                 for shadow in book.shadows.get(rule_id, ())
                 if _concerns(shadow, submission)
             ]
@@ -143,7 +146,13 @@ def _policies(rule: IntegrationRule) -> tuple[str, str, str]:
 
 
 def _debt(
-    rule_id: int, message_id: int, submission: Submission, payload: str, deadline: datetime | None
+    rule_id: int,
+    message_id: int,
+    submission: Submission,
+    payload: str,
+    deadline: datetime | None,
+    *,
+    wait: timedelta = NO_WAIT,
 ) -> outbox.Debt:
     return outbox.Debt(
         rule_id=rule_id,
@@ -152,4 +161,5 @@ def _debt(
         payload=payload,
         event=EventKind.MESSAGE,
         deadline=deadline,
+        wait=wait,
     )

@@ -106,17 +106,27 @@ class Bulkhead:
         waits = [wait for _, throttle in self._throttles.values() if (wait := throttle.wait(now)) is not None]
         return min(waits, default=None)
 
-    def target_of(self, rule: IntegrationRule, now: float) -> Target | None:
-        """Return whom to call for a rule: its own target, its stand-in while that is down, or nobody now."""
+    def target_of(self, rule: IntegrationRule, now: float, *, by_stand_in: bool = False) -> Target | None:
+        """Return whom to call for a rule: its own target, its stand-in while that is down, or nobody now.
+
+        `by_stand_in`: its own target has just failed on this, so rather the stand-in, where there is one.
+        """
         own = self._throttle_of(rule)
         if own is None:
             return None
+        if by_stand_in and (ready := self.stand_in_of(rule, now)) is not None:
+            return ready
         if own.free(now) > 0:
             return Target(rule=rule, throttle=own)
-        stand_in = self._stand_in_of(rule, own)
-        if stand_in is not None and stand_in.throttle.free(now) > 0:
-            return stand_in
-        return None
+        return None if self._is_up(rule, now) else self.stand_in_of(rule, now)
+
+    def stand_in_of(self, rule: IntegrationRule, now: float) -> Target | None:
+        """Return the stand-in of a rule, where it has one that may be called now."""
+        stand_in = self._stand_ins.get(rule.pk)
+        throttle = self._throttle_of(stand_in) if stand_in is not None else None
+        if stand_in is None or throttle is None or throttle.free(now) <= 0:
+            return None
+        return Target(rule=stand_in, throttle=throttle, by_stand_in=True)
 
     def begin(self, target: Target, now: float) -> Begun:
         """Count a call that begins."""
@@ -133,7 +143,7 @@ class Bulkhead:
         if own is None:
             return 0
         calls, busy = own.free(now), own.under_way
-        stand_in = self._stand_in_of(rule, own)
+        stand_in = None if self._is_up(rule, now) else self.stand_in_of(rule, now)
         if stand_in is not None:
             calls += stand_in.throttle.free(now)
             busy += stand_in.throttle.under_way
@@ -152,13 +162,6 @@ class Bulkhead:
     def _throttle_of(self, rule: IntegrationRule) -> Throttle | None:
         found = self._throttles.get(rule.pk)
         return found[1] if found else None
-
-    def _stand_in_of(self, rule: IntegrationRule, own: Throttle) -> Target | None:
-        stand_in = self._stand_ins.get(rule.pk) if own.breaker is not Breaker.CLOSED else None
-        throttle = self._throttle_of(stand_in) if stand_in is not None else None
-        if stand_in is None or throttle is None:
-            return None
-        return Target(rule=stand_in, throttle=throttle, by_stand_in=True)
 
 
 def longest_pause_of(rule: IntegrationRule) -> float:

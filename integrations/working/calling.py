@@ -32,6 +32,7 @@ LEAST_TIMEOUT_SECONDS = 0.1
 # A call that we cut short before this says nothing about its target.
 TELLING_SECONDS = 1.0
 GONE = 410
+STAND_IN_SHARE = 0.5  # of the time that a message still has: so much is left for the stand-in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +157,8 @@ class Caller:
 
     def _start(self, claim: Claim, subjects: Mapping[int, Subject]) -> None:
         now = time.monotonic()
-        target = self.bulkhead.target_of(claim.rule, now)
+        by_stand_in = any(one.asks_stand_in for one in claim.owed)
+        target = self.bulkhead.target_of(claim.rule, now, by_stand_in=by_stand_in)
         if target is None:  # it went down, or asked to be left alone, since the claim was asked for
             self._tell_cache(subjects, {})
             self.back(claim)
@@ -186,16 +188,21 @@ class Caller:
         app_id = await self.find_app_id()
         began, started_at = time.monotonic(), datetime.now(UTC)
         timeout = timeout_of(call.target.rule)
-        if rule.late != Late.APPLY:
-            timeout = timeout_for(timeout, claim.owed, started_at)
+        has_stand_in = self.bulkhead.stand_in_of(rule, began) is not None
+        share = STAND_IN_SHARE if has_stand_in and not call.target.by_stand_in else 1.0
+        if rule.late != Late.APPLY or share < 1.0:
+            timeout = timeout_for(timeout, claim.owed, started_at, share=share)
         came: Answer | CallFailed
         try:
             came = await self.targets.call(call.target.rule, claim.owed, app_id=app_id, now=started_at, timeout=timeout)
         except CallFailed as failure:
             came = failure
         duration, now = time.monotonic() - began, datetime.now(UTC)
-        conclusions = judge_of(rule, now).conclude(claim.owed, came)
-        call.ended = ended_of(came, was_cut=timeout < min(timeout_of(call.target.rule), TELLING_SECONDS))
+        judge = judge_of(
+            rule, now, has_other=has_stand_in or call.target.by_stand_in, stands_in=call.target.by_stand_in
+        )
+        conclusions = judge.conclude(claim.owed, came)
+        call.ended = ended_of(came, was_cut=timeout < min(timeout_of(call.target.rule), TELLING_SECONDS * share))
         if isinstance(came, Answer):
             call.hold = retry.read_retry_after(came.status, came.retry_after, now=now.timestamp())
         call.verdicts = {one.owed.id: one.verdict for one in conclusions if one.verdict is not None}
@@ -205,7 +212,7 @@ class Caller:
             started_at=started_at,
             duration_ms=duration * 1000,
             response=kept_of(came),
-            by_stand_in=call.target.by_stand_in,
+            stand_in_id=call.target.rule.pk if call.target.by_stand_in else 0,
         )
         self._count(call, report, came)
         self.done(Done(claim=claim, report=report))
@@ -240,8 +247,8 @@ class _Call:
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
 
-def judge_of(rule: IntegrationRule, now: datetime) -> Judge:
-    """Return who says what answers to a rule mean."""
+def judge_of(rule: IntegrationRule, now: datetime, *, has_other: bool = False, stands_in: bool = False) -> Judge:
+    """Return who says what answers to a rule mean. See Judge."""
     return Judge(
         has_verdicts=rule.when == When.BEFORE,
         late_counts=rule.late == Late.APPLY,
@@ -250,15 +257,20 @@ def judge_of(rule: IntegrationRule, now: datetime) -> Judge:
         retry_for=timedelta(seconds=settings.DELIVERY_RETRY_SECONDS),
         message_max_bytes=settings.MESSAGE_MAX_BYTES,
         chance=random.uniform,
+        has_other=has_other,
+        stands_in=stands_in,
     )
 
 
-def timeout_for(timeout: float, owed: Sequence[Owed], now: datetime) -> float:
-    """Return the seconds that a call may take: no longer than the first message waits for its verdict."""
+def timeout_for(timeout: float, owed: Sequence[Owed], now: datetime, *, share: float = 1.0) -> float:
+    """Return the seconds that a call may take: no longer than the first message waits for its verdict.
+
+    `share`: of that time, where another call may follow.
+    """
     deadlines = [one.deadline for one in owed if one.deadline is not None and not one.is_late]
     if not deadlines:
         return timeout
-    return max(LEAST_TIMEOUT_SECONDS, min(timeout, (min(deadlines) - now).total_seconds()))
+    return max(LEAST_TIMEOUT_SECONDS, min(timeout, (min(deadlines) - now).total_seconds() * share))
 
 
 def ended_of(came: Answer | CallFailed, *, was_cut: bool) -> Ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -232,6 +233,48 @@ async def test_a_stand_in_is_called_while_the_target_is_down_and_no_longer() -> 
     assert [done.report.by_stand_in for done in world.done] == [True, False]
     assert world.done[0].report.conclusions[0].verdict is not None
     assert world.done[0].report.conclusions[0].owed.rule_id == 1
+
+
+async def test_what_the_target_did_not_answer_goes_to_the_stand_in_in_time_though_the_breaker_is_closed() -> None:
+    asked: list[tuple[int, float]] = []
+
+    async def behave(rule: IntegrationRule, owed: Sequence[Owed]) -> Answer:
+        if rule.pk == 1:
+            return Answer(status=503, body=b"", retry_after="600")
+        return Answer(status=404, body=b"")
+
+    class Timed(FakeTargets):
+        async def call(self, rule: IntegrationRule, owed: Sequence[Owed], **options: Any) -> Answer:
+            asked.append((rule.pk, round(options["timeout"])))
+            return await super().call(rule, owed, **options)
+
+    main, stand_in = rule(timeout_seconds=30, late="apply"), rule(2, shadow_of_id=1, stands_in=True)
+    world = World(behave, main, stand_in)
+    world.caller.targets = Timed(behave)
+    deadline = datetime.now(UTC) + timedelta(seconds=8)
+    world.caller.begin(Claim(rule=main, owed=[ask(1, deadline=deadline)]))
+    await world.settle()
+    for last_status, tries in ((503, 2), (None, 2), (200, 2), (503, 3)):
+        again = replace(ask(1, deadline=deadline), tries=tries, attempt=tries, last_status=last_status)
+        dict(world.bulkhead.throttles)[1].held_until = 0.0
+        world.caller.begin(Claim(rule=main, owed=[again]))
+        await world.settle()
+
+    # Half of the time is left for the stand-in, whose refusal is not the rule's; what the target asked for, it did not.
+    assert asked == [(1, 4), (2, 5), (2, 5), (1, 4), (1, 4)]
+    assert world.fates == [Fate.RETRY.value] * 5
+    assert all(one.due_at < deadline for done in world.done for one in done.report.conclusions)
+
+
+async def test_a_target_that_asks_to_be_left_alone_is_stood_in_for() -> None:
+    main, stand_in = rule(), rule(2, shadow_of_id=1, stands_in=True)
+    world = World(accept, main, stand_in)
+    dict(world.bulkhead.throttles)[1].held_until = 1e12
+    assert 1 in {place.rule_id for place in world.bulkhead.places(0.0, lanes=False, every=True)[0]}
+    world.caller.begin(Claim(rule=main, owed=[ask(1)]))
+    await world.settle()
+
+    assert [called for called, _ in world.targets.calls] == [2]
 
 
 async def test_one_rule_that_hangs_leaves_the_others_their_share() -> None:

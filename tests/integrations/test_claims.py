@@ -50,6 +50,21 @@ def payloads(claims: list[Claim]) -> list[list[str]]:
     return [[one.payload for one in of.owed] for of in claims]
 
 
+def test_a_stand_in_is_asked_as_a_shadow_only_about_what_it_has_not_decided() -> None:
+    main = add(when="before", cache_seconds=0.0)
+    stand_in = add_rule(when="before", shadow_of=main, stands_in=True)
+    publish(add_room(), "a", "b")
+    first, second = claim()
+    for of, by in ((first, stand_in.pk), (second, 0)):
+        conclusions = [Conclusion(owed=one, fate=Fate.DELIVERED, due_at=now(), status=200) for one in of.owed]
+        report = Report(lane=None, conclusions=conclusions, started_at=now(), duration_ms=1.0, stand_in_id=by)
+        outbox.record_singles([report], {}, owner="worker", now=now())
+
+    assert [one.rule_id for of in (first, second) for one in of.owed] == [main.pk, main.pk]
+    assert texts_of(claim(at=now() + timedelta(seconds=3))) == [["b"]]
+    assert Delivery.objects.get(rule=stand_in, state="cancelled").message_id == first.owed[0].message_id
+
+
 # --- Order and batches ------------------------------------------------------------------------------------
 
 
