@@ -29,6 +29,12 @@ class Answer:
     problem: str = ""
 
 
+def in_words(seconds: float) -> str:
+    """Return a time limit as people write one: what was left of a budget has more digits than anybody wants."""
+    shown = max(round(seconds, 1), 0.1)
+    return f"{shown:g} second{'' if shown == 1 else 's'}"
+
+
 def explain(answer: Answer) -> str:
     """Return a sentence about an answer that is no success, for the rule's owner."""
     if answer.problem:

@@ -25,7 +25,7 @@ from yarl import URL
 
 from integrations.egress import addresses
 from integrations.egress.addresses import AllowList, RefusedAddress
-from integrations.egress.answers import KEPT_HEADERS, Answer, CallFailed
+from integrations.egress.answers import KEPT_HEADERS, Answer, CallFailed, in_words
 
 ANSWER_MAX_BYTES = 32_768
 CONNECT_SECONDS = 3.0
@@ -72,9 +72,9 @@ class Outgoing:
         except aiohttp.InvalidURL:
             raise CallFailed("The URL cannot be used: its host is no name and no address.", is_final=True) from None
         except aiohttp.ConnectionTimeoutError:
-            raise CallFailed(f"No connection within {min(timeout, CONNECT_SECONDS):g} seconds.") from None
+            raise CallFailed(f"No connection within {in_words(min(timeout, CONNECT_SECONDS))}.") from None
         except TimeoutError:
-            raise CallFailed(f"No answer within {timeout:g} seconds.") from None
+            raise CallFailed(f"No answer within {in_words(timeout)}.") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise CallFailed(describe(error)) from None
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from django.conf import settings
 
-from integrations.egress.answers import Answer, CallFailed
+from integrations.egress.answers import Answer, CallFailed, in_words
 from integrations.egress.aws import invoke, places
 from integrations.egress.aws.credentials import CredentialStore
 from integrations.egress.aws.signing import SERVICE_LAMBDA, Credentials, sign
@@ -88,7 +88,7 @@ class Targets:
             async with asyncio.timeout(timeout):
                 credentials = await self._credentials.get(rule, region=region)
         except TimeoutError:
-            raise CallFailed(f"No AWS credentials within {timeout:g} seconds.") from None
+            raise CallFailed(f"No AWS credentials within {in_words(timeout)}.") from None
         headers = sign(
             credentials,
             url=unsigned.url,

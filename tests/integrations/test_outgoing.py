@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from integrations.egress.addresses import AllowList, RefusedAddress
-from integrations.egress.answers import Answer, CallFailed, explain
+from integrations.egress.answers import Answer, CallFailed, explain, in_words
 from integrations.egress.outgoing import ANSWER_MAX_BYTES, Outgoing, Resolve, _parse
 from tests.integrations.receiver import Receiver, running_receiver
 
@@ -451,3 +451,17 @@ def self_signed(folder: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     return context
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0999148, "0.1 seconds"),
+        (0.001, "0.1 seconds"),
+        (0.96, "1 second"),
+        (4.8721, "4.9 seconds"),
+        (900, "900 seconds"),
+    ],
+)
+def test_a_time_limit_is_told_as_people_write_one(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
