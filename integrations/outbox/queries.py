@@ -6,6 +6,9 @@ index range finds new, retried and abandoned ones. All others are taken by lane 
 `due_at`, and its oldest unfinished deliveries come with it. So a claim costs as much as it takes, and nothing for the
 millions of rows behind it.
 
+What is due is told by Postgres' clock: a host's that is a little behind would find nothing, and one that is a little
+ahead would owe what nobody finds, until the next look.
+
 Locks are taken in one order everywhere: rooms (rooms.queries), then lanes by rule and room, then deliveries.
 """
 
@@ -29,7 +32,7 @@ CLAIM_LIGHTLY: Final = (
 # would be asked about when it is too late. Tells whether the message still waits for this rule.
 # Parameters: now, rules, calls, leases (s), owner, free.
 CLAIM_SINGLES: Final = """
-WITH given AS (SELECT %b::timestamptz AS now),
+WITH given AS (SELECT greatest(%b::timestamptz, statement_timestamp()) AS now),
 asked AS (
     SELECT rule.id AS rule_id, places.lease, rule.batched, rule.batch_events, places.calls,
         places.calls * rule.batch_bytes::bigint AS most_bytes,
@@ -99,7 +102,7 @@ RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, 
 # lanes' locks, so that it sees everything that was committed before. Parameters: now, rules, calls, leases (s), free,
 # owner.
 CLAIM_LANES: Final = """
-WITH given AS (SELECT %b::timestamptz AS now),
+WITH given AS (SELECT greatest(%b::timestamptz, statement_timestamp()) AS now),
 due AS (
     SELECT candidate.id, places.lease
     FROM given, unnest(%b::bigint[], %b::int[], %b::float8[]) AS places (rule_id, calls, lease)
@@ -185,7 +188,8 @@ ORDER BY rule_id, room_id FOR NO KEY UPDATE
 WAKE_LANES: Final = """
 INSERT INTO integrations_lane (rule_id, room_id, due_at, fence, owner, narrow)
 SELECT rule_id, room_id,
-    %b::timestamptz + CASE WHEN rule.batched THEN rule.batch_wait_ms ELSE 0 END * interval '1 ms', 0, '', 0
+    least(%b::timestamptz, statement_timestamp())
+        + CASE WHEN rule.batched THEN rule.batch_wait_ms ELSE 0 END * interval '1 ms', 0, '', 0
 FROM unnest(%b::bigint[], %b::bigint[]) AS woken (rule_id, room_id)
 JOIN integrations_integrationrule AS rule ON rule.id = woken.rule_id
 ORDER BY rule_id, room_id
@@ -200,9 +204,10 @@ ADD_DELIVERIES: Final = """
 INSERT INTO integrations_delivery (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, state,
     attempts, forgiven, due_at, deadline, owner, last_error, answer, created_at)
 SELECT rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, 'pending',
-    0, 0, due_at + CASE WHEN rule.batched THEN rule.batch_wait_ms ELSE 0 END * interval '1 ms', deadline, '', '', '',
-    %b::timestamptz
-FROM unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::text[], %b::bigint[], %b::boolean[], %b::text[],
+    0, 0, least(given.now, statement_timestamp()) + (due_at - given.now)
+        + CASE WHEN rule.batched THEN rule.batch_wait_ms ELSE 0 END * interval '1 ms', deadline, '', '', '', given.now
+FROM (SELECT %b::timestamptz AS now) AS given,
+    unnest(%b::bigint[], %b::bigint[], %b::bigint[], %b::text[], %b::bigint[], %b::boolean[], %b::text[],
     %b::text[], %b::timestamptz[], %b::timestamptz[])
     WITH ORDINALITY
     AS owed (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, due_at, deadline, place)

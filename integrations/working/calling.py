@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 
@@ -21,6 +21,7 @@ from integrations.outbox.calls import RESPONSE_KEPT_CHARACTERS, Fate, Judge, Owe
 from integrations.wire import callbacks
 from integrations.wire.verdicts import read_payload
 from integrations.working.bulkhead import LEASE_MARGIN_SECONDS, Bulkhead, Target, timeout_of
+from integrations.working.clock import Clock
 from integrations.working.targets import Targets
 from integrations.working.throttle import Begun, Ended
 from integrations.working.verdict_cache import Place, Subject, VerdictCache, subject_of
@@ -67,6 +68,7 @@ class Caller:
     recovered: Callable[[int], None]
     find_app_id: Callable[[], Awaitable[str]]
     count_workers: Callable[[], int]
+    clock: Clock = field(default_factory=Clock)
     cache: VerdictCache = field(default_factory=lambda: VerdictCache(max_texts=settings.VERDICT_CACHE_TEXTS))
     _tasks: dict[asyncio.Task[None], Claim] = field(default_factory=dict)
     _parked: set[Parked] = field(default_factory=set)
@@ -147,7 +149,7 @@ class Caller:
             self._start(parked.claim, {parked.claim.owed[0].id: parked.subject})
 
     def _share(self, claim: Claim, verdict: Verdict) -> None:
-        now = datetime.now(UTC)
+        now = self.clock.now()
         one = judge_of(claim.rule, now).share(claim.owed[0], verdict)
         self.traffic.share(claim.rule.pk, at=now, events=1, shared=1, verdicts={verdict.action.value: 1})
         report = Report(lane=None, conclusions=[one], started_at=now, duration_ms=0.0, is_shared=True)
@@ -186,7 +188,7 @@ class Caller:
     async def _call(self, call: _Call) -> None:
         claim, rule = call.claim, call.claim.rule
         app_id = await self.find_app_id()
-        began, started_at = time.monotonic(), datetime.now(UTC)
+        began, started_at = time.monotonic(), self.clock.now()
         timeout = timeout_of(call.target.rule)
         has_stand_in = self.bulkhead.stand_in_of(rule, began) is not None
         share = STAND_IN_SHARE if has_stand_in and not call.target.by_stand_in else 1.0
@@ -197,7 +199,7 @@ class Caller:
             came = await self.targets.call(call.target.rule, claim.owed, app_id=app_id, now=started_at, timeout=timeout)
         except CallFailed as failure:
             came = failure
-        duration, now = time.monotonic() - began, datetime.now(UTC)
+        duration, now = time.monotonic() - began, self.clock.now()
         judge = judge_of(
             rule, now, has_other=has_stand_in or call.target.by_stand_in, stands_in=call.target.by_stand_in
         )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import UTC, datetime
 
 from integrations import outbox
+from integrations.working.clock import Clock
 from integrations.working.recording import DATABASE_SECONDS, Metrics
 from rooms import decide
 from rooms.database import SingleThread
@@ -18,14 +18,15 @@ EXPIRE_SECONDS = 0.25
 CANCEL_SECONDS = 1.0
 
 
-async def run(metrics: Metrics) -> None:
+async def run(metrics: Metrics, clock: Clock) -> None:
     """Let deadlines decide until cancelled. Each step is bounded; where more is due, the next follows at once."""
     thread = SingleThread("deadlines")
     cancelled_at = 0.0
     try:
         while True:
-            cancels = time.monotonic() - cancelled_at >= CANCEL_SECONDS
-            has_more = await _step(thread, metrics, cancels=cancels)
+            # By a clock that is ahead, nobody would be asked at all.
+            cancels = clock.is_set and time.monotonic() - cancelled_at >= CANCEL_SECONDS
+            has_more = await _step(thread, metrics, clock, cancels=cancels)
             if cancels and not has_more:
                 cancelled_at = time.monotonic()
             if not has_more:
@@ -36,14 +37,14 @@ async def run(metrics: Metrics) -> None:
         thread.close()
 
 
-async def _step(thread: SingleThread, metrics: Metrics, *, cancels: bool) -> bool:
+async def _step(thread: SingleThread, metrics: Metrics, clock: Clock, *, cancels: bool) -> bool:
     """Make one step. Return whether there is more to do."""
     cancelled = 0
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
             expired = await thread.run(decide.expire)
             if cancels:
-                cancelled = await thread.run(outbox.cancel_overdue, now=datetime.now(UTC))
+                cancelled = await thread.run(outbox.cancel_overdue, now=clock.now())
     except Exception as error:
         logger.warning("Deadlines could not be checked (%s).", type(error).__name__)
         return False

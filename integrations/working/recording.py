@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError
@@ -23,6 +23,7 @@ from integrations.outbox import Claim
 from integrations.outbox.calls import Conclusion, Fate
 from integrations.ruling.reviewer import awaiting_of
 from integrations.working.calling import Done
+from integrations.working.clock import Clock
 from rooms.database import SingleThread
 from rooms.errors import Code
 from rooms.outcomes import Outcome
@@ -69,8 +70,9 @@ class Metrics:
 class Recorder:
     """The results of one worker on their way to Postgres. `stored`: what was, and whether more is due now."""
 
-    def __init__(self, owner: str, *, stored: Callable[[Sequence[Done], bool], None]) -> None:
+    def __init__(self, owner: str, *, stored: Callable[[Sequence[Done], bool], None], clock: Clock) -> None:
         self.metrics = Metrics()
+        self._clock = clock
         self._owner = owner
         self._stored = stored
         self._singles = _Queue("record")
@@ -151,7 +153,7 @@ class Recorder:
 
     async def _store_lanes(self, part: Sequence[Done]) -> bool:
         reports = [done.report for done in part]
-        recorded = await self._lanes.run(outbox.record_lanes, reports, owner=self._owner, now=datetime.now(UTC))
+        recorded = await self._lanes.run(outbox.record_lanes, reports, owner=self._owner, now=self._clock.now())
         self.metrics.lost_leases += len(reports) - recorded.kept
         return recorded.has_more
 
@@ -159,7 +161,7 @@ class Recorder:
         backs, self._backs = self._backs, []
         if backs:
             try:
-                await self._lanes.run(outbox.release, backs, now=datetime.now(UTC))
+                await self._lanes.run(outbox.release, backs, now=self._clock.now())
             except AWAY:
                 logger.warning("%d leases could not be given back; they run out.", len(backs))
 
@@ -168,7 +170,7 @@ class Recorder:
 
         A crash between the two makes the call again, and its verdict finds that it has counted already.
         """
-        now = datetime.now(UTC)
+        now = self._clock.now()
         late = decisions_of(part, lambda one, rule: may_overrule(one, rule, now))
         overruled: set[int] = set()
         if late:
@@ -186,7 +188,7 @@ class Recorder:
 
     async def _overrule_stale(self, part: Sequence[Done], stale: frozenset[int]) -> None:
         """The deadline came in between: what it decided may be overruled."""
-        now = datetime.now(UTC)
+        now = self._clock.now()
         late = decisions_of(part, lambda one, rule: one.owed.id in stale and may_overrule(one, rule, now))
         if late:
             recorded = await self._singles.run(outbox.overrule, late, now=now)

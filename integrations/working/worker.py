@@ -15,7 +15,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 
 from django.conf import settings
 
@@ -32,6 +31,7 @@ from integrations.ruling.stray_waits import StrayWaits
 from integrations.working import deadlines, wakeups
 from integrations.working.bulkhead import Bulkhead
 from integrations.working.calling import Caller, Done
+from integrations.working.clock import Clock
 from integrations.working.recording import AWAY, DATABASE_SECONDS, Metrics, Recorder
 from integrations.working.targets import Targets
 from integrations.working.timers import Timers
@@ -55,10 +55,11 @@ class Worker:
         self.name = name or f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._clock = Clock()
         self._timers = Timers(self._wake.set)
         self._bulkhead = Bulkhead()
         self.traffic = Traffic()
-        self._recorder = Recorder(self.name, stored=self._stored)
+        self._recorder = Recorder(self.name, stored=self._stored, clock=self._clock)
         self._caller = Caller(
             targets=Targets(outgoing),
             bulkhead=self._bulkhead,
@@ -68,8 +69,9 @@ class Worker:
             recovered=self._hasten,
             find_app_id=self._find_app_id,
             count_workers=lambda: self._heart.living,
+            clock=self._clock,
         )
-        self._heart = Heart(self.name, self._bulkhead, reclaimed=self._wake.set)
+        self._heart = Heart(self.name, self._bulkhead, self._clock, reclaimed=self._wake.set)
         self._thread = SingleThread("claim")
         self._app_id = ""
         self._hastening: dict[int, asyncio.Task[None]] = {}
@@ -93,7 +95,7 @@ class Worker:
         announce.bind(announcer)
         background = [
             asyncio.create_task(wakeups.listen(outbox.CHANNEL, self._notified), name="listen"),
-            asyncio.create_task(deadlines.run(self.metrics), name="deadlines"),
+            asyncio.create_task(deadlines.run(self.metrics, self._clock), name="deadlines"),
             asyncio.create_task(self._heart.run(), name="heart"),
             asyncio.create_task(self.traffic.run(), name="traffic"),
             asyncio.create_task(Cleanup().run(), name="cleanup"),
@@ -164,7 +166,7 @@ class Worker:
                 free=max(self._bulkhead.free, 0),
                 max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
                 owner=self.name,
-                now=datetime.now(UTC),
+                now=self._clock.now(),
             ),
             DATABASE_SECONDS,
         )
@@ -199,7 +201,7 @@ class Worker:
 
     def _stored(self, part: Sequence[Done], has_more: bool) -> None:
         """Look again where lanes are owed more, and exactly when the soonest retry is due; later ones meet the poll."""
-        now = datetime.now(UTC)
+        now = self._clock.now()
         for done in part:
             for one in done.report.conclusions:
                 if one.fate is Fate.RETRY and (wait := (one.due_at - now).total_seconds()) < POLL_SECONDS:
@@ -221,7 +223,7 @@ class Worker:
         try:
             for each in ids:
                 for _ in range(HASTEN_STEPS):
-                    if not await database.run(outbox.hasten, each, now=datetime.now(UTC)):
+                    if not await database.run(outbox.hasten, each, now=self._clock.now()):
                         break
                     self._wake.set()
         except AWAY as error:

@@ -19,6 +19,7 @@ from integrations import outbox
 from integrations.models import RuleThrottle, WorkerProcess
 from integrations.monitoring.standing import SILENT_SECONDS
 from integrations.working.bulkhead import Bulkhead
+from integrations.working.clock import Clock
 from integrations.working.throttle import Breaker
 from rooms.database import SingleThread
 
@@ -43,10 +44,14 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulse:
-    """How many workers live, this one among them, and the names of those that do not live any more."""
+    """How many workers live, this one among them, the names of those that do not live any more, and what time it is.
+
+    `ahead`: by how much Postgres' clock is ahead of this host's.
+    """
 
     living: int
     dead: Sequence[str]
+    ahead: timedelta
 
 
 def host() -> str:
@@ -61,8 +66,10 @@ def host() -> str:
 class Heart:
     """Beats for one worker until cancelled. `leave` when it ends in order."""
 
-    def __init__(self, name: str, bulkhead: Bulkhead, *, reclaimed: Callable[[], None]) -> None:
+    def __init__(self, name: str, bulkhead: Bulkhead, clock: Clock, *, reclaimed: Callable[[], None]) -> None:
         self.living = 1  # workers
+        self._clock = clock
+        self._beating_since: float | None = None
         self._name = name
         self._bulkhead = bulkhead
         self._reclaimed = reclaimed
@@ -74,15 +81,25 @@ class Heart:
             try:
                 async with asyncio.timeout(DATABASE_SECONDS):
                     calls, told = self._bulkhead.under_way, told_of(self._bulkhead)
-                    pulse = await self._thread.run(beat, self._name, calls=calls, told=told)
+                    sees = self._sees_silence()
+                    pulse = await self._thread.run(beat, self._name, calls=calls, told=told, sees_silence=sees)
                     self.living, dead = pulse.living, pulse.dead
-                    buried = await self._thread.run(bury, dead, now=datetime.now(UTC)) if dead else []
+                    self._clock.set(pulse.ahead)
+                    buried = await self._thread.run(bury, dead, now=self._clock.now()) if dead else []
                 if buried:
                     logger.warning("Workers died; their calls are repeated: %s", ", ".join(buried))
                     self._reclaimed()
             except Exception as error:
                 logger.warning("The heartbeat failed (%s).", type(error).__name__)
+                self._beating_since = None
             await asyncio.sleep(BEAT_SECONDS)
+
+    def _sees_silence(self) -> bool:
+        """Tell whether others would have been heard: after Postgres was away, all are silent who could not speak."""
+        now = time.monotonic()
+        if self._beating_since is None:
+            self._beating_since = now
+        return now - self._beating_since >= SILENT_SECONDS
 
     async def leave(self) -> None:
         """Say that this worker has ended in order."""
@@ -115,7 +132,7 @@ BEAT: Final = """
 INSERT INTO integrations_workerprocess (name, host, pid, started_at, seen_at, calls)
 VALUES (%(name)s, %(host)s, %(pid)s, now(), now(), %(calls)s)
 ON CONFLICT (name) DO UPDATE SET seen_at = now(), calls = excluded.calls
-RETURNING id
+RETURNING id, clock_timestamp()
 """
 FIND_OTHERS: Final = """
 SELECT name, host, pid, seen_at < now() - %(silent)s * interval '1 s' FROM integrations_workerprocess
@@ -127,19 +144,28 @@ WHERE name = ANY(%(names)s) ORDER BY id FOR UPDATE SKIP LOCKED
 """
 
 
-def beat(name: str, *, calls: int, told: Sequence[Told]) -> Pulse:
-    """Say that this worker lives and how it calls, and look at the others."""
+def beat(name: str, *, calls: int, told: Sequence[Told], sees_silence: bool = True) -> Pulse:
+    """Say that this worker lives and how it calls, and look at the others.
+
+    `sees_silence`: one that has said nothing for long is dead, wherever its process is.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('synchronous_commit', 'off', true)")
+        asked_at = datetime.now(UTC)
         cursor.execute(BEAT, {"name": name, "host": host(), "pid": os.getpid(), "calls": calls})
-        (worker_id,) = cursor.fetchone()
+        worker_id, at = cursor.fetchone()
+        ahead = at - (asked_at + (datetime.now(UTC) - asked_at) / 2)
         _tell(worker_id, told)
         cursor.execute(FIND_OTHERS, {"name": name, "silent": SILENT_SECONDS, "most": MOST_WORKERS})
         others = cursor.fetchall()
     here = host()
     # Process ids can be looked up where they mean the same as here.
-    dead = [other for other, of, pid, is_silent in others if is_silent or (of == here and not is_running(pid))]
-    return Pulse(living=1 + len(others) - len(dead), dead=dead)
+    dead = [
+        other
+        for other, of, pid, is_silent in others
+        if (is_silent and sees_silence) or (of == here and not is_running(pid))
+    ]
+    return Pulse(living=1 + len(others) - len(dead), dead=dead, ahead=ahead)
 
 
 def _tell(worker_id: int, told: Sequence[Told]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from integrations.models import Delivery, EventKind, IntegrationRule, Lane, Rule
 from integrations.outbox import Claim, Debt, Replay
 from integrations.outbox.calls import Conclusion, Fate, Report
 from integrations.working import workers
+from integrations.working.clock import Clock
 from rooms.models import Message, Room
 from tests.integrations.world import add_room, add_rule, claim, now, publish, texts_of
 
@@ -74,6 +75,16 @@ def test_a_rule_that_wants_no_order_is_called_side_by_side() -> None:
 
     assert sorted(texts_of(claim())) == [["a"], ["b"], ["c"]]
     assert not Lane.objects.exists()
+
+
+@pytest.mark.parametrize("in_lane", [False, True])
+@pytest.mark.parametrize(("owing", "claiming"), [(30, 0), (0, -30)])
+def test_hosts_whose_clocks_differ_owe_what_is_found_at_once(in_lane: bool, owing: float, claiming: float) -> None:
+    rule, room = add(), add_room()
+    debt = Debt(rule_id=rule.pk, room_id=room.pk, message_id=None, payload="x", event=EventKind.OPENED, in_lane=in_lane)
+    outbox.owe([debt], now=now() + timedelta(seconds=owing))
+
+    assert payloads(claim(at=now() + timedelta(seconds=claiming))) == [["x"]]
 
 
 def test_an_event_about_no_message_is_delivered_like_any_other() -> None:
@@ -272,6 +283,28 @@ def test_a_worker_of_this_host_whose_process_is_gone_is_dead_before_it_is_silent
 
     pulse = workers.beat("asks", calls=0, told=[])
     assert (pulse.dead, pulse.living) == (["gone"], 2)
+
+
+def test_while_nobody_could_speak_nobody_is_dead() -> None:
+    beat("cut off too", pid=os.getpid(), seconds_ago=60.0)
+
+    assert workers.beat("asks", calls=0, told=[], sees_silence=False).dead == []
+
+
+def test_a_heartbeat_sets_the_clock_of_a_host_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(hours=1)
+
+    monkeypatch.setattr("integrations.working.workers.datetime", Wrong)
+    monkeypatch.setattr("integrations.working.clock.datetime", Wrong)
+    clock = Clock()
+    assert clock.now() - now() > timedelta(minutes=59)
+    clock.set(workers.beat("wrong", calls=0, told=[]).ahead)
+
+    assert clock.is_set
+    assert abs(clock.now() - now()) < timedelta(seconds=5)
 
 
 def test_a_worker_that_was_only_slow_is_not_buried() -> None:
