@@ -186,9 +186,12 @@ def _target(rule: IntegrationRule) -> dict[str, Any]:
 def summary(rule: IntegrationRule) -> str:
     """Return a rule in one line."""
     target = rule.function or rule.url.partition("?")[0]  # a query string may hold a secret
-    parts = [rule.name, f"{rule.when} publish", f"/{rule.room_filter}/", target]
+    parts = [rule.name, f"{rule.when} publish"]
     if rule.when == When.AFTER:
-        parts.insert(2, ",".join(rule.events))
-    if rule.shadow_of:
+        parts.append(",".join(rule.events))
+    if rule.shadow_of is None:
+        parts.append(f"/{rule.room_filter}/" if rule.room_filter else "all rooms")
+    parts.append(target)
+    if rule.shadow_of:  # it is asked what the other is asked
         parts.append(f"({'stands in' if rule.stands_in else 'shadow'} for {rule.shadow_of.name})")
     return "  ".join(parts) + ("" if rule.enabled else "  (disabled)")

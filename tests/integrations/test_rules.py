@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
+from integrations.management.rule_arguments import summary
 from integrations.models import EventKind, IntegrationRule, TargetKind, When
 from integrations.ruling import rules
 from integrations.sealing import unseal
@@ -349,3 +350,15 @@ def test_a_refusal_of_the_command_is_a_sentence_with_its_code() -> None:
     assert json.loads(out.getvalue())["error"]["code"] == 40035
     with pytest.raises(CommandError, match="no rule 'missing'"):
         call_command("rule", "remove", "missing")
+
+
+def test_the_list_says_what_a_rule_hears_and_a_shadow_what_its_main_rule_hears() -> None:
+    main = IntegrationRule(name="filter", when="before", room_filter="^a$", url="https://x.example/?key=secret")
+    shadow = IntegrationRule(name="next", when="before", url="https://y.example/", shadow_of=main)
+    every = IntegrationRule(name="archive", when="after", url="https://z.example/", events=["channel.message"])
+
+    assert [summary(rule) for rule in (main, shadow, every)] == [
+        "filter  before publish  /^a$/  https://x.example/",
+        "next  before publish  https://y.example/  (shadow for filter)",
+        "archive  after publish  channel.message  all rooms  https://z.example/",
+    ]
