@@ -101,7 +101,8 @@ def check(host: str, port: int, addresses: Sequence[str], allowed: AllowList) ->
             what = f"{host} is not" if host == text else f"{host} is at {text}, which is not"
             entry = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             raise RefusedAddress(
-                f"{what} a public address. To allow it, add {entry} or its network to WEBHOOK_ALLOW_PRIVATE."
+                f"{what} a public address. To allow it, start the server with {entry} or its network in "
+                "WEBHOOK_ALLOW_PRIVATE."
             )
     return list(addresses)
 
