@@ -120,7 +120,10 @@ class DeliveryAdmin(LargeTableAdmin):
     @admin.display(description="last answer")
     def last(self, delivery: Delivery) -> str:
         """What the last call brought."""
-        answer = " ".join(str(part) for part in (delivery.last_status, delivery.last_error[:80]) if part) or "none yet"
+        answer = " ".join(str(part) for part in (delivery.last_status, delivery.last_error[:80]) if part)
+        if not answer:
+            # Delivered without a call: the verdict is that of a call about the same text.
+            answer = "shared" if delivery.state == DeliveryState.DELIVERED else "none yet"
         return f"{answer} ({plural(delivery.attempts, 'call')})" if delivery.attempts > 1 else answer
 
     def change_view(

@@ -51,7 +51,8 @@ class WorkerAdmin(LargeTableAdmin):
     @admin.display(description="worker")
     def process(self, worker: WorkerProcess) -> SafeString:
         """Where it runs, and the name under which attempts know it."""
-        return format_html("<bdi>{}</bdi>, process {} <small>{}</small>", worker.host, worker.pid, worker.name)
+        machine = worker.host.partition(" ")[0]  # behind it: the container's own number
+        return format_html("<bdi>{}</bdi>, process {} <small>{}</small>", machine, worker.pid, worker.name)
 
     @admin.display(description="state")
     def state(self, worker: Any) -> SafeString:

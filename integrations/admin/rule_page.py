@@ -135,7 +135,7 @@ def overlap_text() -> str:
 
 def rate(number: float) -> str:
     """Return a number a second."""
-    return f"{number:,.0f}" if number >= 99.5 else f"{number:.1f}" if number >= 0.95 or not number else f"{number:.2g}"
+    return f"{number:,.0f}" if number >= 99.5 or not number else f"{number:.1f}" if number >= 0.95 else f"{number:.2g}"
 
 
 def share(part: float | None) -> str:

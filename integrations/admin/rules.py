@@ -145,7 +145,8 @@ class IntegrationRuleAdmin(RulePages):
         """Where calls go; without the query string, which may hold a secret."""
         address = address_of(rule)
         shown = address[:60] + ("…" if len(address) > 60 else "")
-        rooms = format_html("<small><bdi>{}</bdi></small>", rule.room_filter[:40] or "every room")
+        asked = "as its main rule" if rule.is_shadow else rule.room_filter[:40] or "every room"
+        rooms = format_html("<small><bdi>{}</bdi></small>", asked)
         return format_html('<span class="url"><bdi>{}</bdi></span>{}', shown, rooms)
 
     @admin.display(description="succeeded")

@@ -15,6 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 66, 12, 12, 26
 Y_TICKS: Final = 4
 X_STEPS_MINUTES: Final = (1, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440)
 X_TICKS: Final = 8
+DOT: Final = 4  # the length of a value that stands alone
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,12 @@ def _path(values: Sequence[float | None], x: Callable[[float], float], y: Callab
     is_drawing = False
     for place, value in enumerate(values):
         if value is not None:
-            parts.append(f"{'L' if is_drawing else 'M'}{x(place):.1f} {y(value):.1f}")
-            if not is_drawing:
-                parts.append("h0.01")
+            is_alone = not is_drawing and (place + 1 == len(values) or values[place + 1] is None)
+            # A stroke as wide as it can be seen: a line without length is hardly a dot.
+            if is_alone:
+                parts.append(f"M{x(place) - DOT / 2:.1f} {y(value):.1f}h{DOT}")
+            else:
+                parts.append(f"{'L' if is_drawing else 'M'}{x(place):.1f} {y(value):.1f}")
         is_drawing = value is not None
     return "".join(parts)
 

@@ -136,6 +136,16 @@ def test_an_event_that_no_message_belongs_to_has_its_page(alice: Client) -> None
 # --- A rule -----------------------------------------------------------------------------------------------
 
 
+def test_a_delivery_without_a_call_of_its_own_says_that_its_verdict_was_shared(alice: Client) -> None:
+    delivery = asked()
+    waiting = str(alice.get(DELIVERIES).content)
+    Delivery.objects.filter(pk=delivery.pk).update(state=DeliveryState.DELIVERED, finished_at=now())
+    done = str(alice.get(DELIVERIES).content)
+
+    assert ("none yet" in waiting, "shared" in waiting) == (True, False)
+    assert ("none yet" in done, "shared" in done) == (False, True)
+
+
 def test_the_page_of_a_rule_tells_how_its_target_does(vera: Client) -> None:
     delivery = deliver(DeliveryState.DEAD)
     rule = delivery.rule

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.monitoring.charts import Line, ceiling_of, legend, short, sparkline, time_series
+from integrations.monitoring.charts import DOT, Line, ceiling_of, legend, short, sparkline, time_series
 
 values = st.lists(st.none() | st.floats(min_value=0, max_value=1e9), max_size=40)
 # Control characters cannot stand in XML at all; rules cannot be named by them.
@@ -45,7 +45,7 @@ def test_a_minute_without_a_value_is_a_gap_and_a_value_alone_is_a_dot() -> None:
     path = next(element for element in root.iter("path"))
 
     assert path.attrib["d"].count("M") == 2
-    assert path.attrib["d"].endswith("h0.01")
+    assert path.attrib["d"].endswith(f"h{DOT}")
 
 
 def test_stacked_areas_stand_on_one_another() -> None:
