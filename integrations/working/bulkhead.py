@@ -59,19 +59,19 @@ class Bulkhead:
         if rules is self.rules:
             return False
         self.rules = rules
-        former, self._throttles = self._throttles, {}
-        for rule in rules.values():
-            kept = former.get(rule.pk)
-            if kept is None or kept[0] != rule.changed_at:
-                cap = rule.concurrency or settings.DELIVERY_RULE_CONCURRENCY
-                throttle = Throttle(cap=cap, longest_pause=longest_pause_of(rule))
-                kept = (rule.changed_at, throttle)
-            self._throttles[rule.pk] = kept
         self._stand_ins = {
             rule.shadow_of_id: rule
             for rule in rules.values()
             if rule.stands_in and rule.enabled and rule.shadow_of_id is not None
         }
+        former, self._throttles = self._throttles, {}
+        for rule in rules.values():
+            kept = former.get(rule.pk)
+            if kept is None or kept[0] != rule.changed_at:
+                cap = rule.concurrency or settings.DELIVERY_RULE_CONCURRENCY
+                kept = (rule.changed_at, Throttle(cap=cap, longest_pause=0.0))
+            kept[1].longest_pause = longest_pause_of(rule, has_stand_in=rule.pk in self._stand_ins)
+            self._throttles[rule.pk] = kept
         return True
 
     def places(self, now: float, *, lanes: bool, every: bool) -> tuple[list[Places], bool]:
@@ -164,10 +164,11 @@ class Bulkhead:
         return found[1] if found else None
 
 
-def longest_pause_of(rule: IntegrationRule) -> float:
+def longest_pause_of(rule: IntegrationRule, *, has_stand_in: bool) -> float:
     """Return the longest pause (seconds) between two probes. While authors wait, a part of what they wait for."""
     longest: float = settings.BREAKER_PROBE_SECONDS
-    if rule.when != When.BEFORE or rule.is_shadow:
+    # With a stand-in, the author whose message is the probe is the one who waits.
+    if rule.when != When.BEFORE or rule.is_shadow or has_stand_in:
         return longest
     return min(longest, (rule.budget_seconds or settings.REVIEW_DEADLINE_SECONDS) / PROBES_A_BUDGET)
 

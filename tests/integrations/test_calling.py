@@ -266,6 +266,17 @@ async def test_what_the_target_did_not_answer_goes_to_the_stand_in_in_time_thoug
     assert all(one.due_at < deadline for done in world.done for one in done.report.conclusions)
 
 
+async def test_a_target_that_is_stood_in_for_is_probed_seldom(settings: Any) -> None:
+    main, stand_in = rule(), rule(2, shadow_of_id=1, stands_in=True)
+    world = World(accept, main)
+    alone = dict(world.bulkhead.throttles)[1]
+    assert alone.longest_pause < settings.BREAKER_PROBE_SECONDS
+    world.bulkhead.learn({1: main, 2: stand_in})
+
+    assert dict(world.bulkhead.throttles)[1] is alone
+    assert alone.longest_pause == settings.BREAKER_PROBE_SECONDS
+
+
 async def test_a_target_that_asks_to_be_left_alone_is_stood_in_for() -> None:
     main, stand_in = rule(), rule(2, shadow_of_id=1, stands_in=True)
     world = World(accept, main, stand_in)
