@@ -75,10 +75,14 @@ class Caller:
 
     def begin(self, claim: Claim) -> None:
         """Make the call of a claim, or let a verdict serve that another call brought."""
-        if claim.rule.cache_seconds > 0 and claim.owed[0].deadline is not None and not claim.owed[0].is_late:
-            self._begin_known(claim)
-        else:
-            self._start(claim, {})
+        try:
+            if claim.rule.cache_seconds > 0 and claim.owed[0].deadline is not None and not claim.owed[0].is_late:
+                self._begin_known(claim)
+            else:
+                self._start(claim, {})
+        except Exception as error:
+            # One that cannot be read ends no worker. Its lease runs out, until its attempts are used up.
+            logger.error("A call of rule %s could not be begun: %s", claim.rule.pk, type(error).__name__)
 
     async def finish(self, seconds: float) -> None:
         """Let the calls under way come to an end, and give back what did not within so many seconds."""

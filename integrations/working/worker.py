@@ -173,6 +173,8 @@ class Worker:
         has_changed = self._bulkhead.learn(claimed.rules)
         for one in claimed.claims:
             self._caller.begin(one)
+        for rule_id, number in claimed.given_up.items():
+            self.traffic.share(rule_id, at=self._clock.now(), dead=number)
         taken = Counter(one.rule.pk for one in claimed.claims)
         self._bulkhead.note_taken(places, taken, lanes=lanes)
         is_full = self._bulkhead.free <= 0 or any(taken[place.rule_id] >= place.calls for place in places)

@@ -321,6 +321,16 @@ async def test_an_unexpected_error_frees_its_place_and_brings_nothing() -> None:
     assert (world.bulkhead.under_way, world.done) == (0, [])
 
 
+async def test_what_cannot_be_read_ends_no_worker() -> None:
+    asked_rule = rule()
+    world = World(accept, asked_rule)
+    world.caller.begin(Claim(rule=asked_rule, owed=[replace(ask(1), payload="{")]))
+    world.caller.begin(Claim(rule=asked_rule, owed=[ask(2)]))
+    await world.settle()
+
+    assert world.fates == ["delivered"]
+
+
 async def test_a_rule_that_was_changed_begins_anew() -> None:
     world = World(failing(), rule())
     shut(world.bulkhead, 1)

@@ -19,12 +19,13 @@ from django.db import connection
 from standardwebhooks import Webhook
 
 from integrations.models import Attempt, Delivery
+from integrations.monitoring.traffic import Traffic
 from integrations.ruling import rules
 from integrations.working.worker import Worker, make_outgoing
 from rooms.database import run
 from rooms.models import Message, Room, Status
 from tests.integrations.receiver import Received, Receiver
-from tests.integrations.world import add_room, add_rule, now, publish
+from tests.integrations.world import add_room, add_rule, claim, now, publish
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -429,6 +430,22 @@ def start_worker(environment: dict[str, str]) -> subprocess.Popen[bytes]:
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": url, "WEBHOOK_ALLOW_PRIVATE": "127.0.0.0/8", **environment},
     )
+
+
+async def test_what_every_worker_died_of_is_counted_as_a_dead_letter(
+    receiver: Receiver, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DELIVERY_MAX_ATTEMPTS = 1
+    counted: list[tuple[int, int]] = []
+    monkeypatch.setattr(Traffic, "share", lambda self, rule, *, at, dead=0, **more: counted.append((rule, dead)))
+    rule = await run(add_rule, receiver.url)
+    await run(publish, await run(add_room), "a")
+    await run(claim, lease=0.0)
+    async with working():
+        await until(all_in("dead"))
+        await until(lambda: counted)
+
+    assert (counted, receiver.requests) == ([(rule.pk, 1)], [])
 
 
 async def test_two_workers_share_the_work_and_keep_the_order(receiver: Receiver) -> None:
