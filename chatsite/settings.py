@@ -115,6 +115,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 # Served from the finders: no collectstatic step between a pull and a restart. Versions are in the file names.
 WHITENOISE_USE_FINDERS = True
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = "chatsite.formats"
 TIME_ZONE = "UTC"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -513,6 +514,22 @@ AWS_ENDPOINT_URL_STS = environment.text(
 )
 AWS_CREDENTIALS_SECONDS = environment.seconds(
     "AWS_CREDENTIALS_SECONDS", 5.0, "Longest wait for AWS credentials of the environment or the instance.", minimum=0.1
+)
+WEBHOOK_ANSWER_MAX_BYTES = environment.integer(
+    "WEBHOOK_ANSWER_MAX_BYTES", 32_768, "Longest answer to a webhook call.", minimum=1_024, maximum=1_048_576
+)
+WEBHOOK_CONNECT_SECONDS = environment.seconds(
+    "WEBHOOK_CONNECT_SECONDS", 3.0, "Longest time to find a target's address and to connect to it.", minimum=0.1
+)
+WEBHOOK_KEEP_ALIVE_SECONDS = environment.seconds(
+    "WEBHOOK_KEEP_ALIVE_SECONDS", 20.0, "How long an unused connection to a target is kept open.", minimum=0.1
+)
+WEBHOOK_RESOLVE_THREADS = environment.integer(
+    "WEBHOOK_RESOLVE_THREADS",
+    16,
+    "Names of targets that one worker asks the system about at once; while that many hang, others wait.",
+    minimum=1,
+    maximum=1_000,
 )
 WEBHOOK_ALLOW_PRIVATE = environment.listing(
     "WEBHOOK_ALLOW_PRIVATE",

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
 from integrations.admin.rule_page import calls_by_minute, share, success_tone
-from integrations.admin.tones import BREAKER_TONES, NOTICE_TONES
+from integrations.admin.tones import BREAKER_TONES, NOTICE_TONES, kind_of
 from integrations.monitoring import charts, figures, notices
 from integrations.monitoring.figures import RuleFigures
 from rooms.admin.waterfall import duration
@@ -94,7 +94,7 @@ def _view(found: RuleFigures, calls: list[int]) -> RuleView:
     spark = mark_safe(charts.sparkline(calls, label=f"calls a minute of {rule.name}", tone=tone))
     return RuleView(
         name=rule.name,
-        kind="shadow" if rule.is_shadow else f"{rule.when} publish",
+        kind=kind_of(rule),
         url=_rule_url(rule.pk),
         spark=spark,
         success=share(recent.success),

@@ -78,7 +78,8 @@ def _steps(delivery: Delivery, attempts: Sequence[Attempt]) -> Iterator[Step]:
     if delivery.finished_at is not None:
         last = attempts[-1] if attempts else None
         ended = max(delivery.finished_at, end_of(last)) if last else delivery.finished_at
-        yield Step(at=ended, title=delivery.get_state_display().capitalize(), tone=STATE_TONES[delivery.state])
+        title = "Verdict shared" if is_shared(delivery) else delivery.get_state_display().capitalize()
+        yield Step(at=ended, title=title, tone=STATE_TONES[delivery.state])
     else:
         yield step_ahead(delivery)
     if delivery.deadline is not None and delivery.finished_at is None:

@@ -19,7 +19,7 @@ from integrations.admin.rule_form import GROUPS, RuleForm, shown_fields
 from integrations.admin.rule_page import calls_by_minute, overlap_text, rate, share, success_tone
 from integrations.admin.rule_pages import RulePages
 from integrations.admin.secrets import shown_once
-from integrations.admin.tones import BREAKER_TONES
+from integrations.admin.tones import BREAKER_TONES, kind_of
 from integrations.models import IntegrationRule
 from integrations.monitoring import charts, figures
 from integrations.monitoring.figures import RuleFigures
@@ -137,7 +137,7 @@ class IntegrationRuleAdmin(RulePages):
     @admin.display(description="rule")
     def title(self, rule: IntegrationRule) -> SafeString:
         """Its name, and whether it decides or only hears."""
-        kind = "shadow" if rule.is_shadow else f"{rule.when} publish"
+        kind = kind_of(rule)
         return format_html("<bdi>{}</bdi><small>{}</small>", rule.name, kind)
 
     @admin.display(description="target")

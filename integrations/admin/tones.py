@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from django.utils.safestring import SafeString
 
-from integrations.models import BreakerState, CallbackResult, DeliveryState, NoticeLevel
+from integrations.models import BreakerState, CallbackResult, DeliveryState, IntegrationRule, NoticeLevel
 from rooms.admin.tables import badge
 from rooms.journey import Tone
 
@@ -39,6 +39,13 @@ VERDICT_TONES: Mapping[str, Tone] = {
     "hold": Tone.WAITING,
     "reject": Tone.BAD,
 }
+
+
+def kind_of(rule: IntegrationRule) -> str:
+    """Return in a word or two what a rule is there for."""
+    if rule.is_shadow:
+        return "stand-in" if rule.stands_in else "shadow"
+    return f"{rule.when} publish"
 
 
 def state_badge(state: str) -> SafeString:

@@ -349,7 +349,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='integrationrule',
             name='url',
-            field=models.CharField(blank=True, help_text='For the Invoke API: empty, or another endpoint.', max_length=2000, verbose_name='URL'),
+            field=models.CharField(blank=True, help_text='An endpoint or a Function URL. For the Invoke API: empty, or another endpoint than AWS.', max_length=2000, verbose_name='URL'),
         ),
         # Before there were several, a rule had one event; a delivery after publish was one with a serial.
         migrations.RunSQL(

@@ -79,7 +79,10 @@ class IntegrationRule(models.Model):
     # Where to
     target = models.CharField(max_length=12, choices=TargetKind, default=TargetKind.HTTP)
     url = models.CharField(
-        max_length=2000, blank=True, verbose_name="URL", help_text="For the Invoke API: empty, or another endpoint."
+        max_length=2000,
+        blank=True,
+        verbose_name="URL",
+        help_text="An endpoint or a Function URL. For the Invoke API: empty, or another endpoint than AWS.",
     )
     function = models.CharField(max_length=200, blank=True, help_text="Invoke API: the function's name or ARN.")
     qualifier = models.CharField(max_length=128, blank=True, help_text="Invoke API: version or alias.")

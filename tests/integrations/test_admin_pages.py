@@ -139,11 +139,16 @@ def test_an_event_that_no_message_belongs_to_has_its_page(alice: Client) -> None
 def test_a_delivery_without_a_call_of_its_own_says_that_its_verdict_was_shared(alice: Client) -> None:
     delivery = asked()
     waiting = str(alice.get(DELIVERIES).content)
-    Delivery.objects.filter(pk=delivery.pk).update(state=DeliveryState.DELIVERED, finished_at=now())
+    Delivery.objects.filter(pk=delivery.pk).update(
+        state=DeliveryState.DELIVERED, finished_at=now(), attempts=1, answer='{"action":"publish"}'
+    )
     done = str(alice.get(DELIVERIES).content)
+    page = alice.get(f"{DELIVERIES}{delivery.pk}/change/").content.decode()
 
     assert ("none yet" in waiting, "shared" in waiting) == (True, False)
     assert ("none yet" in done, "shared" in done) == (False, True)
+    assert "Verdict shared" in page
+    assert "The newest 0 of" not in page
 
 
 def test_the_page_of_a_rule_tells_how_its_target_does(vera: Client) -> None:
