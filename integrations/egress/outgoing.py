@@ -21,16 +21,13 @@ from weakref import WeakSet
 import aiohttp
 import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
+from django.conf import settings
 from yarl import URL
 
 from integrations.egress import addresses
 from integrations.egress.addresses import AllowList, RefusedAddress
 from integrations.egress.answers import KEPT_HEADERS, Answer, CallFailed, in_words
 
-ANSWER_MAX_BYTES = 32_768
-CONNECT_SECONDS = 3.0
-RESOLVE_THREADS = 16
-KEEP_ALIVE_SECONDS = 20.0
 OUR_HEADERS = {
     # What is read is counted as it comes: a compressed answer could grow without bound.
     "accept-encoding": "identity",
@@ -59,12 +56,16 @@ class Outgoing:
         body: bytes,
         headers: Mapping[str, str],
         timeout: float,
-        max_bytes: int = ANSWER_MAX_BYTES,
+        max_bytes: int | None = None,
     ) -> Answer:
-        """Make one call, in at most `timeout` seconds from name to last byte. Raises CallFailed."""
+        """Make one call, in at most `timeout` seconds from name to last byte. Raises CallFailed.
+
+        `max_bytes`: those of the answer; None: WEBHOOK_ANSWER_MAX_BYTES.
+        """
+        most = settings.WEBHOOK_ANSWER_MAX_BYTES if max_bytes is None else max_bytes
         try:
             async with asyncio.timeout(timeout):
-                return await self._post(_parse(url), body, headers, timeout, max_bytes)
+                return await self._post(_parse(url), body, headers, timeout, most)
         except CallFailed:
             raise
         except RefusedAddress as error:
@@ -72,7 +73,9 @@ class Outgoing:
         except aiohttp.InvalidURL:
             raise CallFailed("The URL cannot be used: its host is no name and no address.", is_final=True) from None
         except aiohttp.ConnectionTimeoutError:
-            raise CallFailed(f"No connection within {in_words(min(timeout, CONNECT_SECONDS))}.") from None
+            raise CallFailed(
+                f"No connection within {in_words(min(timeout, settings.WEBHOOK_CONNECT_SECONDS))}."
+            ) from None
         except TimeoutError:
             raise CallFailed(f"No answer within {in_words(timeout)}.") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -91,7 +94,7 @@ class Outgoing:
             "data": body,
             "headers": {**OUR_HEADERS, **headers},
             "allow_redirects": False,
-            "timeout": aiohttp.ClientTimeout(total=None, connect=min(timeout, CONNECT_SECONDS)),
+            "timeout": aiohttp.ClientTimeout(total=None, connect=min(timeout, settings.WEBHOOK_CONNECT_SECONDS)),
         }
         try:
             async with session.post(url, **how) as response:
@@ -107,7 +110,7 @@ class Outgoing:
         # Made when it is first needed: a session belongs to the loop in which it is made.
         if self._keeping is None:
             self._tls = make_tls()
-            self._keeping = self._make_session(keepalive_timeout=KEEP_ALIVE_SECONDS)
+            self._keeping = self._make_session(keepalive_timeout=settings.WEBHOOK_KEEP_ALIVE_SECONDS)
             self._closing = self._make_session(force_close=True)
         # As many again as can be busy are kept alive for origins that are not called just now.
         has_room = self._guard.open_connections < 2 * self._max_connections
@@ -148,7 +151,7 @@ class _Guard(AbstractResolver):
 
     def __init__(self, allowed: AllowList, resolve: Resolve | None) -> None:
         self._allowed = allowed
-        self._threads = ThreadPoolExecutor(RESOLVE_THREADS, thread_name_prefix="resolve")
+        self._threads = ThreadPoolExecutor(settings.WEBHOOK_RESOLVE_THREADS, thread_name_prefix="resolve")
         self._ask = resolve or self._ask_system
         # One question at a time about each name: one whose servers hang must not take all threads.
         self._questions: dict[tuple[str, int], asyncio.Future[list[str]]] = {}

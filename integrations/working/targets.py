@@ -15,7 +15,7 @@ from integrations.egress.answers import Answer, CallFailed, in_words
 from integrations.egress.aws import invoke, places
 from integrations.egress.aws.credentials import CredentialStore
 from integrations.egress.aws.signing import SERVICE_LAMBDA, Credentials, sign
-from integrations.egress.outgoing import ANSWER_MAX_BYTES, Outgoing
+from integrations.egress.outgoing import Outgoing
 from integrations.models import IntegrationRule, Invocation, Late, TargetKind, When
 from integrations.outbox.calls import Owed
 from integrations.rule_secrets import signing_secrets
@@ -57,18 +57,18 @@ class Targets:
         """
         ends_at = time.monotonic() + timeout
         request = await self.request(rule, owed, app_id=app_id, now=now, timeout=timeout)
-        is_invoked = rule.target == TargetKind.INVOKE
+        is_invoked, max_bytes = rule.target == TargetKind.INVOKE, settings.WEBHOOK_ANSWER_MAX_BYTES
         answer = await self._outgoing.post(
             request.url,
             body=request.body,
             headers=request.headers,
             timeout=max(0.001, ends_at - time.monotonic()),
-            max_bytes=invoke.most_bytes(ANSWER_MAX_BYTES) if is_invoked else ANSWER_MAX_BYTES,
+            max_bytes=invoke.most_bytes(max_bytes) if is_invoked else max_bytes,
         )
         if request.signed_by is not None and invoke.is_about_credentials(answer):
             self._credentials.refuse(request.signed_by)
             raise CallFailed(f"AWS does not accept the credentials ({invoke.error_type(answer)}).")
-        return invoke.read(answer, max_bytes=ANSWER_MAX_BYTES) if is_invoked else answer
+        return invoke.read(answer, max_bytes=max_bytes) if is_invoked else answer
 
     async def request(
         self, rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: datetime, timeout: float
