@@ -163,6 +163,18 @@ async def test_a_fetch_that_hangs_ends_at_its_limit() -> None:
         await kept.get()
 
 
+@pytest.mark.parametrize("error", [ValueError("key-of-ours"), OSError(13, "key-of-ours"), LookupError("key-of-ours")])
+async def test_whatever_goes_wrong_with_credentials_is_a_failed_call_that_names_no_secret(error: Exception) -> None:
+    async def fetch() -> Credentials:
+        raise error
+
+    kept = Kept(fetch, seconds=5)
+    for _ in range(2):
+        with pytest.raises(CallFailed, match="cannot be read") as caught:
+            await kept.get()
+        assert "key-of-ours" not in str(caught.value)
+
+
 async def test_refused_credentials_are_fetched_anew_but_not_by_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, fetched = Clock(monkeypatch), 0
 

@@ -68,6 +68,11 @@ class Kept:
                 value = await self._fetch()
         except TimeoutError:
             raise CallFailed(f"No AWS credentials within {self._seconds:g} seconds.") from None
+        except CallFailed:
+            raise
+        except Exception as error:
+            # botocore raises ValueError and OSError too: a call without credentials has failed, whatever the reason.
+            raise CallFailed(f"AWS credentials cannot be read ({type(error).__name__}).") from None
         self._value, self._failure = value, None
         self._fetched_at = now = time.monotonic()
         if value.expires_at is None:
@@ -83,7 +88,7 @@ class Kept:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None:
-            self._failure = error if isinstance(error, CallFailed) else CallFailed("AWS credentials cannot be read.")
+        if isinstance(error, CallFailed):
+            self._failure = error
             self._failed_at = time.monotonic()
             self._renew_at = self._failed_at + FAILURE_SECONDS
