@@ -82,9 +82,14 @@ def rules_now(user: AbstractBaseUser | AnonymousUser) -> list[RuleView]:
         return []
     now = timezone.now()
     found = [one for one in figures.of_rules(now=now) if one.rule.enabled]
-    shown = sorted(found, key=lambda one: (not one.throttle.is_open, not one.backlog.dead))[:SHOWN_RULES]
+    shown = sorted(found, key=_rank)[:SHOWN_RULES]
     minutes = calls_by_minute([one.rule.pk for one in shown], now)
     return [_view(one, minutes[one.rule.pk]) for one in shown]
+
+
+def _rank(found: RuleFigures) -> tuple[bool, bool, bool]:
+    """Order by trouble: the breaker of a worker that has just started is closed, however long no call succeeded."""
+    return not found.throttle.is_open, found.failing_since is None, not found.backlog.dead
 
 
 def _view(found: RuleFigures, calls: list[int]) -> RuleView:

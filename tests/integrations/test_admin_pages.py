@@ -27,6 +27,7 @@ from integrations.models import (
     IntegrationRule,
     Notice,
     Revocation,
+    RuleHealth,
     RuleMinute,
     RuleThrottle,
     WorkerProcess,
@@ -333,8 +334,9 @@ def test_rules_in_trouble_come_first_on_the_first_page() -> None:
     ill = add_rule(name="ill")
     worker = WorkerProcess.objects.create(name="w", host="h", pid=1)
     RuleThrottle.objects.create(worker=worker, rule=ill, breaker="open", limit=1)
+    RuleHealth.objects.create(rule=add_rule(name="failing"), failing_since=now())
     html = sign_in("boss", "integrations.view_integrationrule").get("/admin/").content.decode()
-    assert html.index(">ill<") < html.index(">well<")
+    assert html.index(">ill<") < html.index(">failing<") < html.index(">well<")
 
 
 def test_workers_are_listed_with_whether_they_are_alive(alice: Client) -> None:
