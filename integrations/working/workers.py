@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS: Final = 1.0
 DATABASE_SECONDS: Final = 10.0
 MOST_WORKERS: Final = 1_000  # that one looks at
+BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,13 @@ class Pulse:
 
 
 def host() -> str:
-    """Return a name for where process ids mean the same: the machine, or its container."""
-    name = socket.gethostname()[:200]
+    """Return a name for where process ids mean the same: the machine since it started, or its container.
+
+    Machines made from one image may have one host name, and their first namespaces one number.
+    """
+    name = socket.gethostname()[:190]
     try:
-        return f"{name} {os.readlink('/proc/self/ns/pid')}"
+        return f"{name} {os.readlink('/proc/self/ns/pid')} {BOOT.read_text().strip()[:36]}"
     except OSError:
         return name
 

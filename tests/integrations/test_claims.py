@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -283,6 +284,16 @@ def test_a_worker_of_this_host_whose_process_is_gone_is_dead_before_it_is_silent
 
     pulse = workers.beat("asks", calls=0, told=[])
     assert (pulse.dead, pulse.living) == (["gone"], 2)
+
+
+def test_machines_of_one_image_do_not_look_each_others_processes_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    beat("gone", pid=2**22 - 1)
+    (tmp_path / "boot").write_text("another machine\n")
+    monkeypatch.setattr(workers, "BOOT", tmp_path / "boot")
+
+    assert workers.beat("asks", calls=0, told=[]).dead == []
 
 
 def test_while_nobody_could_speak_nobody_is_dead() -> None:
