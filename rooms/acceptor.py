@@ -116,7 +116,9 @@ class Acceptor:
             except (OperationalError, InterfaceError) as error:
                 if loop.time() > give_up:
                     logger.error("%d publishes refused: Postgres is away (%s)", len(publishes), type(error).__name__)
-                    raise ChatError(Code.UNAVAILABLE, "The message could not be stored; publish it again.") from None
+                    raise ChatError(
+                        Code.UNAVAILABLE, "The message could not be stored; publish it again.", status=503
+                    ) from None
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_RETRY_SECONDS)
             except Exception as error:

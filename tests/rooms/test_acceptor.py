@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import OperationalError
 
 from rooms import announce, database
 from rooms.accept import Draft
 from rooms.acceptor import Acceptor
+from rooms.errors import ChatError, Code
 from rooms.models import Message, Room
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
@@ -51,6 +53,20 @@ async def test_a_publish_that_cannot_be_stored_is_refused_whole_and_its_neighbou
     ]
     texts = await database.run(lambda: list(Message.objects.order_by("serial").values_list("text", "serial")))
     assert texts == [(f"{number}", place) for place, number in enumerate([0, 1, 2, 3, 5, 6, 7, 8], start=1)]
+
+
+async def test_while_postgres_is_away_a_publish_is_refused_as_one_to_be_made_again(
+    acceptor: Acceptor, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*args: Any, **options: Any) -> Any:
+        raise OperationalError
+
+    settings.ACCEPT_RETRY_SECONDS = 0
+    monkeypatch.setattr("rooms.acceptor.accept", away)
+    with pytest.raises(ChatError) as refused:
+        await acceptor.submit([draft(Room(id=1, name="lobby"), "a")])
+
+    assert (refused.value.code, refused.value.status) == (Code.UNAVAILABLE, 503)
 
 
 async def test_a_publish_is_one_transaction_s_even_where_it_is_more_than_a_batch(
