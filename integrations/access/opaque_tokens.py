@@ -34,7 +34,8 @@ from rooms.errors import ChatError, Code
 
 VERSION = 1
 NONCE_BYTES = 12
-KEY_CONTEXT = b"integrations.access.opaque_tokens 1"
+# Part of every token that is in use: it stays as it is, wherever this module goes.
+KEY_CONTEXT = b"integrations.opaque_tokens 1"
 # Tokens travel in the address of the WebSocket, of which web servers read 16 KiB.
 MAX_ISSUED_CHARACTERS = 12_288
 MAX_CONTENT_BYTES = 1_048_576

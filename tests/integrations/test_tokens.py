@@ -119,6 +119,17 @@ def test_a_token_of_one_key_is_refused_by_another() -> None:
     assert code_of(lambda: opaque_tokens.read(renamed, KEY)) == Code.TOKEN_UNKNOWN
 
 
+def test_a_token_that_an_earlier_version_made_is_good_after_an_upgrade() -> None:
+    made = (
+        "app.AQRrZXkxhH6_KTn226SibTqsxuURWjfTKoGJ-BoW_g61mbXeTqe2SRPifGmrj1Z0nGD6VLIAgVqRC9roBuKCBSz5NUlP0CP5hNKgAu"
+        "-rNwlPkMorQA"
+    )
+    token = opaque_tokens.read(made, Key(name="app.key1", secret="an old secret"))
+
+    assert (token.client_id, token.issued_at, token.expires_at) == ("alice", NOW, NOW + 60)
+    assert token.capability.as_dict() == {"lobby": ["publish"]}
+
+
 def test_two_tokens_are_never_the_same() -> None:
     assert issue().token != issue().token
 
