@@ -157,8 +157,10 @@ class ApiKeyAdmin(LargeTableAdmin):
             log(request, ApiKey.objects.filter(pk=key.pk), "New secret.")
         if not texts:
             return None
-        advice = f"Copy them now. The former secrets, and tokens that they signed, are good for {_overlap()} more."
-        return shown_once(request, self, title="New secrets", advice=advice, secrets=texts)
+        advice = f"Copy what is shown now. Former secrets, and tokens that they signed, are good for {_overlap()} more."
+        return shown_once(
+            request, self, title=f"New {'secret' if len(texts) == 1 else 'secrets'}", advice=advice, secrets=texts
+        )
 
     @admin.action(description="Revoke the selected keys and all their tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

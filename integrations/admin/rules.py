@@ -227,4 +227,10 @@ class IntegrationRuleAdmin(RulePages):
         if not secrets:
             return None
         both = f"{ADVICE} Calls carry signatures by the former secret too, for {overlap_text()}."
-        return shown_once(request, self, title="New signing secrets", advice=both, secrets=secrets)
+        return shown_once(
+            request,
+            self,
+            title=f"New signing {'secret' if len(secrets) == 1 else 'secrets'}",
+            advice=both,
+            secrets=secrets,
+        )

@@ -11,7 +11,7 @@ from typing import Final
 
 WIDTH: Final = 640
 HEIGHT: Final = 200
-LEFT, RIGHT, TOP, BOTTOM = 66, 12, 12, 26
+LEFT, RIGHT, TOP, BOTTOM = 66, 24, 12, 26
 Y_TICKS: Final = 4
 X_STEPS_MINUTES: Final = (1, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440)
 X_TICKS: Final = 8
