@@ -16,7 +16,7 @@ from django.utils import timezone
 from integrations.admin.comparison_page import comparison_context
 from integrations.admin.replays import MOST, ReplayForm, replay
 from integrations.admin.rule_page import context_of
-from integrations.admin.test_events import TestEventForm, send
+from integrations.admin.trials import TestEventForm, send
 from integrations.models import IntegrationRule
 from rooms.admin.tables import LargeTableAdmin, log, plural
 from rooms.errors import ChatError

@@ -16,7 +16,7 @@ from django.test import Client
 
 from integrations import rule_secrets
 from integrations.access import keys
-from integrations.admin import request_view, test_events
+from integrations.admin import request_view, trials
 from integrations.models import (
     ApiKey,
     Attempt,
@@ -290,14 +290,14 @@ async def test_a_test_event_is_a_real_call_and_leaves_nothing_behind(receiver: R
     receiver.behaviour = lambda request: (200, {"action": "modify", "message": {"data": "*"}, "reason": "cabbage"})
     rule = await run(add_rule, receiver.url, when="before")
     said = {"event": "channel.message", "room": "lobby", "author": "ada", "text": "cabbage"}
-    trial = await run(test_events.send, rule, said, now=now(), may_call=True)
+    trial = await run(trials.send, rule, said, now=now(), may_call=True)
     (request,) = receiver.requests
     signing.verify(rule_secrets.signing_secrets(rule, now()), request.headers, request.body, now=now().timestamp())
     assert request.texts == ["cabbage"]
     assert (trial.is_good, trial.status, trial.verdict.action, trial.verdict.text) == (True, 200, "replace", "*")
     assert not await run(Delivery.objects.exists)
     receiver.behaviour = lambda request: (302, "", {"location": "http://10.0.0.1/"})
-    trial = await run(test_events.send, rule, said, now=now(), may_call=True)
+    trial = await run(trials.send, rule, said, now=now(), may_call=True)
     assert (trial.is_good, trial.status) == (False, 302)
     assert "Redirects are not followed" in trial.problem
 
