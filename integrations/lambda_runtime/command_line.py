@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import os
 import sys
@@ -73,7 +74,7 @@ def _add_fault_options(group: argparse._ArgumentGroup) -> None:
 
 
 def run(options: dict[str, Any], *, print_line: Print) -> None:
-    """Serve until told to stop. Raises FunctionError or FaultError for impossible options, OSError for a taken port."""
+    """Serve until told to stop. Raises FunctionError or FaultError for impossible options, OSError."""
     function = build_function(options)
     concurrency: int = options["concurrency"]
     if not 1 <= concurrency <= limits.MAX_CONCURRENCY:
@@ -83,22 +84,29 @@ def run(options: dict[str, Any], *, print_line: Print) -> None:
         ready = {"url": url, "handler": str(function.path), "pid": os.getpid()}
         print_line(json.dumps(ready) if options["json"] else f"ready: {url}  serves {function.path.name}")
 
-    asyncio.run(
-        serve(
-            function,
-            host=options["host"],
-            port=options["port"],
-            announce=announce,
-            lines=Log(level=Level[options["log"].upper()]),
-            options=Options(
-                concurrency=concurrency,
-                reload=options["reload"],
-                control=options["control"],
-                qualifiers=options["qualifier"],
-            ),
-            dice=Dice(build_faults(options), seed=options["seed"]),
+    try:
+        asyncio.run(
+            serve(
+                function,
+                host=options["host"],
+                port=options["port"],
+                announce=announce,
+                lines=Log(level=Level[options["log"].upper()]),
+                options=Options(
+                    concurrency=concurrency,
+                    reload=options["reload"],
+                    control=options["control"],
+                    qualifiers=options["qualifier"],
+                ),
+                dice=Dice(build_faults(options), seed=options["seed"]),
+            )
         )
-    )
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise FunctionError(
+            f"port {options['port']} is taken: choose another with --port, or 0 for a free one"
+        ) from None
 
 
 def build_function(options: dict[str, Any]) -> Function:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,9 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+
+from integrations.lambda_runtime.command_line import add_options, run
+from integrations.lambda_runtime.function import FunctionError
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "integrations.lambda_runtime"]
@@ -190,3 +195,14 @@ def test_django_runs_it_without_a_database(start: Start, monkeypatch: pytest.Mon
     assert get(url) == {"fine": True}
     process.terminate()
     assert process.wait(timeout=2) == 0
+
+
+def test_a_taken_port_is_told_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "function.py"
+    file.write_text("def handler(event, context): ...")
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        options = vars(parser.parse_args([str(file), "--port", str(other.getsockname()[1])]))
+        with pytest.raises(FunctionError, match=r"port \d+ is taken: choose another with --port"):
+            run(options, print_line=print)
