@@ -198,7 +198,8 @@ class Judge:
         wait: float | None = None,
     ) -> list[Conclusion]:
         """Say when each is tried again, or that it is not. `wait`: what the endpoint asked for, in seconds."""
-        is_final = is_final and not self.stands_in
+        # What one target refuses for good (it was deleted, or its permission was), the other may still answer.
+        is_final = is_final and not (self.stands_in or self.has_other)
         # One message may be why the endpoint refuses a batch, or fails on it again and again.
         is_refused = is_final or is_about_one
         is_split = len(owed) > 1 and (is_refused or owed[0].failed_often)

@@ -126,3 +126,13 @@ def test_an_error_is_text_that_a_table_can_hold_and_gives_no_token_away() -> Non
     error = after(owed(), CallFailed(f"The function failed: a\0b \x1b[2J\ud800 {token}.")).error
 
     assert error == "The function failed: a\ufffdb \ufffd[2J\ufffd token-not-shown."
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_a_target_that_is_gone_leaves_the_message_to_its_stand_in_and_decides_only_where_there_is_none(
+    status: int,
+) -> None:
+    gone = Answer(status=status, body=b"")
+    stood_in, alone = after(ask(), gone, has_other=True), after(ask(), gone)
+    assert (stood_in.fate, stood_in.fall_back) == (Fate.RETRY, False)
+    assert (alone.fate, alone.fall_back) == (Fate.DEAD, True)
