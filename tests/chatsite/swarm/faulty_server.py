@@ -86,7 +86,7 @@ class FaultyServer:
     async def attach(self, socket: ServerConnection, room: Room, after: str | None) -> None:
         position = int(after.partition("-")[2]) if after else len(room.log)
         if room.fault == "forget members" and after:
-            position = len(room.log)
+            position += 1  # it was cut off before that one, so it is there, however soon the member comes back
         await self.send(socket, action=11, channel=room.name, channelSerial=serials.encode(EPOCH, position))
         room.members[socket] = len(room.members)
         for serial in range(position + 1, len(room.log) + 1):
