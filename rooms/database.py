@@ -56,6 +56,13 @@ class SingleThread:
         self._pool.shutdown(wait=False)
 
 
+def fetch(sql: str, **values: Any) -> list[Any]:
+    """Execute a statement with named parameters and return its rows, none where it returns nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return cursor.fetchall() if cursor.description else []
+
+
 Statement = tuple[str, Sequence[Any]]  # SQL and its parameters
 
 

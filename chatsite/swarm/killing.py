@@ -18,7 +18,7 @@ from chatsite.instance import read_json
 class Kill:
     """A process that was killed, and when, in monotonic seconds."""
 
-    gateway: str
+    name: str
     at: float
 
 
@@ -52,4 +52,4 @@ def kill_one(processes: Mapping[str, int], now: float) -> Kill | None:
         return None
     name = random.choice(sorted(processes))
     os.kill(processes[name], signal.SIGKILL)
-    return Kill(gateway=name, at=now)
+    return Kill(name=name, at=now)

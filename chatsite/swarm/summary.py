@@ -99,7 +99,7 @@ def compile_report(plan: Plan, published: Sequence[Published], tallies: Sequence
         worst_room=_worst(plan, rooms, by_room),
         slow_readers=_slow(slow),
         killed=killed,
-        killed_worker=None if usage.worker_kill is None else usage.worker_kill.gateway,
+        killed_worker=None if usage.worker_kill is None else usage.worker_kill.name,
         reviewed=reviewed,
         counters=usage.counters,
         server_processes=usage.server_processes,
@@ -220,7 +220,7 @@ def _killed(usage: Usage, tallies: Sequence[Tally]) -> Killed | None:
     cut = sum(moment >= kill.at for tally in tallies for moment in tally.cut_at)
     back = [moment - kill.at for tally in tallies for moment in tally.back_at if moment >= kill.at]
     return Killed(
-        gateway=kill.gateway,
+        gateway=kill.name,
         at=round(kill.at - usage.started, 3),
         cut=cut,
         back=len(back),

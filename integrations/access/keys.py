@@ -13,9 +13,10 @@ from functools import cached_property
 from hmac import compare_digest
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
+from integrations.advisory_locks import AdvisoryLock, wait_for
 from integrations.models import ApiKey, KeyPurpose
 from integrations.sealing import SealBroken, seal, unseal
 from rooms.capabilities import Capability
@@ -29,8 +30,6 @@ MAX_LABEL_CHARACTERS = 120
 ID_CHARACTERS = 8
 SECRET_BYTES = 32
 NAME = re.compile(r"([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_-]{1,32})", re.ASCII)
-# Any constant that no other advisory lock of this project has.
-CREATION_LOCK = 0x6B657973
 EVERYTHING = Capability({"[*]*": frozenset({"*"})})
 
 
@@ -251,5 +250,4 @@ def _draw_id() -> str:
 
 def _lock_creation() -> None:
     """Let one transaction at a time make a key: the app's id and the page's key are decided once."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CREATION_LOCK])
+    wait_for(AdvisoryLock.MAKING_KEYS)

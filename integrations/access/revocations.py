@@ -12,6 +12,7 @@ from django.db import connection, transaction
 
 from integrations.access.revocation_book import Ended
 from integrations.access.tokens import LEEWAY_SECONDS, is_storable
+from integrations.advisory_locks import AdvisoryLock, wait_for
 from integrations.models import ApiKey, Revocation, Subject
 from rooms.errors import ChatError, Code
 from rooms.waiting import read_clock
@@ -20,8 +21,6 @@ MARGIN = timedelta(seconds=30)  # the protocol's, for clients to get another tok
 TICK = timedelta(milliseconds=1)
 MAX_TARGETS = 100
 MAX_VALUE_CHARACTERS = 255
-# Any constant that no other advisory lock of this project has.
-REVOCATION_LOCK = 0x7265766F
 READ = """
 SELECT r.id, k.app_id || '.' || k.key_id, r.subject, r.value, extract(epoch FROM r.issued_before)::float8,
        extract(epoch FROM r.applies_at - statement_timestamp())::float8
@@ -155,5 +154,4 @@ def _check_room(wanted: int, clock: datetime) -> None:
 
 
 def _lock() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [REVOCATION_LOCK])
+    wait_for(AdvisoryLock.REVOKING)

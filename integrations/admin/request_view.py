@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
 from django.conf import settings
 
 from integrations import rule_secrets
 from integrations.egress.answers import CallFailed
-from integrations.egress.aws import invoke, places
-from integrations.models import Delivery, IntegrationRule, Invocation, TargetKind
+from integrations.egress.aws import places
+from integrations.models import Delivery, IntegrationRule, TargetKind
 from integrations.outbox.calls import Owed
 from integrations.sealing import SealBroken
 from integrations.wire import callbacks, signing
@@ -131,7 +130,9 @@ def without_token(rule: IntegrationRule, request: Request, now: datetime) -> Req
 def as_curl(rule: IntegrationRule, webhook: Request, now: datetime) -> str:
     """Return a command that makes the call. AWS' keys are those of the shell in which it runs. Raises CallFailed."""
     region = places.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
-    request = _invocation(rule, webhook, region or NO_REGION, now) if rule.target == TargetKind.INVOKE else webhook
+    request = (
+        targets.invocation_of(rule, webhook, region or NO_REGION, now) if rule.target == TargetKind.INVOKE else webhook
+    )
     parts = [f"curl --globoff --include --request POST {shlex.quote(request.url)}"]
     if rule.target != TargetKind.HTTP:
         parts += [flag.format(provider=shlex.quote(f"aws:amz:{region or NO_REGION}:lambda")) for flag in AWS_FLAGS]
@@ -153,19 +154,6 @@ def _pasteable(body: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return text if text.replace("\n", "").isprintable() else None
-
-
-def _invocation(rule: IntegrationRule, webhook: Request, region: str, now: datetime) -> Request:
-    """Return the call of the Invoke API that carries a webhook."""
-    found = invoke.build(
-        places.invoke_url(rule.function, region=region, qualifier=rule.qualifier, base=rule.url),
-        body=webhook.body,
-        headers=webhook.headers,
-        is_event=rule.invocation == Invocation.EVENT,
-        request_id=str(uuid4()),
-        now=now,
-    )
-    return Request(url=found.url, body=found.body, headers=found.headers)
 
 
 def pretty(body: bytes | str) -> str:

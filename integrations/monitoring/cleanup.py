@@ -8,18 +8,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.db import connection, transaction
 
+from integrations.advisory_locks import AdvisoryLock, try_take
 from integrations.monitoring import notices
 from rooms import database
+from rooms.database import fetch
 
 logger = logging.getLogger(__name__)
 
-# Any constant that no other advisory lock of this project has.
-CLEANING_LOCK: Final = 7_301_988_403
 LEAST_PAUSE_SECONDS: Final = 0.01
 
 # Deliveries are looked at in the order of their ids, which is about that of their ages, each once a round: `place` is
@@ -97,7 +97,7 @@ class Cleanup:
 
     def clean_deliveries(self, now: datetime) -> bool:
         """Look at the next deliveries, and delete those that were kept long enough, with their attempts."""
-        ((deleted, place, seen, is_young),) = _execute(
+        ((deleted, place, seen, is_young),) = fetch(
             DELIVERIES,
             place=self._place,
             limit=settings.CLEANUP_BATCH_ROWS,
@@ -140,12 +140,4 @@ class Cleanup:
 def _alone(step: Step, now: datetime) -> bool:
     """Do a step unless another worker is doing one."""
     with transaction.atomic():
-        ((is_mine,),) = _execute("SELECT pg_try_advisory_xact_lock(%(lock)s)", lock=CLEANING_LOCK)
-        return is_mine and step(now)
-
-
-def _execute(sql: str, **values: Any) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        rows: list[Any] = cursor.fetchall()
-        return rows
+        return try_take(AdvisoryLock.CLEANING) and step(now)

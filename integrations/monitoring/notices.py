@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.mail import mail_admins
 from django.db import connection, transaction
 
+from integrations.advisory_locks import AdvisoryLock, wait_for
 from integrations.models import Notice, NoticeLevel
 
 logger = logging.getLogger(__name__)
@@ -18,8 +19,6 @@ logger = logging.getLogger(__name__)
 TITLE_MAX_CHARACTERS = 200
 TEXT_MAX_CHARACTERS = 4000
 SHOWN = 50
-# Any constant that no other advisory lock of this project has.
-WRITING_LOCK = 7_301_988_402
 _mailing = threading.BoundedSemaphore(2)  # mails on their way from this process
 
 
@@ -100,5 +99,4 @@ def _keep(rule_id: int) -> bool:
 
 
 def _wait_for_other_writers() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [WRITING_LOCK])
+    wait_for(AdvisoryLock.WRITING_NOTICES)

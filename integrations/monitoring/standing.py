@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from django.db import connection, transaction
 
 from integrations.models import BreakerState, RuleThrottle, WorkerProcess
+from rooms.database import fetch
 
 SILENT_SECONDS: Final = 3.5  # a worker that has not reported for so long is taken for dead
 BACKLOG_COUNTED: Final = 100_000  # a longer backlog is told as "at least so many"
@@ -117,7 +118,7 @@ _WORST_FIRST: Final = (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.C
 
 def workers() -> list[WorkerFigures]:
     """Return the worker processes that reported and were not cleared away yet, the living first."""
-    found = [WorkerFigures(**dict(zip(_WORKER_FIELDS, row, strict=True))) for row in _execute(WORKERS)]
+    found = [WorkerFigures(**dict(zip(_WORKER_FIELDS, row, strict=True))) for row in fetch(WORKERS)]
     return sorted(found, key=lambda one: (not one.is_alive, one.host, one.pid))
 
 
@@ -130,10 +131,10 @@ def backlogs(ids: Sequence[int]) -> dict[int, Backlog]:
 
 
 def _read_backlogs(ids: Sequence[int]) -> dict[int, Backlog]:
-    dead = dict(_execute(DEAD, rules=list(ids), counted=DEAD_COUNTED))
+    dead = dict(fetch(DEAD, rules=list(ids), counted=DEAD_COUNTED))
     return {
         rule: Backlog(size=min(size, BACKLOG_COUNTED), oldest_at=oldest, dead=dead.get(rule, 0))
-        for rule, size, oldest in _execute(BACKLOGS, rules=list(ids), counted=BACKLOG_COUNTED, lanes=LANES_LOOKED_AT)
+        for rule, size, oldest in fetch(BACKLOGS, rules=list(ids), counted=BACKLOG_COUNTED, lanes=LANES_LOOKED_AT)
     }
 
 
@@ -156,10 +157,3 @@ def _together(rows: Sequence[RuleThrottle]) -> Throttle:
         opened_at=min((row.opened_at for row in rows if row.opened_at), default=None),
         probe_at=min((row.probe_at for row in rows if row.probe_at), default=None),
     )
-
-
-def _execute(sql: str, **values: Any) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        rows: list[Any] = cursor.fetchall()
-        return rows

@@ -136,7 +136,7 @@ class Judge:
     """Says what an answer means. `has_verdicts`: the call was of a rule before publish, or of its shadow.
 
     `late_counts`: a verdict is worth something after the deadline too. `has_other`: the next call about a message that
-    waits goes to another target. `stands_in`: this was the other one, whose refusals are not the rule's.
+    waits goes to another target: to the stand-in, or after its call back to the rule's own.
     """
 
     has_verdicts: bool
@@ -147,7 +147,6 @@ class Judge:
     message_max_bytes: int
     chance: Chance
     has_other: bool = False
-    stands_in: bool = False
 
     def conclude(self, owed: Sequence[Owed], came: Answer | CallFailed) -> list[Conclusion]:
         """Return what became of each delivery of a call."""
@@ -199,7 +198,7 @@ class Judge:
     ) -> list[Conclusion]:
         """Say when each is tried again, or that it is not. `wait`: what the endpoint asked for, in seconds."""
         # What one target refuses for good (it was deleted, or its permission was), the other may still answer.
-        is_final = is_final and not (self.stands_in or self.has_other)
+        is_final = is_final and not self.has_other
         # One message may be why the endpoint refuses a batch, or fails on it again and again.
         is_refused = is_final or is_about_one
         is_split = len(owed) > 1 and (is_refused or owed[0].failed_often)

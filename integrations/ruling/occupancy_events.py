@@ -15,15 +15,17 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from integrations import outbox, rule_book, rule_filters
+from integrations.advisory_locks import AdvisoryLock, wait_for
 from integrations.models import EventKind, RoomTold
 from integrations.rule_book import RuleBook
 from integrations.ruling.receivers import debt_of
 from integrations.wire import events
 from rooms import database, occupancy_store, queries
+from rooms.database import fetch
 from rooms.occupancy import NOBODY, Metrics
 
 logger = logging.getLogger(__name__)
@@ -33,7 +35,6 @@ ROOMS_AT_ONCE = 50  # so many are locked while rules are owed what happened ther
 REST_SHARE = 5.0  # a comparison of many rooms is followed by a pause of so many times its length
 TICK_TIMEOUT_SECONDS = 20.0
 KINDS = (EventKind.OCCUPANCY, EventKind.OPENED, EventKind.CLOSED)
-LOCK = 0x6F63_6375  # of pg_try_advisory_xact_lock: one worker at a time compares
 
 _COLUMNS = Metrics._fields
 _TOLD = ", ".join(f"told.{name}" for name in _COLUMNS)
@@ -157,14 +158,16 @@ def tell() -> int:
 def _look() -> list[Difference]:
     """Return what differs; nothing where another worker has looked a moment ago, or nobody had looked before."""
     with transaction.atomic():
-        ((is_ours, is_known, is_recent),) = _execute(_BEGIN, lock=LOCK, tick=TICK_SECONDS / 2)
+        ((is_ours, is_known, is_recent),) = fetch(
+            _BEGIN, lock=AdvisoryLock.COMPARING_ROOMS.value, tick=TICK_SECONDS / 2
+        )
         if not is_ours or is_recent:
             return []
-        _execute(_MARK)
+        fetch(_MARK)
         if is_known:
             return _compare()
         # Nothing is told of those who were there before any rule listened.
-        _execute_with_sums(_BASELINE)
+        _fetch_with_sums(_BASELINE)
         return []
 
 
@@ -172,7 +175,7 @@ def _tell(differences: Sequence[Difference], book: RuleBook) -> int:
     """Store that rules are told of some rooms, and owe it to them, in one transaction. Return of how many rooms."""
     owed = {one.room_id: _debts(one, book) for one in differences}
     with transaction.atomic():
-        _execute("SELECT pg_advisory_xact_lock(%(lock)s)", lock=LOCK)
+        wait_for(AdvisoryLock.COMPARING_ROOMS)
         # As publishing does: whoever holds its room may wait for a rule's lane.
         queries.lock_rooms(room_id for room_id, debts in owed.items() if debts)
         changed = _store(differences)
@@ -182,7 +185,7 @@ def _tell(differences: Sequence[Difference], book: RuleBook) -> int:
 
 def standing() -> tuple[int, float]:
     """Return how many rooms are open as far as rules know, and how many seconds ago that was compared; 0: never."""
-    ((rooms, seconds),) = _execute(
+    ((rooms, seconds),) = fetch(
         "SELECT count(*) FILTER (WHERE room_id > 0), coalesce(max(extract(epoch FROM clock_timestamp() - told_at)) "
         "FILTER (WHERE room_id = 0), 0) FROM integrations_roomtold"
     )
@@ -195,7 +198,7 @@ def _forget() -> None:
 
 
 def _compare() -> list[Difference]:
-    rows = _execute_with_sums(
+    rows = _fetch_with_sums(
         _COMPARE,
         closed=settings.ROOM_CLOSED_SECONDS,
         quiet=settings.OCCUPANCY_EVENT_SECONDS,
@@ -235,16 +238,10 @@ def _store(differences: Sequence[Difference]) -> list[int]:
         if stored:
             columns = {name: [getattr(one.here or NOBODY, name) for one in stored] for name in _COLUMNS}
             rooms, seen = [one.room_id for one in stored], [one.told_at for one in stored]
-            changed += [room_id for (room_id,) in _execute(statement, rooms=rooms, seen=seen, **columns)]
+            changed += [room_id for (room_id,) in fetch(statement, rooms=rooms, seen=seen, **columns)]
     return sorted(changed)
 
 
-def _execute_with_sums(sql: str, **values: Any) -> list[Any]:
+def _fetch_with_sums(sql: str, **values: Any) -> list[Any]:
     sums, alive = occupancy_store.sums_sql()
-    return _execute(sql.format(sums=sums.replace("%s", "%(alive)s")), alive=alive, **values)
-
-
-def _execute(sql: str, **values: Any) -> list[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        return cursor.fetchall() if cursor.description else []
+    return fetch(sql.format(sums=sums.replace("%s", "%(alive)s")), alive=alive, **values)

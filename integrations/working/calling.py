@@ -87,7 +87,7 @@ class Caller:
     async def finish(self, seconds: float) -> None:
         """Let the calls under way come to an end, and give back what did not within so many seconds."""
         for parked in list(self._parked):
-            self._unpark(parked)
+            self._parked.discard(parked)
             self.back(parked.claim)
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=seconds)
@@ -131,9 +131,6 @@ class Caller:
         self._parked.add(parked)
         self.cache.wait(parked.subject, lambda: self._look_again(parked))
 
-    def _unpark(self, parked: Parked) -> None:
-        self._parked.discard(parked)
-
     def _look_again(self, parked: Parked) -> None:
         """A call about the same text has ended: take its verdict, or go on waiting, or call."""
         if parked not in self._parked:
@@ -142,7 +139,7 @@ class Caller:
         if found is Place.WAIT:
             self.cache.wait(parked.subject, lambda: self._look_again(parked))
             return
-        self._unpark(parked)
+        self._parked.discard(parked)
         if isinstance(found, Verdict):
             self._share(parked.claim, found)
         elif time.monotonic() - parked.since > LEASE_MARGIN_SECONDS / 2:
@@ -204,9 +201,7 @@ class Caller:
         except CallFailed as failure:
             came = failure
         duration, now = time.monotonic() - began, self.clock.now()
-        judge = judge_of(
-            rule, now, has_other=has_stand_in or call.target.by_stand_in, stands_in=call.target.by_stand_in
-        )
+        judge = judge_of(rule, now, has_other=has_stand_in or call.target.by_stand_in)
         conclusions = judge.conclude(claim.owed, came)
         call.ended = ended_of(came, was_cut=timeout < min(timeout_of(call.target.rule), TELLING_SECONDS * share))
         if isinstance(came, Answer):
@@ -253,7 +248,7 @@ class _Call:
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
 
-def judge_of(rule: IntegrationRule, now: datetime, *, has_other: bool = False, stands_in: bool = False) -> Judge:
+def judge_of(rule: IntegrationRule, now: datetime, *, has_other: bool = False) -> Judge:
     """Return who says what answers to a rule mean. See Judge."""
     return Judge(
         has_verdicts=rule.when == When.BEFORE,
@@ -264,7 +259,6 @@ def judge_of(rule: IntegrationRule, now: datetime, *, has_other: bool = False, s
         message_max_bytes=settings.MESSAGE_MAX_BYTES,
         chance=random.uniform,
         has_other=has_other,
-        stands_in=stands_in,
     )
 
 

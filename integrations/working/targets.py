@@ -83,7 +83,7 @@ class Targets:
         region = places.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
         if not region:
             raise CallFailed("Which AWS region? Give the rule one, or set AWS_REGION.", is_final=True)
-        unsigned = _invocation(rule, webhook, region, now) if rule.target == TargetKind.INVOKE else webhook
+        unsigned = invocation_of(rule, webhook, region, now) if rule.target == TargetKind.INVOKE else webhook
         try:
             async with asyncio.timeout(timeout):
                 credentials = await self._credentials.get(rule, region=region)
@@ -105,7 +105,8 @@ class Targets:
         await self._outgoing.close()
 
 
-def _invocation(rule: IntegrationRule, webhook: Request, region: str, now: datetime) -> Request:
+def invocation_of(rule: IntegrationRule, webhook: Request, region: str, now: datetime) -> Request:
+    """Return the call of the Invoke API that carries a webhook, not signed yet."""
     invocation = invoke.build(
         places.invoke_url(rule.function, region=region, qualifier=rule.qualifier, base=rule.url),
         body=webhook.body,

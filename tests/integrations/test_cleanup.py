@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from integrations.advisory_locks import AdvisoryLock
 from integrations.models import (
     ApiKey,
     Attempt,
@@ -135,7 +136,7 @@ async def test_one_worker_cleans_at_a_time() -> None:
 
     def hold(taken: Any, released: Any) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [cleanup.CLEANING_LOCK])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.CLEANING.value])
             taken.set()
             released.wait(10)
 

@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from integrations import rule_book
+from integrations.advisory_locks import AdvisoryLock
 from integrations.models import Delivery, IntegrationRule, RoomTold
 from integrations.ruling import occupancy_events, rules
 from integrations.working import targets
@@ -166,7 +167,7 @@ def test_one_worker_compares_at_a_time(gateway: GatewayProcess) -> None:
     members(gateway, room, 1)
 
     with connection.copy().cursor() as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [occupancy_events.LOCK])
+        other.execute("SELECT pg_advisory_lock(%s)", [AdvisoryLock.COMPARING_ROOMS.value])
         assert told() == []
         other.connection.close()
     assert told() == [("channel.opened", 1), ("channel.occupancy", 1)]

@@ -59,7 +59,7 @@ def report(series: dict[int, list[float]], **usage: Any) -> Report:
 
 
 def test_a_plot_has_axes_with_units_a_legend_and_marks_of_what_was_done() -> None:
-    drawn = draw(report({0: [1, 2, 3], 1: [5, 900]}, kill=Kill(gateway="gateway-<3>", at=102.0)))
+    drawn = draw(report({0: [1, 2, 3], 1: [5, 900]}, kill=Kill(name="gateway-<3>", at=102.0)))
     texts = [element.text for element in ElementTree.fromstring(drawn).iter(f"{SVG}text")]
     for expected in ("1 ms", "1 s", "0", "p50", "p99", "gateway-<3> killed", "all back", "2 % leave each second"):
         assert expected in texts
@@ -85,13 +85,13 @@ def test_hops_part_at_the_server_s_timestamp_whatever_its_clock_shows() -> None:
 
 
 def test_the_end_of_a_gateway_counts_who_was_cut_off_after_it_and_until_when_they_were_away() -> None:
-    killed = report({}, kill=Kill(gateway="gateway-1", at=102.0)).killed
+    killed = report({}, kill=Kill(name="gateway-1", at=102.0)).killed
     assert killed is not None
     assert (killed.at, killed.cut, killed.back, killed.seconds_until_all_back) == (2.0, 2, 2, 1.5)
 
 
 def test_who_does_not_come_back_is_no_success() -> None:
-    away = report({}, kill=Kill(gateway="gateway-1", at=102.6))
+    away = report({}, kill=Kill(name="gateway-1", at=102.6))
     assert away.killed is not None
     assert (away.killed.cut, away.killed.back) == (0, 2)
     assert away.killed.seconds_until_all_back is None

@@ -1,0 +1,29 @@
+"""The advisory locks of this app, each held until its transaction ends. One list, so that no two share a number."""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+
+from rooms.database import fetch
+
+
+@unique
+class AdvisoryLock(IntEnum):
+    """What one transaction at a time does. The numbers stay: processes of two versions may run side by side."""
+
+    MAKING_KEYS = 0x6B657973
+    REVOKING = 0x7265766F
+    COMPARING_ROOMS = 0x6F636375
+    WRITING_NOTICES = 7_301_988_402
+    CLEANING = 7_301_988_403
+
+
+def wait_for(lock: AdvisoryLock) -> None:
+    """Take a lock, after whoever has it. Call in a transaction."""
+    fetch("SELECT pg_advisory_xact_lock(%(lock)s)", lock=lock.value)
+
+
+def try_take(lock: AdvisoryLock) -> bool:
+    """Take a lock unless somebody has it, and tell whether it was taken. Call in a transaction."""
+    ((is_taken,),) = fetch("SELECT pg_try_advisory_xact_lock(%(lock)s)", lock=lock.value)
+    return bool(is_taken)
