@@ -31,7 +31,7 @@ def main() -> None:
     arguments = take_data_option(sys.argv)
     if arguments[1:2] == ["up"]:
         # It starts processes and needs nothing of Django: not loading it halves the time to a running server.
-        from chatsite.up import main as up
+        from chatsite.up.command_line import main as up
 
         sys.exit(up(arguments[2:]))
     try:

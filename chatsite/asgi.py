@@ -13,8 +13,8 @@ from django.core.asgi import get_asgi_application
 django_application = get_asgi_application()
 
 # These import models, which exist only after Django is set up.
-from chatsite.admission import Admission, Receive, Send  # noqa: E402
-from chatsite.api import ApiHandler, is_api  # noqa: E402
+from chatsite.http.admission import Admission, Receive, Send  # noqa: E402
+from chatsite.http.api import ApiHandler, is_api  # noqa: E402
 from rooms.consumer import ChatConsumer  # noqa: E402
 
 api_application = ApiHandler()

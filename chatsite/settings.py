@@ -85,7 +85,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "integrations.access.cors.public_api",
     "django.middleware.security.SecurityMiddleware",
-    "chatsite.static_files.static_files",
+    "chatsite.http.static_files.static_files",
     "rooms.content_security.content_security",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

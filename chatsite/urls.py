@@ -5,11 +5,12 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-from chatsite import health, metrics
+from chatsite.http import health
+from chatsite.metrics import endpoint
 
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
-    path("metrics", metrics.metrics, name="metrics"),
+    path("metrics", endpoint.metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("", include("rooms.rest_urls")),
     path("", include("integrations.access.auth_urls")),

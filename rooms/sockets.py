@@ -1,6 +1,6 @@
 """How the hub writes to a member: whole batches of frames, encoded once and shared by all members of a kind.
 
-A server may offer a Socket in the ASGI scope, under extensions, as "broadcast" (chatsite.server does); any
+A server may offer a Socket in the ASGI scope, under extensions, as "broadcast" (chatsite.server.process does); any
 other ASGI server is served through its plain `send` by PlainSocket.
 """
 

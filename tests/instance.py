@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 import psutil
 
-from chatsite.embedded import free_port
-from chatsite.processes import popen_options
+from chatsite.up.embedded import free_port
+from chatsite.up.processes import popen_options
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent

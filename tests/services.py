@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from chatsite.embedded import Postgres, Valkey, free_port, make_password, system_user
-from chatsite.processes import popen_options, read_tail
+from chatsite.up.embedded import Postgres, Valkey, free_port, make_password, system_user
+from chatsite.up.processes import popen_options, read_tail
 
 START_SECONDS = 30.0
 

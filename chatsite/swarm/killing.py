@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from chatsite.instance import read_json
+from chatsite.up.instance import read_json
 
 
 @dataclass(frozen=True, kw_only=True)

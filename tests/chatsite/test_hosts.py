@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from redis.crc import key_slot
 
-from chatsite.embedded import free_port
+from chatsite.up.embedded import free_port
 from rooms.wire import Action
 from tests.chatsite.channel_layer.servers import SLOTS, Server, cluster, cluster_url
 from tests.conformance.raw import RawClient

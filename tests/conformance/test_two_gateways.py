@@ -14,7 +14,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from chatsite.embedded import free_port
+from chatsite.up.embedded import free_port
 from rooms.wire import Action
 from tests.conformance import node
 from tests.conformance.raw import RawClient

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from chatsite.demo import ROOM
+from chatsite.up.demo import ROOM
 from tests.faults import traffic
 from tests.instance import Instance
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from chatsite.embedded import free_port
+from chatsite.up.embedded import free_port
 from tests.instance import Instance
 
 

@@ -29,8 +29,8 @@ class Command(BaseCommand):
         limit_statements()
         # Imported here: it installs Twisted's reactor, which no other command wants.
         from chatsite.asgi import serve
-        from chatsite.server import GatewayServer
-        from chatsite.serving.board import Board
+        from chatsite.server.board import Board
+        from chatsite.server.process import GatewayServer
 
         listener = _listener(options["fd"], options["host"], options["port"])
         board = Board.open(options["board"], options["place"]) if options["board"] else None

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from chatsite.demo import make_demo
+from chatsite.up.demo import make_demo
 
 DATABASE_SECONDS = 60.0  # `up` starts this beside Postgres, which may be making its files or recovering
 

@@ -22,12 +22,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from django.utils import timezone
 
-from chatsite.instance import read_json
-from chatsite.launch import raise_descriptor_limit
 from chatsite.swarm import killing, plot
 from chatsite.swarm.conductor import Conductor, SwarmFailed
 from chatsite.swarm.display import Display
 from chatsite.swarm.plan import LOOPBACK, MEMBERS_PER_PROCESS, Plan, Protocol, Review
+from chatsite.up.instance import read_json
+from chatsite.up.launch import raise_descriptor_limit
 from integrations.access import keys
 from integrations.models import AtDeadline, When
 from integrations.ruling import rules

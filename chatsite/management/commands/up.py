@@ -7,22 +7,22 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from chatsite import up
+from chatsite.up import command_line
 
 
 class Command(BaseCommand):
     """Hands its options on."""
 
-    help = up.HELP
+    help = command_line.HELP
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The options are declared beside what they mean."""
-        up.add_options(parser)
+        command_line.add_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until told to stop."""
         try:
-            up.run(options)
-        except up.UpFailed as error:
+            command_line.run(options)
+        except command_line.UpFailed as error:
             raise CommandError(str(error)) from error

@@ -17,8 +17,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from chatsite.embedded import free_port, system_user, valkey_binary
-from chatsite.processes import popen_options, read_tail
+from chatsite.up.embedded import free_port, system_user, valkey_binary
+from chatsite.up.processes import popen_options, read_tail
 
 START_SECONDS = 10.0
 SLOTS = 16384

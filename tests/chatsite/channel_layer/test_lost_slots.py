@@ -12,7 +12,7 @@ from chatsite.channel_layer.addresses import Address
 from chatsite.channel_layer.cluster import Cluster
 from chatsite.channel_layer.node import Links
 from chatsite.channel_layer.slots import Slots
-from chatsite.embedded import free_port
+from chatsite.up.embedded import free_port
 
 CHANNEL = "room"
 SLOT = key_slot(CHANNEL.encode())

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chatsite.processes import popen_options, read_tail, rotate_log
+from chatsite.up.processes import popen_options, read_tail, rotate_log
 
 FIRST_PAUSE_SECONDS = 0.1  # most deaths are single: come back at once
 MAX_PAUSE_SECONDS = 5.0

@@ -7,8 +7,8 @@ import socket
 import struct
 from typing import Any
 
-from chatsite.serving.broadcast import BroadcastSocket
-from chatsite.serving.transport import Connection
+from chatsite.server.broadcast import BroadcastSocket
+from chatsite.server.transport import Connection
 from rooms.hub import Member
 from rooms.sockets import ENCODINGS
 from rooms.wire import Format

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatsite.serving.frames import BINARY, PONG, TEXT, read_plain
-from chatsite.serving.websocket import WebSocket, WebSocketFactory
+from chatsite.server.frames import BINARY, PONG, TEXT, read_plain
+from chatsite.server.websocket import WebSocket, WebSocketFactory
 
 PING, CONTINUATION = 0x89, 0x80
 payloads = st.binary(max_size=300) | st.integers(0, 66_000).map(os.urandom)

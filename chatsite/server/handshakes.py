@@ -12,8 +12,8 @@ from typing import Any
 
 from django.conf import settings
 
-from chatsite.serving.transport import Connection
-from chatsite.serving.upgrade import HEAD_END, HEAD_MAX_BYTES, Upgrade, read_upgrade
+from chatsite.server.transport import Connection
+from chatsite.server.upgrade import HEAD_END, HEAD_MAX_BYTES, Upgrade, read_upgrade
 
 HEADER_SECONDS = 15.0
 CROWDED_SECONDS = 0.5  # where all places are taken, a newcomer gets the place of one that has waited for so long

@@ -18,12 +18,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from chatsite.embedded import Postgres, Valkey, free_port, make_password, system_user
-from chatsite.instance import Instance
-from chatsite.processes import MARKER, stop_leftovers
-from chatsite.supervisor import Service, Supervisor
+from chatsite.up.embedded import Postgres, Valkey, free_port, make_password, system_user
+from chatsite.up.instance import Instance
+from chatsite.up.processes import MARKER, stop_leftovers
+from chatsite.up.supervisor import Service, Supervisor
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MANAGE = (sys.executable, str(ROOT / "manage.py"))
 HANDLER = ROOT / "integrations" / "examples" / "word_filter.py"
 PREPARE_SECONDS = 120.0  # migrations of a large database are run by hand before an upgrade

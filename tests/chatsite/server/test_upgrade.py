@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatsite.serving.upgrade import read_upgrade
+from chatsite.server.upgrade import read_upgrade
 
 PLAIN = [
     b"Host: chat.example:8000",

@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from chatsite import rule_metrics
-from chatsite.serving import status
+from chatsite.metrics import rules
+from chatsite.server import status
 from integrations.access import endings
 from integrations.answering import callback_uses
 from integrations.models import CallbackResult
@@ -34,8 +34,8 @@ async def metrics(request: HttpRequest) -> HttpResponse:
         return HttpResponseForbidden("Metrics are for METRICS_ALLOW and for staff.")
     registry = CollectorRegistry(auto_describe=False)
     registry.register(GatewayCollector(gateway.current()))
-    if (reading := await rule_metrics.read()) is not None:
-        registry.register(rule_metrics.RuleCollector(reading))
+    if (reading := await rules.read()) is not None:
+        registry.register(rules.RuleCollector(reading))
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chatsite.serving.board import STALE_SECONDS, Board
+from chatsite.server.board import STALE_SECONDS, Board
 
 
 def test_the_least_is_that_of_the_living_siblings_alone(tmp_path: Path) -> None:

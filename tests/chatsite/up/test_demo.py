@@ -9,7 +9,7 @@ from django.contrib.auth import authenticate, get_user_model
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from chatsite.demo import make_demo
+from chatsite.up.demo import make_demo
 from integrations.access import keys
 from integrations.models import ApiKey, IntegrationRule
 from integrations.ruling import rules

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from chatsite.embedded import EmbeddedError
-from chatsite.instance import AlreadyRunning, Instance
-from chatsite.launch import Launch, Plan, PortTaken
-from chatsite.supervisor import ServiceFailed, use_pidfd
+from chatsite.up.embedded import EmbeddedError
+from chatsite.up.instance import AlreadyRunning, Instance
+from chatsite.up.launch import Launch, Plan, PortTaken
+from chatsite.up.supervisor import ServiceFailed, use_pidfd
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_PROCESSES = 64

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chatsite.serving.door import CROWDED_SECONDS, HEADER_SECONDS, Doors
+from chatsite.server.handshakes import CROWDED_SECONDS, HEADER_SECONDS, Doors
 
 PLAIN = (
     b"GET /?v=3 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from chatsite.serving.board import Board
+from chatsite.server.board import Board
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from daphne.ws_protocol import WebSocketFactory as DaphneFactory
 from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocket
 from twisted.internet.defer import Deferred
 
-from chatsite.serving.broadcast import BroadcastSocket
-from chatsite.serving.frames import BINARY, PONG, read_plain
-from chatsite.serving.transport import Connection
-from chatsite.serving.upgrade import Upgrade
+from chatsite.server.broadcast import BroadcastSocket
+from chatsite.server.frames import BINARY, PONG, read_plain
+from chatsite.server.transport import Connection
+from chatsite.server.upgrade import Upgrade
 
 logger = logging.getLogger(__name__)
 

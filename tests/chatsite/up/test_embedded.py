@@ -12,8 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from chatsite.embedded import Postgres, system_user
-from chatsite.processes import popen_options
+from chatsite.up.embedded import Postgres, system_user
+from chatsite.up.processes import popen_options
 from tests.instance import wait_until
 
 

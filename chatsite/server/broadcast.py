@@ -8,8 +8,8 @@ from django.conf import settings
 from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
-from chatsite.serving import kernel
-from chatsite.serving.transport import Connection
+from chatsite.server import kernel
+from chatsite.server.transport import Connection
 from rooms.sockets import Batch, Framing
 
 PING = b"\x89\x00"

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chatsite import supervisor as module
-from chatsite.processes import read_tail, rotate_log
-from chatsite.supervisor import Service, ServiceFailed, Supervisor, use_pidfd
+from chatsite.up import supervisor as module
+from chatsite.up.processes import read_tail, rotate_log
+from chatsite.up.supervisor import Service, ServiceFailed, Supervisor, use_pidfd
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from chatsite import rule_metrics
+from chatsite.metrics import rules
 from integrations.models import IntegrationRule, Notice, RuleHealth, RuleMinute, RuleThrottle, WorkerProcess
 from integrations.monitoring import traffic
 from integrations.monitoring.figures import TOTALS_AT
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 def scraped() -> dict[tuple[str, tuple[str, ...]], float]:
     """Each sample's value by its name and the values of its labels, sorted."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(rule_metrics.RuleCollector(rule_metrics._read(datetime.now(UTC))))
+    registry.register(rules.RuleCollector(rules._read(datetime.now(UTC))))
     families = text_string_to_metric_families(generate_latest(registry).decode())
     return {
         (sample.name, tuple(sorted(sample.labels.values()))): sample.value
@@ -89,6 +89,6 @@ async def test_a_gateway_without_postgres_still_tells_its_own_figures(monkeypatc
     def away(now: datetime) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr(rule_metrics, "_read", away)
+    monkeypatch.setattr(rules, "_read", away)
 
-    assert await rule_metrics.read() is None
+    assert await rules.read() is None

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils import timezone
 
-from chatsite.instance import read_json, write_json
+from chatsite.up.instance import read_json, write_json
 from integrations.access import keys
 from integrations.models import IntegrationRule, When
 from integrations.ruling import rules

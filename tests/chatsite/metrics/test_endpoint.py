@@ -10,7 +10,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.handlers.asgi import ASGIRequest as AsyncRequest
 from django.test import AsyncRequestFactory
 
-from chatsite.metrics import is_allowed, metrics
+from chatsite.metrics.endpoint import is_allowed, metrics
 from tests.instance import Instance
 
 

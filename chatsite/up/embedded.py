@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import psutil
 
-from chatsite.processes import end_processes, find_leftovers, popen_options
+from chatsite.up.processes import end_processes, find_leftovers, popen_options
 
 SYSTEM_USER = "embedded_postgres"
 INITDB_SECONDS = 60.0

@@ -1,4 +1,4 @@
-"""Daphne as a gateway: its server, with parts of its own (chatsite.serving) for the sockets and their limits.
+"""Daphne as a gateway: its server, with parts of its own (chatsite.server) for the sockets and their limits.
 
 What it adds to daphne.server.Server:
 - the ASGI scope of a WebSocket offers a rooms.sockets.Socket, under extensions, as "broadcast";
@@ -26,15 +26,15 @@ from django.conf import settings
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
-from chatsite.serving import kernel, status
-from chatsite.serving.board import Board
-from chatsite.serving.door import Doors
-from chatsite.serving.http import HTTPFactory
-from chatsite.serving.listener import Listener
-from chatsite.serving.sweep import sweep
-from chatsite.serving.transport import Connection
-from chatsite.serving.upgrade import Upgrade
-from chatsite.serving.websocket import WebSocket, WebSocketFactory
+from chatsite.server import kernel, status
+from chatsite.server.board import Board
+from chatsite.server.handshakes import Doors
+from chatsite.server.http import HTTPFactory
+from chatsite.server.listener import Listener
+from chatsite.server.sweep import sweep
+from chatsite.server.transport import Connection
+from chatsite.server.upgrade import Upgrade
+from chatsite.server.websocket import WebSocket, WebSocketFactory
 from rooms import gateway
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ SLOW_PER_SWEEP = 250  # peers that are looked at, whether they are slow no more
 APPLICATION_SECONDS = 10.0  # for a WebSocket's application to end after its connection did
 
 
-class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
+class GatewayServer(Server):
     """Daphne's server with the parts above, on a listening socket that is handed to it.
 
     `board` is where gateways that share the socket tell each other how much they hold.
@@ -171,7 +171,7 @@ class GatewayServer(Server):  # type: ignore[misc] # Daphne ships no types
             slow.end_patience()
 
     def figures(self) -> dict[str, tuple[str, str, int]]:
-        """See chatsite.serving.status."""
+        """See chatsite.server.status."""
         doors, listener = self.doors, self.listener
         return {
             "chat_sockets": ("gauge", "Connections of all kinds", len(self._open)),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from chatsite.processes import find_leftovers
+from chatsite.up.processes import find_leftovers
 from tests.instance import READY_SECONDS, ROOT, STOP_SECONDS, Instance, wait_until
 
 SERVICES = ["postgres", "valkey", "lambda", "worker-1", "gateway-1", "gateway-2"]

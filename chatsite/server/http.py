@@ -10,7 +10,7 @@ from daphne.http_protocol import WebRequest
 from django.conf import settings
 from twisted.web.http import HTTPChannel
 
-from chatsite.serving.door import HEADER_SECONDS
+from chatsite.server.handshakes import HEADER_SECONDS
 
 LEAST_BYTES_PER_SECOND = 10_000  # what a body must bring on average, besides HEADER_SECONDS
 _TOO_LARGE_BODY = b'{"error":{"code":40009,"statusCode":413,"message":"The request body is too large."}}'

@@ -1,0 +1,1 @@
+"""HTTP requests on their way to Django: how many are admitted, the REST API's own handler, static files, /healthz."""
