@@ -22,7 +22,7 @@ from chatsite.server import status
 from integrations.access import endings
 from integrations.answering import callback_uses
 from integrations.models import CallbackResult
-from rooms import gateway
+from rooms import faults, gateway
 from rooms.gateway import Gateway
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -143,3 +143,11 @@ class GatewayCollector(Collector):
             counter = CounterMetricFamily(name, text, labels=["gateway"])
             counter.add_metric([here.server_id], value)
             yield counter
+        errors = CounterMetricFamily(
+            "chat_unexpected_errors",
+            "Exceptions that nothing expected, by the task that went on",
+            labels=["gateway", "place"],
+        )
+        for place, count in sorted(faults.counts().items()):
+            errors.add_metric([here.server_id, place], count)
+        yield errors

@@ -9,8 +9,11 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser
 from django.core.handlers.asgi import ASGIRequest as AsyncRequest
 from django.test import AsyncRequestFactory
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.registry import Collector
 
-from chatsite.metrics.endpoint import is_allowed, metrics
+from chatsite.metrics.endpoint import GatewayCollector, is_allowed, metrics
+from rooms import faults, gateway
 from tests.instance import Instance
 
 
@@ -31,6 +34,27 @@ def coming_from(address: str, **meta: str) -> AsyncRequest:
     request.META |= {"REMOTE_ADDR": address, **meta}
     request.auser = stranger
     return request
+
+
+async def test_what_nothing_expected_is_told_by_place() -> None:
+    try:
+        raise KeyError("a fault")
+    except KeyError:
+        faults.record("a metrics test")
+
+    here = gateway.current()
+    try:
+        text = generate_latest(registry_of(GatewayCollector(here))).decode()
+    finally:
+        await here.close()
+
+    assert f'chat_unexpected_errors_total{{gateway="{here.server_id}",place="a metrics test"}} 1.0' in text
+
+
+def registry_of(collector: Collector) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return registry
 
 
 async def test_strangers_do_not_get_them() -> None:
