@@ -15,7 +15,7 @@ django_application = get_asgi_application()
 # These import models, which exist only after Django is set up.
 from chatsite.http.admission import Admission, Receive, Send  # noqa: E402
 from chatsite.http.api import ApiHandler, is_api  # noqa: E402
-from rooms.consumer import ChatConsumer  # noqa: E402
+from rooms.connection.consumer import ChatConsumer  # noqa: E402
 
 api_application = ApiHandler()
 

@@ -86,7 +86,7 @@ MIDDLEWARE = [
     "integrations.access.cors.public_api",
     "django.middleware.security.SecurityMiddleware",
     "chatsite.http.static_files.static_files",
-    "rooms.content_security.content_security",
+    "rooms.page.content_security.content_security",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -189,7 +189,7 @@ def parse_database_url(url: str) -> dict[str, Any]:
         "OPTIONS": {
             **DATABASE_LOST,
             **{name: unquote(value) for name, value in query.items()},
-            "prepare_threshold": 5 if DATABASE_PREPARE else None,  # for rooms.database.together alone
+            "prepare_threshold": 5 if DATABASE_PREPARE else None,  # for rooms.database.statements.together alone
             "pool": {
                 "min_size": 1,
                 "max_size": DATABASE_THREADS + HTTP_CONCURRENCY + 3,

@@ -12,8 +12,8 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("metrics", endpoint.metrics, name="metrics"),
     path("admin/", admin.site.urls),
-    path("", include("rooms.rest_urls")),
+    path("", include("rooms.rest.urls")),
     path("", include("integrations.access.auth_urls")),
     path("", include("integrations.answering.callback_urls")),
-    path("", include("rooms.page_urls")),
+    path("", include("rooms.page.urls")),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, unique
 
-from rooms.database import fetch
+from rooms.database.statements import fetch
 
 
 @unique

@@ -12,7 +12,7 @@ class IntegrationsConfig(AppConfig):
     def ready(self) -> None:
         """Listen to what the log says."""
         from integrations.ruling import receivers
-        from rooms import signals
+        from rooms.log import signals
 
         for signal, receiver in (
             (signals.messages_published, receivers.owe_published),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from integrations.models import EventKind, IntegrationRule, When
 from integrations.wire import events
-from rooms.table_version import SmallTable
+from rooms.database.small_tables import SmallTable
 
 RULES = SmallTable("integrations_integrationrule")
 

@@ -17,17 +17,17 @@ from django.utils.safestring import SafeString
 from moderation import rules
 from moderation.models import HeldMessage, WordRule
 from moderation.words import Effect
-from rooms import decide, message_search
-from rooms.admin import MessageAdmin
+from rooms.admin import MessageAdmin, message_search
 from rooms.admin.filters import RoomFilter
+from rooms.admin.journey import Tone
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import PlainTitleAdmin, actor, badge, first, log, moment_of, plural, quiet
 from rooms.errors import Code
-from rooms.journey import Tone
+from rooms.log.outcomes import OutcomeKind
 from rooms.models import Message, Status
-from rooms.outcomes import OutcomeKind
-from rooms.pipeline import MODERATOR
-from rooms.review import Action, Decision, Verdict
+from rooms.review import decide
+from rooms.review.contract import Action, Decision, Verdict
+from rooms.review.pipeline import MODERATOR
 
 REASON_MAX_CHARACTERS = 500
 EFFECT_TONES = {Effect.MASK: Tone.PLAIN, Effect.HOLD: Tone.WAITING, Effect.REJECT: Tone.BAD}

@@ -98,7 +98,7 @@ def _problem_of(check: Callable[..., None], *args: Any) -> str:
 
 
 class HeldMessage(Message):
-    """A message that waits for a moderator. A view of rooms' messages; rooms.decide lets it go."""
+    """A message that waits for a moderator. A view of rooms' messages; rooms.review.decide lets it go."""
 
     class Meta:
         proxy = True

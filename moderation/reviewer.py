@@ -9,7 +9,8 @@ from moderation.folding import fold, is_visible, mask
 from moderation.texts import replace_texts, texts_of
 from moderation.words import Effect, Hit, Matcher
 from rooms.errors import Code
-from rooms.review import Action, Content, Deferral, Submission, Verdict
+from rooms.log.content import Content
+from rooms.review.contract import Action, Deferral, Submission, Verdict
 
 NOTHING_TO_SEE = "The message has no visible character. Write something that people can read."
 FORBIDDEN = "The message holds something that is not allowed in this room. Change it and send it again."

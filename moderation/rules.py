@@ -13,7 +13,7 @@ import re2
 
 from moderation.models import WordRule
 from moderation.words import Matcher, Rule, compile_regex
-from rooms.table_version import SmallTable
+from rooms.database.small_tables import SmallTable
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from rooms.review import Content
+from rooms.log.content import Content
 
 JSON = "json"
 NO_JSON = object()

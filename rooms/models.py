@@ -7,11 +7,11 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from rooms.serials import draw_epoch, encode
+from rooms.protocol.serials import draw_epoch, encode
 
 
 class Room(models.Model):
-    """A log with a name. `head` is the last serial given out; only rooms.queries moves it."""
+    """A log with a name. `head` is the last serial given out; only rooms.log.queries moves it."""
 
     name = models.CharField(max_length=255, unique=True)
     title = models.CharField(max_length=120, blank=True, help_text="Shown to people; the name where empty.")
@@ -44,7 +44,7 @@ class MessageAction(models.IntegerChoices):
 
 
 class Status(models.TextChoices):
-    """Where a message is on its way. Only rooms.accept, decide, overrule and amend change it."""
+    """Where a message is on its way. Only rooms.publishing.accept, decide, overrule and amend change it."""
 
     ACCEPTED = "accepted", "waiting for a verdict"
     APPROVED = "approved", "approved, waiting for the author's earlier messages"
@@ -93,7 +93,7 @@ class Message(models.Model):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(fields=["room", "message_id"], name="message_id_once_in_a_room"),
-            # Of published messages alone, so that nothing is looked up by these but serials: see rooms.intake.
+            # Of published messages alone, so that nothing is looked up by these but serials: see rooms.log.queries.
             models.UniqueConstraint(
                 fields=["room", "serial"], condition=Q(serial__isnull=False), name="message_serial_once"
             ),
@@ -186,7 +186,7 @@ class Verdict(models.Model):
 class GatewayProcess(models.Model):
     """A gateway that reports to the others, each second, that it is alive. Soft state: an unlogged table.
 
-    Only rooms.occupancy_store writes it. Times are the database's own.
+    Only rooms.occupancy.store writes it. Times are the database's own.
     """
 
     server_id = models.CharField(max_length=16, help_text="As clients hear it when they connect.")

@@ -23,7 +23,7 @@ def django_db_modify_db_settings(postgres: str) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """End what the threads of rooms.database left open: a database with sessions on it cannot be dropped."""
+    """End what the threads of rooms.database.threads left open: a database with sessions on it cannot be dropped."""
     yield
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute(

@@ -25,7 +25,7 @@ Addressed = tuple[str, Mapping[str, Any]]  # a group's or a channel's name, and 
 class BroadcastLayer(RedisPubSubChannelLayer):  # type: ignore[misc] # channels_redis ships no types
     """One object a process; each event loop gets connections of its own, closed with the loop.
 
-    It is a rooms.announce.ManyLayer too. All methods need a running loop.
+    It is a rooms.log.announce.ManyLayer too. All methods need a running loop.
     """
 
     def __init__(self, *, url: str, inbox_bytes: int, timeout: float, **options: Any) -> None:

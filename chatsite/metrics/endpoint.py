@@ -22,8 +22,9 @@ from chatsite.server import status
 from integrations.access import endings
 from integrations.answering import callback_uses
 from integrations.models import CallbackResult
-from rooms import faults, gateway
-from rooms.gateway import Gateway
+from rooms import faults
+from rooms.gateway import gateway
+from rooms.gateway.gateway import Gateway
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

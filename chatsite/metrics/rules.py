@@ -18,7 +18,7 @@ from integrations.models import BreakerState, Notice
 from integrations.monitoring import figures, latency
 from integrations.monitoring.figures import RuleFigures, WorkerFigures
 from integrations.ruling import occupancy_events
-from rooms import database
+from rooms.database import threads
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Reading:
 async def read() -> Reading | None:
     """Read the figures; None where Postgres does not give them within READ_SECONDS."""
     try:
-        return await asyncio.wait_for(database.run(_read, datetime.now(UTC)), READ_SECONDS)
+        return await asyncio.wait_for(threads.run(_read, datetime.now(UTC)), READ_SECONDS)
     except (DatabaseError, InterfaceError, TimeoutError) as error:
         logger.warning("The metrics of rules could not be read (%s).", type(error).__name__)
         return None

@@ -1,4 +1,4 @@
-"""The fast way to write to a WebSocket, past autobahn and Daphne: what rooms.sockets.Socket is on this server."""
+"""The fast way to write to a WebSocket, past autobahn and Daphne: this server's rooms.fanout.sockets.Socket."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zope.interface import implementer
 
 from chatsite.server import kernel
 from chatsite.server.transport import Connection
-from rooms.sockets import Batch, Framing
+from rooms.fanout.sockets import Batch, Framing
 
 PING = b"\x89\x00"
 
 
 @implementer(IPullProducer)
 class BroadcastSocket:
-    """A rooms.sockets.Socket on a connection.
+    """A rooms.fanout.sockets.Socket on a connection.
 
     While nothing is unsent a batch goes straight into the kernel, without the reactor's detour; what the kernel does
     not take waits here, and the hub is refused until it is gone. Such a peer is slow, and has longer to take something
@@ -47,7 +47,7 @@ class BroadcastSocket:
         return self._transport.unsent
 
     def write(self, batch: Batch) -> bool:
-        """See rooms.sockets.Socket."""
+        """See rooms.fanout.sockets.Socket."""
         if not self.is_clear:
             return False
         try:
@@ -66,7 +66,7 @@ class BroadcastSocket:
         return True
 
     def reply(self, piece: bytes, *, binary: bool) -> None:
-        """See rooms.sockets.Socket."""
+        """See rooms.fanout.sockets.Socket."""
         if self._first:
             piece, self._first = self._first + piece, b""
         if self.write(piece):
@@ -77,16 +77,16 @@ class BroadcastSocket:
             self._transport.write(piece)
 
     def ping(self) -> bool:
-        """See rooms.sockets.Socket. A peer with something unsent hears from us anyway, when it reads."""
+        """See rooms.fanout.sockets.Socket. A peer with something unsent hears from us anyway, when it reads."""
         return self.write(PING)
 
     def was_quiet(self) -> bool:
-        """See rooms.sockets.Socket."""
+        """See rooms.fanout.sockets.Socket."""
         was_quiet, self._is_quiet = self._is_quiet, True
         return was_quiet
 
     def on_writable(self, callback: Callable[[], None]) -> None:
-        """See rooms.sockets.Socket."""
+        """See rooms.fanout.sockets.Socket."""
         if self._callbacks is not None:
             self._callbacks.append(callback)
             return

@@ -1,7 +1,7 @@
 """Daphne as a gateway: its server, with parts of its own (chatsite.server) for the sockets and their limits.
 
 What it adds to daphne.server.Server:
-- the ASGI scope of a WebSocket offers a rooms.sockets.Socket, under extensions, as "broadcast";
+- the ASGI scope of a WebSocket offers a rooms.fanout.sockets.Socket, under extensions, as "broadcast";
 - a WebSocket costs a fifth of the time and half of the memory, because its plain cases bypass HTTP and autobahn;
 - it accepts from a socket that it shares with other gateways, evenly, and never more than it may hold;
 - SIGTERM sends everybody away first, a few at a time; SIGINT stops at once.
@@ -35,7 +35,7 @@ from chatsite.server.sweep import sweep
 from chatsite.server.transport import Connection
 from chatsite.server.upgrade import Upgrade
 from chatsite.server.websocket import WebSocket, WebSocketFactory
-from rooms import gateway
+from rooms.gateway import gateway
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from chatsite.swarm.connection import Connection
 from chatsite.swarm.cursor import Cursor
 from chatsite.swarm.messages import Arrival, Batch, Incoming, Item
 from chatsite.swarm.plan import Protocol
-from rooms import serials
-from rooms.wire import Action
+from rooms.protocol import serials
+from rooms.protocol.wire import Action
 
 if TYPE_CHECKING:
     from chatsite.swarm.crowd import Crowd

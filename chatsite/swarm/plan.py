@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import pairwise
 from urllib.parse import urlsplit
 
-from rooms.wire import Format
+from rooms.protocol.wire import Format
 
 MEMBERS_PER_PROCESS = 15_000  # a process may hold 20,000 descriptors on many systems
 PUBLISHES_PER_PROCESS = 4_000  # a second; what one process sends beside others without falling behind

@@ -18,7 +18,7 @@ from chatsite.swarm.plan import Plan, Protocol
 from chatsite.swarm.responses import Response
 from chatsite.swarm.stream import Poller, Stream
 from chatsite.swarm.tls import context_for
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 
 RETURN_SECONDS = 0.2
 PROCESS_PLACE = 200  # of publishing processes among the source addresses, after those of members

@@ -12,8 +12,8 @@ from chatsite.swarm.findings import Place, Token
 from chatsite.swarm.frames import Opcode, frame
 from chatsite.swarm.messages import MARK, Arrival, Incoming, Item, Reader, mark_of, read_data, write_data
 from chatsite.swarm.plan import Plan
-from rooms import serials
-from rooms.wire import Action, Format
+from rooms.protocol import serials
+from rooms.protocol.wire import Action, Format
 
 
 class Content(msgspec.Struct, frozen=True):

@@ -15,8 +15,9 @@ from django.utils import timezone
 from integrations.models import ApiKey, Delivery, IntegrationRule
 from integrations.monitoring import figures
 from moderation.models import HeldMessage, WordRule
-from rooms import large_tables, occupancy_store
+from rooms.database import large_tables
 from rooms.models import GatewayProcess, Message, Room, Status
+from rooms.occupancy import store
 
 register = template.Library()
 
@@ -41,7 +42,7 @@ def dashboard_cards(user: AbstractBaseUser | AnonymousUser) -> list[Card]:
 
 
 def _connected() -> Card:
-    alive = GatewayProcess.objects.filter(occupancy_store.is_alive())
+    alive = GatewayProcess.objects.filter(store.is_alive())
     found = alive.aggregate(connections=Sum("connections", default=0), gateways=Count("pk"))
     return Card(
         value=f"{found['connections']:,}",

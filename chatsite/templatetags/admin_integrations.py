@@ -15,8 +15,8 @@ from integrations.admin.rule_page import calls_by_minute, share, success_tone
 from integrations.admin.tones import BREAKER_TONES, NOTICE_TONES, kind_of
 from integrations.monitoring import charts, figures, notices
 from integrations.monitoring.figures import RuleFigures
+from rooms.admin.journey import Tone
 from rooms.admin.waterfall import duration
-from rooms.journey import Tone
 
 register = template.Library()
 

@@ -19,8 +19,8 @@ from integrations.access.revocation_requests import RevocationRequest
 from integrations.access.token_requests import TokenRequest
 from integrations.access.tokens import TokenDetails
 from integrations.rest_formats import JsonParser, JsonRenderer, MsgPackParser, MsgPackRenderer
+from rooms.access.guests import person_of
 from rooms.errors import ChatError, Code
-from rooms.guests import person_of
 
 # What browsers say of requests that another site's page makes; the same host on another port is "same-site".
 OTHER_SITES = {"cross-site", "same-site"}

@@ -16,10 +16,10 @@ from integrations.access import endings, jwts, keys, opaque_tokens
 from integrations.access.endings import FRESH_SECONDS
 from integrations.access.keys import SigningKey
 from integrations.access.tokens import Token, WrongSecret, identify
-from rooms.batching import Batcher, Full
-from rooms.database import run
+from rooms.access.grants import ANY_CLIENT, Credentials, Grant
+from rooms.database.threads import run
 from rooms.errors import ChatError, Code
-from rooms.grants import ANY_CLIENT, Credentials, Grant
+from rooms.publishing.batcher import Batcher, Full
 
 # A key that somebody just made must work at once; this only stops a flood of the same wrong one.
 UNKNOWN_SECONDS = 0.2

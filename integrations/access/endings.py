@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from integrations.access import keys, revocations
 from integrations.access.revocation_book import Ended, RevocationBook
-from rooms.database import SingleThread
+from rooms.access.grants import Grant, Source
+from rooms.database.threads import SingleThread
 from rooms.errors import ChatError, Code
-from rooms.grants import Grant, Source
 
 # The gateway looks twice a second; who is let in between the two waits for no query.
 FRESH_SECONDS = 0.75

@@ -19,9 +19,9 @@ from django.utils import timezone
 from integrations.advisory_locks import AdvisoryLock, wait_for
 from integrations.models import ApiKey, KeyPurpose
 from integrations.sealing import SealBroken, seal, unseal
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
+from rooms.access.grants import Source
 from rooms.errors import ChatError, Code
-from rooms.grants import Source
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from integrations.access.tokens import (
     require_some,
     to_base64url,
 )
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
 from rooms.errors import ChatError, Code
 
 VERSION = 1

@@ -8,9 +8,9 @@ from django.conf import settings
 
 from integrations.access import keys, opaque_tokens
 from integrations.access.tokens import TokenDetails
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
+from rooms.access.grants import ANY_CLIENT
 from rooms.errors import ChatError, Code
-from rooms.grants import ANY_CLIENT
 from rooms.models import Room
 
 OPERATIONS = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rooms.grants import Grant
+from rooms.access.grants import Grant
 
 # The values of integrations.models.Subject.
 CLIENT, TOKEN, REVOCATION_KEY, CHANNEL = "clientId", "tokenId", "revocationKey", "channel"

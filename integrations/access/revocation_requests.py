@@ -11,7 +11,7 @@ from integrations.access import keys, revocations, token_requests
 from integrations.access.revocations import MAX_TARGETS, Target
 from integrations.models import Revocation
 from rooms.errors import ChatError, Code
-from rooms.rows import milliseconds
+from rooms.log.rows import milliseconds
 
 
 class RevocationRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -17,7 +17,7 @@ from integrations.access import keys, opaque_tokens
 from integrations.access.keys import SigningKey
 from integrations.access.tokens import TokenDetails, is_storable
 from integrations.models import UsedNonce
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
 from rooms.errors import ChatError, Code
 
 NONCE_CHARACTERS = range(16, 129)

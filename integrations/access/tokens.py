@@ -12,9 +12,9 @@ from typing import Protocol, Self
 
 import msgspec
 
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
+from rooms.access.grants import ANY_CLIENT
 from rooms.errors import ChatError, Code
-from rooms.grants import ANY_CLIENT
 
 MAX_CHARACTERS = 131_072  # the SDKs' own limit
 MAX_CLIENT_ID_CHARACTERS = 255

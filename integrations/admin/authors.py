@@ -13,8 +13,8 @@ from django.utils.safestring import SafeString
 
 from integrations.models import AuthorTrust, Trust
 from integrations.ruling import trust
+from rooms.admin.journey import Tone
 from rooms.admin.tables import LargeTableAdmin, badge, moment_of
-from rooms.journey import Tone
 
 TRUST_TONES = {Trust.NEW: Tone.WAITING, Trust.KNOWN: Tone.PLAIN, Trust.TRUSTED: Tone.GOOD}
 

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from integrations.admin.tones import CALLBACK_TONES
 from integrations.models import CallbackUse
-from rooms import message_search
+from rooms.admin import message_search
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import LargeTableAdmin, badge, moment_of, quiet
 

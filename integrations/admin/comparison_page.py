@@ -13,8 +13,8 @@ from integrations.admin.verdict_view import VerdictView
 from integrations.models import IntegrationRule
 from integrations.monitoring import comparisons
 from integrations.monitoring.comparisons import Comparison, Difference
+from rooms.admin.journey import Tone
 from rooms.admin.waterfall import Fact
-from rooms.journey import Tone
 
 NO_VERDICT = "no verdict"
 TEXT_CHARACTERS = 400

@@ -17,7 +17,7 @@ from integrations import outbox
 from integrations.admin import tones
 from integrations.admin.delivery_page import context_of
 from integrations.models import Attempt, Delivery, DeliveryState, Lane
-from rooms import message_search
+from rooms.admin import message_search
 from rooms.admin.filters import RoomFilter
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import LargeTableAdmin, first, log, moment, moment_of, plural

@@ -11,8 +11,8 @@ from integrations.admin import request_view, verdict_view
 from integrations.admin.journey_steps import end_of, is_shared, step_ahead, step_of_call, title_of
 from integrations.admin.tones import STATE_TONES
 from integrations.models import Attempt, Delivery, DeliveryState
+from rooms.admin.journey import Step, Tone
 from rooms.admin.waterfall import Fact, duration, lay_out
-from rooms.journey import Step, Tone
 
 SHOWN_CALLS = 50
 

@@ -19,8 +19,8 @@ from django.views.decorators.http import require_POST
 from integrations.admin.tones import NOTICE_TONES
 from integrations.models import Notice, WorkerProcess
 from integrations.monitoring import figures, notices
+from rooms.admin.journey import Tone
 from rooms.admin.tables import LargeTableAdmin, actor, badge, first, moment_of, plural, quiet, said
-from rooms.journey import Tone
 
 
 @admin.register(WorkerProcess)

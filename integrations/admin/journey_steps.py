@@ -11,9 +11,9 @@ from django.urls import reverse
 
 from integrations.admin.tones import CALLBACK_TONES, STATE_TONES
 from integrations.models import Attempt, CallbackUse, Delivery, DeliveryState, EventKind, IntegrationRule
-from rooms import journey
+from rooms.admin import journey
+from rooms.admin.journey import Step, Tone
 from rooms.admin.tables import plural
-from rooms.journey import Step, Tone
 from rooms.models import Message
 
 # As integrations.ruling.reviewer.awaiting_of writes it, alone or as part of a longer name.

@@ -19,11 +19,11 @@ from django.utils.safestring import SafeString
 from integrations.access import keys
 from integrations.admin.secrets import shown_once
 from integrations.models import ApiKey, UsedNonce
+from rooms.access.capabilities import Capability
+from rooms.admin.journey import Tone
 from rooms.admin.tables import LargeTableAdmin, badge, first, log, moment_of, plural
 from rooms.admin.waterfall import duration
-from rooms.capabilities import Capability
 from rooms.errors import ChatError
-from rooms.journey import Tone
 
 
 class KeyForm(forms.ModelForm[ApiKey]):

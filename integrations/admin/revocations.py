@@ -17,9 +17,9 @@ from django.utils.safestring import SafeString
 from integrations.access import revocations
 from integrations.access.revocations import Target
 from integrations.models import ApiKey, Revocation
+from rooms.admin.journey import Tone
 from rooms.admin.tables import LargeTableAdmin, actor, badge, moment_of, said
 from rooms.errors import ChatError
-from rooms.journey import Tone
 
 
 class RevocationForm(forms.ModelForm[Revocation]):

@@ -18,8 +18,8 @@ from integrations.models import Attempt, BreakerState, Delivery, IntegrationRule
 from integrations.monitoring import charts, figures
 from integrations.monitoring.charts import Line
 from integrations.monitoring.figures import Point, RuleFigures
+from rooms.admin.journey import Tone
 from rooms.admin.waterfall import Fact, duration
-from rooms.journey import Tone
 
 SPANS = ((1, "1 hour"), (24, "24 hours"))
 RECENT_MINUTES = 15

@@ -24,10 +24,10 @@ from integrations.models import IntegrationRule
 from integrations.monitoring import charts, figures
 from integrations.monitoring.figures import RuleFigures
 from integrations.ruling import rules
+from rooms.admin.journey import Tone
 from rooms.admin.tables import badge, first, log, plural, quiet
 from rooms.admin.waterfall import duration
 from rooms.errors import ChatError
-from rooms.journey import Tone
 
 ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, make a new one."
 

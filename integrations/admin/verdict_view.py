@@ -8,8 +8,8 @@ import msgspec
 
 from integrations.admin.request_view import pretty
 from integrations.admin.tones import VERDICT_TONES
-from rooms.journey import WORDS, Tone
-from rooms.review import Verdict
+from rooms.admin.journey import WORDS, Tone
+from rooms.review.contract import Verdict
 
 SHOWN_CHARACTERS = 4000
 

@@ -17,13 +17,13 @@ from integrations.ruling.reviewer import awaiting_of
 from integrations.wire import callbacks
 from integrations.wire.callbacks import BadToken, Claims, ExpiredToken
 from integrations.wire.verdicts import Asked, BadAnswer, OtherMessage, as_text, parse, read_payload
-from rooms import decide
 from rooms.errors import ChatError, Code
+from rooms.log.outcomes import OutcomeKind
+from rooms.log.rows import milliseconds
 from rooms.models import Verdict as VerdictRecord
-from rooms.outcomes import OutcomeKind
-from rooms.overrule import overrule
-from rooms.review import Action, Decision, Verdict
-from rooms.rows import milliseconds
+from rooms.review import decide
+from rooms.review.contract import Action, Decision, Verdict
+from rooms.review.overrule import overrule
 
 WORDS = {Action.PUBLISH: "accept", Action.REPLACE: "modify", Action.REJECT: "reject", Action.HOLD: "hold"}
 COUNTED = (OutcomeKind.PUBLISHED, OutcomeKind.REJECTED, OutcomeKind.HELD, OutcomeKind.PENDING)

@@ -44,7 +44,7 @@ class When(models.TextChoices):
 
 
 class AtDeadline(models.TextChoices):
-    """What becomes of a message whose verdict does not come. The values are those of rooms.review.Action."""
+    """What becomes of a message whose verdict does not come. The values are those of rooms.review.contract.Action."""
 
     REJECT = "reject", "refuse it: nothing unchecked is ever shown"
     HOLD = "hold", "keep it for a moderator"

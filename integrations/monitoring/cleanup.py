@@ -15,8 +15,8 @@ from django.db import connection, transaction
 
 from integrations.advisory_locks import AdvisoryLock, try_take
 from integrations.monitoring import notices
-from rooms import database
-from rooms.database import fetch
+from rooms.database import threads
+from rooms.database.statements import fetch
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Cleanup:
         more = True
         while more:
             began = time.monotonic()
-            more = await database.run(_alone, step, datetime.now(UTC))
+            more = await threads.run(_alone, step, datetime.now(UTC))
             await asyncio.sleep(max(time.monotonic() - began, LEAST_PAUSE_SECONDS))
 
     def clean_deliveries(self, now: datetime) -> bool:

@@ -21,7 +21,7 @@ NOTHING: Final = ""  # the action of a rule that gave no verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """What one of the two rules said of a message. `action` is that of rooms.review, "" if it said nothing."""
+    """What one of the two rules said of a message. `action` is that of rooms.review.contract, "" if it said nothing."""
 
     delivery_id: int
     action: str

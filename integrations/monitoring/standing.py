@@ -10,7 +10,7 @@ from typing import Final
 from django.db import connection, transaction
 
 from integrations.models import BreakerState, RuleThrottle, WorkerProcess
-from rooms.database import fetch
+from rooms.database.statements import fetch
 
 SILENT_SECONDS: Final = 3.5  # a worker that has not reported for so long is taken for dead
 BACKLOG_COUNTED: Final = 100_000  # a longer backlog is told as "at least so many"

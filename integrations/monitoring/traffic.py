@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from integrations.monitoring import health, latency
 from integrations.monitoring.figures import TOTALS_AT
 from integrations.monitoring.health import Observed
-from rooms import database
+from rooms.database import threads
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +120,12 @@ class Traffic:
         if not sums and not observed:
             return
         try:
-            await database.run(store, sums)
+            await threads.run(store, sums)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("Figures wait for Postgres (%s).", type(error).__name__)
             self._take_back(sums)
         try:
-            await database.run(health.observe, list(observed.values()), now=datetime.now(UTC))
+            await threads.run(health.observe, list(observed.values()), now=datetime.now(UTC))
         except Exception as error:
             # The next failing call says the same again.
             logger.warning("The health of rules could not be noted (%s).", type(error).__name__)

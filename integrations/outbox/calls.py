@@ -12,7 +12,7 @@ from integrations.outbox import retry
 from integrations.outbox.retry import Chance
 from integrations.wire import callbacks, verdicts
 from integrations.wire.verdicts import Asked, BadAnswer
-from rooms.review import Verdict
+from rooms.review.contract import Verdict
 
 RESPONSE_KEPT_CHARACTERS = 4096
 ERROR_MAX_CHARACTERS = 500

@@ -17,7 +17,7 @@ from integrations.outbox.calls import Conclusion, Fate, HeldLane, Owed
 from integrations.outbox.debts import NOTIFY
 from integrations.outbox.records import releasing, storing
 from integrations.rule_book import RULES
-from rooms.database import Statement, together
+from rooms.database.statements import Statement, together
 
 NO_REPORT = "Every worker that called ended before it could tell the answer."
 NOT_NEEDED = "The message was decided without it."

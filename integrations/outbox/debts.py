@@ -11,7 +11,7 @@ from django.db import transaction
 
 from integrations.models import EventKind
 from integrations.outbox import queries
-from rooms.database import Statement, together
+from rooms.database.statements import Statement, together
 
 CHANNEL = "deliveries"  # of LISTEN and NOTIFY
 NOTIFY: Statement = ("SELECT pg_notify(%b, '')", [CHANNEL])

@@ -9,7 +9,7 @@ millions of rows behind it.
 What is due is told by Postgres' clock: a host's that is a little behind would find nothing, and one that is a little
 ahead would owe what nobody finds, until the next look.
 
-Locks are taken in one order everywhere: rooms (rooms.queries), then lanes by rule and room, then deliveries.
+Locks are taken in one order everywhere: rooms (rooms.log.queries), then lanes by rule and room, then deliveries.
 """
 
 from __future__ import annotations

@@ -12,11 +12,11 @@ from integrations.models import Delivery, DeliveryState
 from integrations.outbox import queries
 from integrations.outbox.calls import Conclusion, Fate, Report
 from integrations.wire.verdicts import as_text
-from rooms import decide
-from rooms import overrule as late
-from rooms.database import Statement, together
-from rooms.outcomes import Outcome, OutcomeKind
-from rooms.review import Decision
+from rooms.database.statements import Statement, together
+from rooms.log.outcomes import Outcome, OutcomeKind
+from rooms.review import decide
+from rooms.review import overrule as late
+from rooms.review.contract import Decision
 
 STATES = {
     Fate.DELIVERED: DeliveryState.DELIVERED,

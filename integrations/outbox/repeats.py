@@ -13,8 +13,8 @@ from integrations.models import Attempt, Delivery, DeliveryState, Lane
 from integrations.outbox import repairs
 from integrations.outbox.claims import NOT_NEEDED
 from integrations.outbox.debts import NOTIFY, waking
-from rooms import large_tables
-from rooms.database import together
+from rooms.database import large_tables
+from rooms.database.statements import together
 
 REPLAY_STEP = 1_000
 REPLAY_MAX = 100_000

@@ -1,6 +1,6 @@
 """How many are in a room, as rules are told: a worker's loop that compares what is with what they were told.
 
-Gateways write their counts once a second (rooms.occupancy_store); nobody else is asked. What rules were told lies in a
+Gateways write their counts once a second (rooms.occupancy.store); nobody else is asked. What rules were told lies in a
 table and changes with the deliveries, so no event is lost or told twice, whichever worker does it and whatever crashes.
 """
 
@@ -24,9 +24,11 @@ from integrations.models import EventKind, RoomTold
 from integrations.rule_book import RuleBook
 from integrations.ruling.receivers import debt_of
 from integrations.wire import events
-from rooms import database, occupancy_store, queries
-from rooms.database import fetch
-from rooms.occupancy import NOBODY, Metrics
+from rooms.database import threads
+from rooms.database.statements import fetch
+from rooms.log import queries
+from rooms.occupancy import store
+from rooms.occupancy.counts import NOBODY, Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +137,7 @@ class OccupancyEvents:
             began = time.monotonic()
             try:
                 # What the timeout leaves behind ends by its own: statements of a worker have a time limit.
-                self.told += await asyncio.wait_for(database.run(tell), TICK_TIMEOUT_SECONDS)
+                self.told += await asyncio.wait_for(threads.run(tell), TICK_TIMEOUT_SECONDS)
             except Exception as error:
                 logger.warning("Rules cannot be told how many are in rooms (%s).", type(error).__name__)
             await asyncio.sleep(max(TICK_SECONDS, REST_SHARE * (time.monotonic() - began)))
@@ -243,5 +245,5 @@ def _store(differences: Sequence[Difference]) -> list[int]:
 
 
 def _fetch_with_sums(sql: str, **values: Any) -> list[Any]:
-    sums, alive = occupancy_store.sums_sql()
+    sums, alive = store.sums_sql()
     return fetch(sql.format(sums=sums.replace("%s", "%(alive)s")), alive=alive, **values)

@@ -10,11 +10,11 @@ from django.utils import timezone
 from integrations import outbox, rule_book, rule_filters
 from integrations.models import EventKind, IntegrationRule
 from integrations.wire import events
-from rooms.log import Entry
+from rooms.log.entries import Entry
+from rooms.log.rows import milliseconds
 from rooms.models import MessageAction
-from rooms.review import Submission
-from rooms.reviewed import Reviewed
-from rooms.rows import milliseconds
+from rooms.review.contract import Submission
+from rooms.review.endings import Reviewed
 
 CHANGES = {MessageAction.UPDATE: EventKind.EDITED, MessageAction.DELETE: EventKind.DELETED}
 

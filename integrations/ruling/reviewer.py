@@ -13,7 +13,7 @@ from integrations.models import AtDeadline, EventKind, IntegrationRule, Trust
 from integrations.rule_book import RuleBook
 from integrations.ruling import trust
 from integrations.wire import events
-from rooms.review import Action, Deferral, Submission, Verdict
+from rooms.review.contract import Action, Deferral, Submission, Verdict
 
 NAME = "integrations"
 STEP_PREFIX = "rule-"
@@ -38,7 +38,7 @@ def rule_of(step: str) -> int:
 
 
 class WebhookReviewer:
-    """A rooms.review.Reviewer: defers a message to the next rule that concerns its room."""
+    """A rooms.review.contract.Reviewer: defers a message to the next rule that concerns its room."""
 
     name = NAME
 

@@ -21,8 +21,8 @@ from integrations.ruling.reviewer import awaiting_of
 from integrations.ruling.wanted import Wanted, allow_list, check, check_headers, check_url
 from integrations.sealing import seal
 from integrations.wire.signing import draw_secret
-from rooms import decide
 from rooms.errors import ChatError, Code
+from rooms.review import decide
 
 __all__ = [
     "Wanted",

@@ -11,7 +11,8 @@ from django.utils import timezone
 from integrations import rule_book
 from integrations.models import IntegrationRule, When
 from integrations.ruling.reviewer import awaiting_of
-from rooms import database, decide
+from rooms.database import threads
+from rooms.review import decide
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class StrayWaits:
         while True:
             try:
                 # What the timeout leaves behind ends by its own: statements of a worker have a time limit.
-                await asyncio.wait_for(database.run(self.sweep), SWEEP_TIMEOUT_SECONDS)
+                await asyncio.wait_for(threads.run(self.sweep), SWEEP_TIMEOUT_SECONDS)
             except Exception as error:
                 logger.warning("Waits for rules that are off could not be ended (%s).", type(error).__name__)
             await asyncio.sleep(SWEEP_SECONDS)

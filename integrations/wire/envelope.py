@@ -21,7 +21,7 @@ from urllib.parse import quote
 import msgspec
 
 from integrations.wire import events as kinds
-from rooms.wire import Message
+from rooms.protocol.wire import Message
 
 VERSION = "1.2"  # of the public webhook format
 USER_AGENT = "chatsite-webhooks/1"
@@ -181,7 +181,7 @@ def _plain_data(message: Message) -> tuple[bytes, str, str | None]:
     data, encoding = message.data, message.encoding or ""
     if data is None:
         return b"", "text/plain", None
-    assert isinstance(data, str)  # payloads hold text or base64, as rooms.wire writes them
+    assert isinstance(data, str)  # payloads hold text or base64, as rooms.protocol.wire writes them
     if encoding == "base64" or encoding.endswith("/base64"):
         rest = encoding.removesuffix("base64").removesuffix("/")
         return base64.b64decode(data), "application/octet-stream", rest or None

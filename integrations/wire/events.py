@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from rooms.occupancy import Metrics
-from rooms.review import Submission
-from rooms.wire import Format, Message, for_format
+from rooms.occupancy.counts import Metrics
+from rooms.protocol.wire import Format, Message, for_format
+from rooms.review.contract import Submission
 
 VERSION: Final = 1
 

@@ -16,9 +16,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from rooms.errors import ChatError, Code
-from rooms.payload import INTEGERS, read_content
-from rooms.review import Action, Content, Verdict
-from rooms.wire import Message
+from rooms.log.content import Content
+from rooms.protocol.wire import Message
+from rooms.publishing.payload import INTEGERS, read_content
+from rooms.review.contract import Action, Verdict
 
 # `publish` and `replace` are this server's own words for the same.
 ACTIONS: Mapping[str, Action] = {

@@ -25,7 +25,7 @@ from integrations.working.clock import Clock
 from integrations.working.targets import Targets
 from integrations.working.throttle import Begun, Ended
 from integrations.working.verdict_cache import Place, Subject, VerdictCache, subject_of
-from rooms.review import Verdict
+from rooms.review.contract import Verdict
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import time
 from integrations import outbox
 from integrations.working.clock import Clock
 from integrations.working.recording import DATABASE_SECONDS, Metrics
-from rooms import decide
-from rooms.database import SingleThread
+from rooms.database.threads import SingleThread
+from rooms.review import decide
 
 logger = logging.getLogger(__name__)
 

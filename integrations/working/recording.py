@@ -24,10 +24,10 @@ from integrations.outbox.calls import Conclusion, Fate
 from integrations.ruling.reviewer import awaiting_of
 from integrations.working.calling import Done
 from integrations.working.clock import Clock
-from rooms.database import SingleThread
+from rooms.database.threads import SingleThread
 from rooms.errors import Code
-from rooms.outcomes import Outcome
-from rooms.review import Action, Decision, Verdict
+from rooms.log.outcomes import Outcome
+from rooms.review.contract import Action, Decision, Verdict
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from integrations.rule_secrets import signing_secrets
 from integrations.sealing import SealBroken
 from integrations.wire import callbacks, envelope, events, signing
 from integrations.wire.envelope import Callback, Event, Shape
-from rooms.rows import milliseconds
-from rooms.serials import encode
+from rooms.log.rows import milliseconds
+from rooms.protocol.serials import encode
 
 CALLBACK_PATH = "/integrations/verdict"
 SITE = "local"  # the public envelope names a data centre; there is one

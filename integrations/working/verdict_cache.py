@@ -20,8 +20,8 @@ from itertools import islice
 import msgspec
 
 from integrations.wire.verdicts import as_text
-from rooms.review import Action, Verdict
-from rooms.wire import Message
+from rooms.protocol.wire import Message
+from rooms.review.contract import Action, Verdict
 
 Key = bytes
 LookAgain = Callable[[], None]

@@ -36,8 +36,9 @@ from integrations.working.recording import AWAY, DATABASE_SECONDS, Metrics, Reco
 from integrations.working.targets import Targets
 from integrations.working.timers import Timers
 from integrations.working.workers import Heart
-from rooms import announce, database
-from rooms.database import SingleThread
+from rooms.database import threads
+from rooms.database.threads import SingleThread
+from rooms.log import announce
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +226,7 @@ class Worker:
         try:
             for each in ids:
                 for _ in range(HASTEN_STEPS):
-                    if not await database.run(outbox.hasten, each, now=self._clock.now()):
+                    if not await threads.run(outbox.hasten, each, now=self._clock.now()):
                         break
                     self._wake.set()
         except AWAY as error:
@@ -234,7 +235,7 @@ class Worker:
     async def _find_app_id(self) -> str:
         """Return the app's id as keys name it; it never changes once there is a key."""
         if not self._app_id:
-            self._app_id = await asyncio.wait_for(database.run(read_app_id), DATABASE_SECONDS)
+            self._app_id = await asyncio.wait_for(threads.run(read_app_id), DATABASE_SECONDS)
         return self._app_id
 
 

@@ -21,7 +21,7 @@ from integrations.monitoring.standing import SILENT_SECONDS
 from integrations.working.bulkhead import Bulkhead
 from integrations.working.clock import Clock
 from integrations.working.throttle import Breaker
-from rooms.database import SingleThread
+from rooms.database.threads import SingleThread
 
 logger = logging.getLogger(__name__)
 

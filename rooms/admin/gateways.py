@@ -11,9 +11,9 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from rooms import occupancy_store
 from rooms.admin.tables import LargeTableAdmin, badge, moment_of
 from rooms.models import GatewayProcess
+from rooms.occupancy import store
 
 
 @admin.register(GatewayProcess)
@@ -26,7 +26,7 @@ class GatewayAdmin(LargeTableAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the gateways, each with whether it is alive by the database's clock."""
-        alive = ExpressionWrapper(occupancy_store.is_alive(), output_field=BooleanField())
+        alive = ExpressionWrapper(store.is_alive(), output_field=BooleanField())
         gateways: QuerySet[Any] = super().get_queryset(request).annotate(is_alive=alive)
         return gateways
 

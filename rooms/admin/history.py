@@ -11,11 +11,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from rooms import message_search
+from rooms.admin import message_search
 from rooms.admin.contents import preview_of, with_previews
+from rooms.admin.journey import WORDS, Tone
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import LargeTableAdmin, badge, moment_of
-from rooms.journey import WORDS, Tone
 from rooms.models import MessageVersion, Verdict
 
 

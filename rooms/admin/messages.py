@@ -14,14 +14,15 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from rooms import amend, message_search
+from rooms.admin import message_search
 from rooms.admin.contents import SHOWN_CHARACTERS, content_of, preview_of, with_previews
 from rooms.admin.filters import RoomFilter, StatusFilter
 from rooms.admin.inlines import VerdictInline, VersionInline
+from rooms.admin.journey import Tone, journey_of
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import LargeTableAdmin, actor, badge, first, log, moment_of, plural, quiet
 from rooms.admin.waterfall import facts_of, lay_out_message
-from rooms.journey import Tone, journey_of
+from rooms.log import amend
 from rooms.models import Message, MessageAction, Status
 
 STATUS_TONES = {

@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from rooms import large_tables
 from rooms.admin.tables import TextFilter
+from rooms.database import large_tables
 
 
 class MomentFilter(TextFilter):

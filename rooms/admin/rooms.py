@@ -13,10 +13,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from rooms import directory, occupancy_store
 from rooms.admin.tables import LargeTableAdmin, moment_of, quiet
 from rooms.errors import ChatError
+from rooms.log import directory
 from rooms.models import Room, RoomOccupancy
+from rooms.occupancy import store
 
 
 @admin.register(Room)
@@ -32,7 +33,7 @@ class RoomAdmin(LargeTableAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the rooms; on the list each with its connections, by an index scan a row of the page."""
-        counted = RoomOccupancy.objects.filter(occupancy_store.is_alive("gateway__"), room_id=OuterRef("pk"))
+        counted = RoomOccupancy.objects.filter(store.is_alive("gateway__"), room_id=OuterRef("pk"))
         total = counted.order_by().values("room_id").annotate(total=Sum("connections")).values("total")
         rooms: QuerySet[Any] = super().get_queryset(request).annotate(connected=Subquery(total))
         return rooms

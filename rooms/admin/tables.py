@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from rooms import large_tables
+from rooms.database import large_tables
 
 ACTION_LIMIT = 1000  # rows that one action changes, in one transaction
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from rooms.journey import Step, Tone
+from rooms.admin.journey import Step, Tone
 from rooms.models import Message, Status
 
 CUT_FROM_MS = 1_000.0  # what is shorter is drawn as it was

@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import rooms.serials
+import rooms.protocol.serials
 from django.db import migrations, models
 
 
@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 ('title', models.CharField(blank=True, help_text='Shown to people; the name where empty.', max_length=120)),
                 ('description', models.CharField(blank=True, max_length=500)),
                 ('listed', models.BooleanField(default=False, help_text='On the page, and in the token of everybody who signs in there.')),
-                ('epoch', models.CharField(default=rooms.serials.draw_epoch, editable=False, max_length=8)),
+                ('epoch', models.CharField(default=rooms.protocol.serials.draw_epoch, editable=False, max_length=8)),
                 ('head', models.BigIntegerField(default=0, editable=False)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],

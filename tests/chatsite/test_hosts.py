@@ -17,7 +17,7 @@ import pytest
 from redis.crc import key_slot
 
 from chatsite.up.embedded import free_port
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 from tests.chatsite.channel_layer.servers import SLOTS, Server, cluster, cluster_url
 from tests.conformance.raw import RawClient
 from tests.conformance.test_two_gateways import publish, texts

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 
 SECONDS = 10
 

@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 from tests.conformance.raw import RawClient
 from tests.instance import Instance
 

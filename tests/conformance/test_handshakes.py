@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chatsite.swarm.frames import Frame, Opcode, frame, handshake, split, split_handshake
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 from tests.instance import Instance
 
 SECONDS = 10

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 from tests.conformance.raw import RawClient
 from tests.instance import Instance
 

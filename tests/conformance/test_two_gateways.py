@@ -15,7 +15,7 @@ import jwt
 import pytest
 
 from chatsite.up.embedded import free_port
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 from tests.conformance import node
 from tests.conformance.raw import RawClient
 from tests.instance import ROOT, Instance, wait_until

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from chatsite.swarm.frames import Opcode, handshake, split, split_handshake
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 
 ROOM = "idle"
 BEGINNINGS = [

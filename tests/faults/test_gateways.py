@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from chatsite.swarm.frames import handshake
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 from tests.conformance.raw import RawClient
 from tests.faults import traffic
 from tests.faults.test_hostile_clients import ROOM, DeafMember

@@ -12,8 +12,8 @@ import pytest
 
 from chatsite.swarm.cursor import Cursor
 from chatsite.swarm.frames import Opcode, frame, handshake, split, split_handshake
-from rooms import serials
-from rooms.wire import Action
+from rooms.protocol import serials
+from rooms.protocol.wire import Action
 from tests.faults import traffic
 from tests.instance import Instance
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 from tests.conformance.raw import RawClient
 from tests.instance import Instance
 

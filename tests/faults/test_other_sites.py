@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 from tests.instance import Instance
 
 ASK_FOR_A_TOKEN = """async (url) => {

@@ -10,7 +10,7 @@ from typing import Any
 from chatsite.swarm.conductor import Conductor, Status
 from chatsite.swarm.plan import Plan
 from chatsite.swarm.report import Report
-from rooms.wire import Format
+from rooms.protocol.wire import Format
 from tests.instance import Instance
 
 WRONG = (

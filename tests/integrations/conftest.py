@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rooms import pipeline
+from rooms.review import pipeline
 from tests.integrations.receiver import Receiver, running_receiver
 
 

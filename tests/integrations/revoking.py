@@ -12,7 +12,7 @@ from django.test import Client
 
 from integrations.access import keys, opaque_tokens
 from integrations.access.keys import NewKey
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
 
 ANYTHING = Capability.parse('{"*":["*"]}')
 

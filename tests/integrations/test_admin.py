@@ -16,7 +16,7 @@ from django.test import Client
 from integrations.access import keys
 from integrations.models import ApiKey, Attempt, Delivery, DeliveryState, IntegrationRule, Lane, UsedNonce
 from integrations.outbox import repairs
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
 from rooms.models import Message
 from tests.admin_pages import act, plans_of, sequential_scans, sign_in, told
 from tests.integrations.world import add_room, add_rule, now, publish

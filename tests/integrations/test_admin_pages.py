@@ -36,7 +36,7 @@ from integrations.monitoring import notices
 from integrations.ruling import rules
 from integrations.wire import signing
 from integrations.working import targets
-from rooms.database import run
+from rooms.database.threads import run
 from tests.admin_pages import act, sign_in, told
 from tests.integrations.receiver import Receiver
 from tests.integrations.test_admin import DELIVERIES, KEYS, RULES, RUN, VIEW, deliver, wanted

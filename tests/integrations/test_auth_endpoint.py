@@ -29,7 +29,7 @@ from integrations.access.keys import NewKey
 from integrations.access.token_requests import TokenRequest, sign
 from integrations.access.tokens import Token
 from integrations.models import UsedNonce
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
 from rooms.errors import ChatError, Code
 from rooms.models import Room
 

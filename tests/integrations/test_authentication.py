@@ -18,10 +18,10 @@ from integrations.access import keys, opaque_tokens
 from integrations.access.authentication import MAX_KEPT_KEYS, KeyRing, authenticate
 from integrations.access.keys import NewKey, SigningKey
 from integrations.models import ApiKey
-from rooms.capabilities import Capability
-from rooms.database import run
+from rooms.access.capabilities import Capability
+from rooms.access.grants import Credentials, Grant
+from rooms.database.threads import run
 from rooms.errors import ChatError, Code
-from rooms.grants import Credentials, Grant
 
 # Lookups run on threads of their own, which see only what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -27,7 +27,7 @@ from integrations.models import (
 from integrations.monitoring import cleanup
 from integrations.monitoring.cleanup import Cleanup
 from integrations.monitoring.figures import TOTALS_AT
-from rooms.database import run
+from rooms.database.threads import run
 from rooms.models import Room
 from tests.integrations.world import add_room, add_rule, now
 

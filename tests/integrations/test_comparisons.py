@@ -9,8 +9,9 @@ import pytest
 from integrations.models import Delivery, DeliveryState, IntegrationRule
 from integrations.monitoring.comparisons import compare
 from integrations.wire.verdicts import as_text
+from rooms.log.content import Content
 from rooms.models import Message, Room
-from rooms.review import Action, Content, Verdict
+from rooms.review.contract import Action, Verdict
 from tests.integrations.world import add_room, add_rule, now, publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]

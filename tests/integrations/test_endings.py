@@ -12,10 +12,10 @@ from pytest_django import Settings
 
 from integrations.access.endings import Endings
 from integrations.access.revocation_book import Ended
-from rooms.capabilities import Capability
-from rooms.connections import Connections
+from rooms.access.capabilities import Capability
+from rooms.access.grants import Grant
 from rooms.errors import ChatError
-from rooms.grants import Grant
+from rooms.gateway.connections import Connections
 
 NOBODY = Capability({})
 CLIENTS = st.sampled_from("ab")

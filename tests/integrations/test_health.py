@@ -13,7 +13,7 @@ from integrations.models import IntegrationRule, Notice, RuleHealth
 from integrations.monitoring import health, notices
 from integrations.monitoring.health import Observed
 from integrations.ruling import rules
-from rooms.database import run
+from rooms.database.threads import run
 from tests.integrations.world import add_rule
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]

@@ -18,7 +18,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from integrations.access import keys
 from integrations.models import ApiKey, KeyPurpose
 from integrations.sealing import SealBroken, seal, unseal
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
 from rooms.errors import ChatError, Code
 
 ANYTHING = Capability.parse('{"*":["*"]}')

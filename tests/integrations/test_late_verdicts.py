@@ -24,11 +24,11 @@ from integrations.ruling.reviewer import awaiting_of
 from integrations.wire import callbacks
 from integrations.wire.verdicts import as_text
 from integrations.working import targets
-from rooms import decide
 from rooms.errors import ChatError
 from rooms.models import Message
 from rooms.models import Verdict as Recorded
-from rooms.review import Action, Decision, Verdict
+from rooms.review import decide
+from rooms.review.contract import Action, Decision, Verdict
 from tests.integrations.world import add_room, add_rule, claim, now, publish
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey", "webhooks_only")]
@@ -168,7 +168,7 @@ def test_overdue_is_what_is_overdue_by_postgres_clock(monkeypatch: pytest.Monkey
     ask(budget_seconds=60)
     assert decide.expire() == 0
 
-    monkeypatch.setattr("rooms.waiting.read_clock", lambda: now() + timedelta(seconds=61))
+    monkeypatch.setattr("rooms.review.waiting_queries.read_clock", lambda: now() + timedelta(seconds=61))
     assert decide.expire() == 1
 
 

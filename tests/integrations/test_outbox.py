@@ -15,9 +15,10 @@ from integrations.models import Attempt, Delivery, DeliveryState, IntegrationRul
 from integrations.outbox import Claim, queries
 from integrations.outbox.calls import Conclusion, Fate, Report
 from integrations.ruling import rules
-from rooms import decide, signals
+from rooms.log import signals
 from rooms.models import Message
-from rooms.review import Action, Decision, Verdict
+from rooms.review import decide
+from rooms.review.contract import Action, Decision, Verdict
 from tests.integrations.world import add_room, add_rule, claim, now, publish, texts_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]

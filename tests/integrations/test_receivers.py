@@ -12,10 +12,12 @@ from integrations.ruling import receivers
 from integrations.ruling.reviewer import awaiting_of
 from integrations.wire import events
 from integrations.wire.verdicts import read_payload
-from rooms import amend, decide, queries
+from rooms.log import amend, queries
+from rooms.log.content import Content
 from rooms.models import Message
-from rooms.review import Action, Content, Decision, Verdict
-from rooms.reviewed import Ending, ended
+from rooms.review import decide
+from rooms.review.contract import Action, Decision, Verdict
+from rooms.review.endings import Ending, ended
 from tests.integrations.world import add_room, add_rule, now, publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]

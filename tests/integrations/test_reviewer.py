@@ -17,9 +17,10 @@ from integrations.ruling import reviewer, rules, trust
 from integrations.ruling.reviewer import WebhookReviewer, budget_of, step_of
 from integrations.ruling.stray_waits import StrayWaits
 from integrations.wire import events
+from rooms.log.content import Content
+from rooms.log.rows import milliseconds
 from rooms.models import Message, Status
-from rooms.review import Action, Content, Deferral, Submission
-from rooms.rows import milliseconds
+from rooms.review.contract import Action, Deferral, Submission
 from tests.integrations.world import add_room, add_rule, now, publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from integrations.access.revocation_book import CHANNEL, CLIENT, REVOCATION_KEY, TOKEN, Ended, RevocationBook
 from integrations.models import Subject
-from rooms.capabilities import Capability
-from rooms.grants import Grant
+from rooms.access.capabilities import Capability
+from rooms.access.grants import Grant
 
 NAMES = st.sampled_from(["a", "b", "*"])
 MOMENTS = st.floats(0, 10)

@@ -17,10 +17,10 @@ from integrations.access.authentication import authenticate
 from integrations.access.endings import Endings, of_this_loop
 from integrations.access.keys import NewKey
 from integrations.access.revocation_book import Ended
-from rooms.connections import Connections
-from rooms.database import run
+from rooms.access.grants import Credentials, Grant
+from rooms.database.threads import run
 from rooms.errors import ChatError, Code
-from rooms.grants import Credentials, Grant
+from rooms.gateway.connections import Connections
 from tests.integrations.revoking import ANYTHING, ask, jwt_of, token_of
 
 # Lookups run on threads of their own, which see only what is committed.

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from integrations.access import jwts, opaque_tokens
 from integrations.access.tokens import TokenDetails, identify
-from rooms.capabilities import OPERATIONS, Capability
+from rooms.access.capabilities import OPERATIONS, Capability
 from rooms.errors import ChatError, Code
 
 NOW = 1_790_000_000

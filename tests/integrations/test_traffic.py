@@ -13,7 +13,7 @@ from integrations.models import IntegrationRule, RuleMinute
 from integrations.monitoring import figures, traffic
 from integrations.monitoring.traffic import Traffic
 from integrations.working.worker import Worker, make_outgoing
-from rooms.database import run
+from rooms.database.threads import run
 from tests.integrations.receiver import Receiver
 from tests.integrations.world import add_room, add_rule, publish
 

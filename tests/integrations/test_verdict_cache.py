@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from integrations.working.verdict_cache import Place, Subject, VerdictCache, subject_of
-from rooms.review import Action, Content, Verdict
-from rooms.wire import Message
+from rooms.log.content import Content
+from rooms.protocol.wire import Message
+from rooms.review.contract import Action, Verdict
 
 CHANGED = datetime(2026, 1, 1, tzinfo=UTC)
 ACCEPT = Verdict(action=Action.PUBLISH)

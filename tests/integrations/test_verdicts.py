@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.wire.verdicts import Asked, BadAnswer, as_text, parse
-from rooms.review import Action, Content, Verdict
+from rooms.log.content import Content
+from rooms.review.contract import Action, Verdict
 
 PUBLIC = {"id": "m1", "name": "chat", "data": "cabbage", "extras": {"a": 1}}
 ASKED = Asked(key=1, ids=frozenset({"m1", "msg_1"}), payload=json.dumps(PUBLIC))

@@ -13,8 +13,8 @@ import pytest
 
 from integrations.wire import events, signing
 from integrations.wire.envelope import Callback, Event, Shape, build
-from rooms.occupancy import Metrics
-from rooms.wire import Message, Version
+from rooms.occupancy.counts import Metrics
+from rooms.protocol.wire import Message, Version
 
 TEXT = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
 MESSAGE = {

@@ -22,7 +22,7 @@ from integrations.models import Attempt, Delivery
 from integrations.monitoring.traffic import Traffic
 from integrations.ruling import rules
 from integrations.working.worker import Worker, make_outgoing
-from rooms.database import run
+from rooms.database.threads import run
 from rooms.models import Message, Room, Status
 from tests.integrations.receiver import Received, Receiver
 from tests.integrations.world import add_room, add_rule, claim, now, publish

@@ -11,10 +11,10 @@ from integrations import outbox
 from integrations.models import IntegrationRule
 from integrations.outbox import Claim, Places
 from integrations.ruling import rules
-from rooms.accept import Draft, accept
+from rooms.log.content import Content, Draft
+from rooms.log.outcomes import Outcome
 from rooms.models import Message, Room
-from rooms.outcomes import Outcome
-from rooms.review import Content
+from rooms.publishing.accept import accept
 
 _numbers = count()
 

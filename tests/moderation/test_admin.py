@@ -11,11 +11,11 @@ from django.utils import timezone
 
 from moderation import rules
 from moderation.models import WordRule
-from rooms import pipeline
-from rooms.accept import accept
-from rooms.decide import decide
 from rooms.models import Message, Room, Status
-from rooms.review import Action, Decision, Verdict
+from rooms.publishing.accept import accept
+from rooms.review import pipeline
+from rooms.review.contract import Action, Decision, Verdict
+from rooms.review.decide import decide
 from tests.admin_pages import act, sign_in, told
 from tests.rooms.conftest import draft
 

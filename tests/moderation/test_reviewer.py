@@ -12,7 +12,8 @@ from moderation import rules
 from moderation.models import WordRule
 from moderation.reviewer import LocalReviewer
 from rooms.errors import Code
-from rooms.review import Action, Content, Deferral, Submission, Verdict
+from rooms.log.content import Content
+from rooms.review.contract import Action, Deferral, Submission, Verdict
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from rooms.guests import clean_name
+from rooms.access.guests import clean_name
 from rooms.models import Room
 
 pytestmark = pytest.mark.django_db

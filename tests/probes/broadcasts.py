@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chatsite.channel_layer.layer import BroadcastLayer
-from rooms.log import Entry, pack, unpack
-from rooms.wire import Message
+from rooms.log.entries import Entry, pack, unpack
+from rooms.protocol.wire import Message
 from tests.chatsite.channel_layer.servers import Server, running
 
 SUBSCRIBERS = (1, 10, 50, 100, 200)

@@ -23,7 +23,7 @@ import psutil
 import psycopg
 from websockets.asyncio.client import connect
 
-from rooms.wire import Action
+from rooms.protocol.wire import Action
 from tests.instance import Instance
 from tests.probes import broadcasts
 

@@ -14,9 +14,9 @@ django.setup()
 
 from django.utils import timezone  # noqa: E402
 
-from rooms import announce  # noqa: E402
-from rooms.accept import Draft, accept  # noqa: E402
-from rooms.review import Content  # noqa: E402
+from rooms.log import announce  # noqa: E402
+from rooms.log.content import Content, Draft  # noqa: E402
+from rooms.publishing.accept import accept  # noqa: E402
 
 
 class Silent(announce.Announcer):

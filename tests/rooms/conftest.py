@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from rooms import pipeline
-from rooms.accept import Draft
+from rooms.log.content import Content, Draft
 from rooms.models import Room
-from rooms.review import Content
+from rooms.review import pipeline
 from tests.rooms.reviewers import Obedient
 
 _numbers = count()

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from rooms.review import Action, Deferral, Submission, Verdict
+from rooms.review.contract import Action, Deferral, Submission, Verdict
 
 
 class Obedient:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from rooms.database_patience import limit_statements
+from rooms.database.patience import limit_statements
 
 
 class Command(BaseCommand):

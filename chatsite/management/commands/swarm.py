@@ -31,9 +31,9 @@ from chatsite.up.launch import raise_descriptor_limit
 from integrations.access import keys
 from integrations.models import AtDeadline, When
 from integrations.ruling import rules
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
 from rooms.errors import ChatError
-from rooms.wire import Format
+from rooms.protocol.wire import Format
 
 LEAST_SIZE = 64  # room for the marks by which a message is recognised
 MOST_SIZE = 60_000

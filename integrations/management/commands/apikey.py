@@ -16,7 +16,7 @@ from django.utils import timezone
 from integrations.access import authentication, keys, revocations
 from integrations.access.revocations import Target
 from integrations.models import ApiKey, Revocation, Subject
-from rooms.capabilities import Capability
+from rooms.access.capabilities import Capability
 from rooms.errors import ChatError
 
 EXAMPLE = """'{"*":["*"]}' or '{"chat:*":["subscribe","history"]}'"""

@@ -9,9 +9,9 @@ from typing import Any
 
 from chatsite.server.broadcast import BroadcastSocket
 from chatsite.server.transport import Connection
-from rooms.hub import Member
-from rooms.sockets import ENCODINGS
-from rooms.wire import Format
+from rooms.fanout.hub import Member
+from rooms.fanout.sockets import ENCODINGS
+from rooms.protocol.wire import Format
 from tests.rooms.test_hub import join, make_hub, settle
 from tests.rooms.test_log import entry
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
-from rooms.sockets import frame
+from rooms.fanout.sockets import frame
 
 FAULTY = 10
 

@@ -13,7 +13,7 @@ from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 
-from rooms import serials
+from rooms.protocol import serials
 
 EPOCH = "0123456z"
 FAULTY = 20  # the serial at which things go wrong

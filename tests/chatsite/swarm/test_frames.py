@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chatsite.swarm.frames import Frame, NotWebSocket, Opcode, frame, split, split_handshake
 from chatsite.swarm.responses import NotHttp, Response, split_response
-from rooms.sockets import frame as server_frame
+from rooms.fanout.sockets import frame as server_frame
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.integers(0, 2000))

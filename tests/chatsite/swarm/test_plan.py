@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatsite.swarm.plan import Plan
-from rooms.wire import Format
+from rooms.protocol.wire import Format
 
 FEW = st.integers(1, 40)
 

@@ -8,7 +8,7 @@ from chatsite.swarm.frames import Frame
 from chatsite.swarm.messages import KEPT_BATCHES, Arrival, Item, Reader, Seen, read_data, write_data
 from chatsite.swarm.summary import merge_seen
 from chatsite.swarm.timings import Timings
-from rooms.sockets import frame
+from rooms.fanout.sockets import frame
 
 STEPS = st.integers(0, 10**6)
 

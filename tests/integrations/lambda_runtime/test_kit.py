@@ -23,8 +23,8 @@ from integrations.lambda_kit import chat_hook
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
 from integrations.lambda_runtime.http_server import HttpServer
 from integrations.wire import envelope, events, signing
-from rooms.occupancy import Metrics
-from rooms.wire import Message
+from rooms.occupancy.counts import Metrics
+from rooms.protocol.wire import Message
 
 KIT = Path(__file__).parents[3] / "integrations" / "lambda_kit"
 Run = Callable[..., dict[str, Any]]  # what to run, and with what -> {"value"} or {"error", "status", "message"}

@@ -11,7 +11,7 @@ from integrations.lambda_kit import chat_hook
 from integrations.lambda_runtime.command_line import add_options
 from integrations.wire import envelope, events
 from integrations.wire.verdicts import ACTIONS
-from rooms.wire import Message
+from rooms.protocol.wire import Message
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "lambda.md").read_text()

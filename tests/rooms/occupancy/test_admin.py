@@ -11,9 +11,9 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
 
-from rooms import occupancy_store as store
 from rooms.models import GatewayProcess, Room
-from rooms.occupancy import Metrics
+from rooms.occupancy import store
+from rooms.occupancy.counts import Metrics
 from tests.admin_pages import plans_of, sequential_scans, sign_in
 
 GATEWAYS, ROOMS = "/admin/rooms/gatewayprocess/", "/admin/rooms/room/"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from rooms import occupancy_store as store
-from rooms.capabilities import Capability
-from rooms.grants import Grant
+from rooms.access.capabilities import Capability
+from rooms.access.grants import Grant
 from rooms.models import Room
-from rooms.occupancy import Metrics
-from rooms.rest_status import read_page
+from rooms.occupancy import store
+from rooms.occupancy.counts import Metrics
+from rooms.rest.channels import read_page
 
 ONE = Metrics(1, 1, 1, 1, 1)
 NAMES = ["[meta]log", "[meta]stats", "hall", "lobby"]

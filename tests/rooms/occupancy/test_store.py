@@ -9,9 +9,9 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
-from rooms import occupancy_store as store
 from rooms.models import GatewayProcess, Room, RoomOccupancy
-from rooms.occupancy import NOBODY, Metrics
+from rooms.occupancy import store
+from rooms.occupancy.counts import NOBODY, Metrics
 
 FIVE, TWO = Metrics(5, 4, 3, 2, 1), Metrics(2, 2, 2, 0, 2)
 

@@ -1,0 +1,1 @@
+"""Access: credentials, what they allow, and the guests of the page."""

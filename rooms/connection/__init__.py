@@ -1,0 +1,1 @@
+"""One WebSocket connection: the consumer, its session, its rooms and its publishes."""

@@ -1,0 +1,309 @@
+"""One connection's conversation: what each protocol message of a client does.
+
+Source: repository ably/specification, features.md (RTN, RTL, CD2). The consumer drives it and owns the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from rooms.access.authentication import authenticate
+from rooms.access.grants import ANY_CLIENT, Credentials, Grant
+from rooms.connection import connection_keys
+from rooms.connection.attachments import Attachments
+from rooms.connection.publisher import Publisher
+from rooms.errors import ChatError, Code
+from rooms.fanout.sockets import ENCODINGS, Socket
+from rooms.gateway.gateway import Gateway
+from rooms.log.directory import require_name
+from rooms.protocol.wire import Action, ConnectionDetails, ErrorInfo, Flag, Format, ProtocolMessage, encode
+from rooms.publishing.drafts import drafts_of
+
+logger = logging.getLogger(__name__)
+
+HEARTBEATS = {
+    encoding: encoding.join([encoding.piece(encode(ProtocolMessage(action=Action.HEARTBEAT), encoding.format))])
+    for encoding in ENCODINGS.values()
+}
+REAUTHENTICATE_BEFORE_SECONDS = 30.0  # before its token ends a client is asked for the next one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """What a client asks for in the query of the WebSocket's address (RTN2)."""
+
+    credentials: Credentials
+    format: Format
+    echo: bool
+    heartbeats: bool
+    resume: str | None
+
+    @classmethod
+    def parse(cls, query: Mapping[str, str]) -> Opening:
+        """Read the query's parameters. Unknown ones are ignored."""
+        return cls(
+            credentials=Credentials(
+                key=query.get("key") or None,
+                token=query.get("accessToken") or query.get("access_token") or None,
+                client_id=query.get("clientId") or None,
+            ),
+            format=Format.MSGPACK if query.get("format") == "msgpack" else Format.JSON,
+            echo=query.get("echo") != "false",
+            heartbeats=query.get("heartbeats") == "true",
+            resume=query.get("resume") or query.get("recover") or None,
+        )
+
+
+class Session:
+    """A connection from CONNECTED to its end. There are very many: it has slots, and keeps no credentials."""
+
+    __slots__ = (
+        "_attachments",
+        "_close",
+        "_encoding",
+        "_ended",
+        "_expiry",
+        "_gateway",
+        "_private",
+        "_publisher",
+        "_resume_failed",
+        "_socket",
+        "_takes_more",
+        "_wants_heartbeats",
+        "connection_id",
+        "grant",
+    )
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        socket: Socket,
+        opening: Opening,
+        grant: Grant,
+        *,
+        close: Callable[[int], None],
+    ) -> None:
+        self.grant = grant
+        self._wants_heartbeats = opening.heartbeats
+        self._gateway = gateway
+        self._socket = socket
+        self._encoding = ENCODINGS[opening.format, socket.framing]
+        self._close = close
+        resumed = connection_keys.read(opening.resume, grant.client_id)
+        self.connection_id, self._private = resumed or (secrets.token_urlsafe(9), secrets.token_urlsafe(6))
+        self._resume_failed = opening.resume is not None and resumed is None
+        self._publisher = Publisher(gateway.acceptor, self.reply)
+        self._attachments = Attachments(
+            gateway, socket, self._encoding, connection_id=self.connection_id, echo=opening.echo, reply=self.reply
+        )
+        self._expiry: asyncio.TimerHandle | None = None
+        self._takes_more = True
+        self._ended = False
+
+    # --- What the consumer calls -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Greet the client."""
+        self._gateway.connections.register(self)
+        self._watch_expiry()
+        error = ChatError(Code.INVALID_CONNECTION_KEY, "The connection to resume is not known; this is a new one.")
+        self._greet(ErrorInfo.of(error) if self._resume_failed else None)
+        self._gateway.connections.recheck(self)
+
+    async def handle(self, message: ProtocolMessage) -> None:
+        """Do what a protocol message asks. Errors are answered; none ends the conversation unless it must."""
+        try:
+            match message.action:
+                case Action.MESSAGE:
+                    if self._takes_more:
+                        await self._publish(message)
+                case Action.ATTACH:
+                    await self._attachments.attach(message, self.grant)
+                case Action.DETACH:
+                    self._attachments.detach(message.channel)
+                case Action.HEARTBEAT:
+                    self.reply(ProtocolMessage(action=Action.HEARTBEAT, id=message.id))
+                case Action.AUTH:
+                    await self._reauthenticate(message)
+                case Action.CLOSE:
+                    self.reply(ProtocolMessage(action=Action.CLOSED))
+                    self._finish(1000)
+                case Action.PRESENCE | Action.ANNOTATION | Action.OBJECT:
+                    error = ChatError(Code.BAD_REQUEST, "This server does not offer that operation yet.")
+                    self._publisher.refuse(message.msg_serial or 0, error)
+                case _:
+                    logger.debug("ignored a protocol message with action %d", message.action)
+        except ChatError as error:
+            self._tell(message, error)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("a request waits for Postgres (%s)", type(error).__name__)
+            self._tell_to_try_again(message)
+
+    def stop(self) -> None:
+        """Leave everything; the socket is gone or about to be."""
+        self._ended = True
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._attachments.close()
+        self._publisher.close()
+        self._gateway.connections.unregister(self)
+
+    # --- What the gateway calls --------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """See rooms.gateway.connections.Connection."""
+        return self._publisher.is_idle
+
+    def keep_alive(self) -> bool:
+        """See rooms.gateway.connections.Connection. Who has something unsent hears of us when it reads that."""
+        if not self._socket.was_quiet():
+            return False
+        return self._socket.write(HEARTBEATS[self._encoding]) if self._wants_heartbeats else self._socket.ping()
+
+    def take_no_more(self) -> None:
+        """See rooms.gateway.connections.Connection."""
+        self._takes_more = False
+
+    def ask_for_token(self) -> None:
+        """See rooms.gateway.connections.Connection. The client answers with AUTH, or not at all (RTN22)."""
+        self.reply(ProtocolMessage(action=Action.AUTH))
+
+    def end(self, error: ChatError) -> None:
+        """See rooms.gateway.connections.Connection. After DISCONNECTED a client may come back, with a new token."""
+        if not self._ended:
+            self.reply(ProtocolMessage(action=Action.DISCONNECTED, error=ErrorInfo.of(error)))
+            self._finish(1000)
+
+    def reply(self, message: ProtocolMessage) -> None:
+        """Send one protocol message to the client."""
+        wire_format = self._encoding.format
+        self._socket.reply(self._encoding.piece(encode(message, wire_format)), binary=wire_format is Format.MSGPACK)
+
+    # --- The parts of the conversation -------------------------------------------------------------------
+
+    def _greet(self, error: ErrorInfo | None = None) -> None:
+        client_id = None if self.grant.client_id == ANY_CLIENT else self.grant.client_id
+        key = connection_keys.make(self.connection_id, self._private, self.grant.client_id)
+        self.reply(
+            ProtocolMessage(
+                action=Action.CONNECTED,
+                connection_id=self.connection_id,
+                connection_key=key,
+                error=error,
+                connection_details=ConnectionDetails(
+                    client_id=client_id or (ANY_CLIENT if self.grant.client_id == ANY_CLIENT else None),
+                    connection_key=key,
+                    connection_state_ttl=settings.CONNECTION_STATE_SECONDS * 1000,
+                    max_frame_size=settings.FRAME_MAX_BYTES,
+                    max_inbound_rate=settings.CONNECTION_MAX_UNACKED,
+                    max_idle_interval=settings.CONNECTION_MAX_IDLE_SECONDS * 1000,
+                    max_message_size=settings.MESSAGE_MAX_BYTES,
+                    server_id=self._gateway.server_id,
+                ),
+            )
+        )
+
+    async def _publish(self, message: ProtocolMessage) -> None:
+        await self._publisher.has_room()
+        serial = message.msg_serial or 0
+        try:
+            require_serial(serial)
+            self.grant.require(require_name(message.channel), "publish")  # before the room is made
+            room = await self._gateway.directory.get(message.channel)
+            attachment = self._attachments.find(room.name)
+            if attachment is not None and Flag.PUBLISH not in attachment.modes:
+                raise ChatError(Code.MODE_NOT_ATTACHED, f"Room {room.name!r} was attached without the mode PUBLISH.")
+            drafts = drafts_of(
+                message.messages or [],
+                room,
+                self.grant,
+                base_id=self._base_id(serial),
+                connection_id=self.connection_id,
+                origin=self._gateway.channel,
+            )
+        except ChatError as error:
+            self._publisher.refuse(serial, error)
+        except (OperationalError, InterfaceError):
+            self._publisher.refuse(serial, ChatError(Code.UNAVAILABLE, "The room could not be found; publish again."))
+        else:
+            self._publisher.publish(serial, drafts)
+
+    def _base_id(self, serial: int) -> str:
+        """Return the id of a publish: the same when it is repeated, and nobody else's guess.
+
+        A message whose id is taken already is a repeat. Connection ids are public and serials count up: without
+        the mark, others in the room could take the ids of what this connection is about to say.
+        """
+        mark = hashlib.blake2b(str(serial).encode(), key=self._private.encode(), digest_size=6).hexdigest()
+        return f"{self.connection_id}:{serial}-{mark}"
+
+    async def _reauthenticate(self, message: ProtocolMessage) -> None:
+        token = message.auth.access_token if message.auth else None
+        try:
+            # A token for any client goes on being the client that the connection was opened as.
+            mine = None if self.grant.client_id == ANY_CLIENT else self.grant.client_id
+            grant = await authenticate(Credentials(token=token, client_id=mine))
+        except ChatError as error:
+            if error.status >= 500:  # not the token's fault: the client comes back with it
+                self.end(error)
+                return
+            self.reply(ProtocolMessage(action=Action.ERROR, error=ErrorInfo.of(error)))
+            self._finish(1000)
+            return
+        self.grant = grant
+        self._attachments.recheck(grant)
+        self._watch_expiry()
+        self._greet()
+        self._gateway.connections.recheck(self)
+
+    def _watch_expiry(self) -> None:
+        """Ask for a new token before this one ends, and end with it if none came."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if self.grant.expires_at is not None:
+            left = self.grant.expires_at - time.time()
+            loop = asyncio.get_running_loop()
+            if left > 2 * REAUTHENTICATE_BEFORE_SECONDS:
+                self._expiry = loop.call_later(left - REAUTHENTICATE_BEFORE_SECONDS, self._ask_before_expiry)
+            else:
+                self._expiry = loop.call_later(max(left, 0), self._expire)
+
+    def _ask_before_expiry(self) -> None:
+        self.ask_for_token()
+        self._expiry = asyncio.get_running_loop().call_later(REAUTHENTICATE_BEFORE_SECONDS, self._expire)
+
+    def _expire(self) -> None:
+        self.end(ChatError(Code.TOKEN_EXPIRED, "The token of this connection has expired; get a new one."))
+
+    def _tell(self, message: ProtocolMessage, error: ChatError) -> None:
+        """Answer an error where the client looks for it: at the room."""
+        self.reply(ProtocolMessage(action=Action.ERROR, channel=message.channel, error=ErrorInfo.of(error)))
+
+    def _tell_to_try_again(self, message: ProtocolMessage) -> None:
+        """Answer what failed for the moment. ERROR would be final: no client tries again after it (RTL14, RTN15i)."""
+        error = ChatError(Code.UNAVAILABLE, "The server cannot do this right now; try again.")
+        if message.action == Action.ATTACH:
+            self.reply(ProtocolMessage(action=Action.DETACHED, channel=message.channel, error=ErrorInfo.of(error)))
+        else:
+            self.end(error)
+
+    def _finish(self, code: int) -> None:
+        self.stop()
+        self._close(code)
+
+
+def require_serial(serial: int) -> None:
+    """Raise ChatError 40000 for a msgSerial that no client counts to."""
+    if not 0 <= serial < 2**63:
+        raise ChatError(Code.BAD_REQUEST, "A msgSerial counts publishes from 0.")

@@ -1,0 +1,1 @@
+"""Access to Postgres: threads, statements in one round trip, limits."""

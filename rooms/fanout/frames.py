@@ -1,0 +1,69 @@
+"""What a hub writes: entries as frames, encoded once for all members that want the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rooms.fanout.memory import BatchCache
+from rooms.fanout.sockets import Batch, Encoding
+from rooms.fanout.tail import Tail
+from rooms.log.directory import RoomRef
+from rooms.log.entries import Entry, first_within
+from rooms.protocol.serials import encode as encode_serial
+from rooms.protocol.wire import Action, ProtocolMessage, encode, for_format
+
+PASS_MAX_BYTES = 65_536  # what one write to a member in step carries, and so what a full socket leaves behind
+LAGGING_MAX_BYTES = 16_384  # the same for one that catches up; a single message may be larger than both
+SHARED_RUN = 32  # serials; those that catch up stop at multiples of it, and so meet in the same batches
+
+
+class Batches:
+    """The batches of one hub, kept with those of all others."""
+
+    def __init__(self, room: RoomRef, tail: Tail, cache: BatchCache) -> None:
+        self._room = room
+        self._tail = tail
+        self._cache = cache
+        self._mark = object()  # of this hub: another one of the same room knows of other edits
+
+    def of(self, encoding: Encoding, start: int, end: int, entries: Sequence[Entry]) -> Batch:
+        """Return the entries after `start` up to `end`: the very same object for all who ask for them."""
+        # What was encoded before an edit is not sent after it.
+        key = (self._mark, self._tail.changes, encoding, start, end)
+        batch = self._cache.get(key)
+        if batch is None:
+            batch = encoding.join([self._piece(encoding, entry) for entry in entries])
+            self._cache.put(key, batch)
+        return batch
+
+    def without(self, connection_id: str, encoding: Encoding, entries: Sequence[Entry]) -> Batch:
+        """Return the entries that others than this connection have written, for it alone."""
+        others = [entry for entry in entries if entry.wire.connection_id != connection_id]
+        return encoding.join([self._piece(encoding, entry) for entry in others])
+
+    def _piece(self, encoding: Encoding, entry: Entry) -> bytes:
+        message = ProtocolMessage(
+            action=Action.MESSAGE,
+            channel=self._room.name,
+            channel_serial=encode_serial(self._room.epoch, entry.serial),
+            connection_id=entry.wire.connection_id,
+            timestamp=entry.wire.timestamp,
+            messages=[for_format(entry.wire, encoding.format)],
+        )
+        return encoding.piece(encode(message, encoding.format))
+
+
+def up_to_shared_end(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return the entries up to the last multiple of SHARED_RUN among them, all of them if there is none."""
+    for place in range(len(entries) - 1, -1, -1):
+        if entries[place].serial % SHARED_RUN == 0:
+            return entries[: place + 1]
+    return entries
+
+
+def parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Cut what was read from Postgres into writes as one who catches up gets them."""
+    while entries:
+        part = up_to_shared_end(first_within(entries, LAGGING_MAX_BYTES))
+        yield part
+        entries = entries[len(part) :]

@@ -1,0 +1,84 @@
+"""What broadcasts did not bring: found by serials, read from Postgres, once for all members of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from django.conf import settings
+
+from rooms.database import threads
+from rooms.fanout.hub import Hub
+from rooms.log import queries
+
+logger = logging.getLogger(__name__)
+
+HOLE_GRACE_SECONDS = 0.05  # two processes' broadcasts may cross; what is still missing then was lost
+
+
+class Healer:
+    """Keeps the hubs of one gateway complete."""
+
+    def __init__(self, hubs: Mapping[int, Hub]) -> None:
+        self.healed = 0  # entries that no broadcast brought, for the metrics
+        self._hubs = hubs
+        self._watched: set[Hub] = set()  # with a hole that may fill by itself
+        self._healing: set[Hub] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def hear(self, hub: Hub, head: int) -> None:
+        """Note how far a room reaches. What does not arrive in a moment is read."""
+        hub.tail.hear_of(head)
+        if hub.tail.has_hole and hub not in self._watched:
+            self._watched.add(hub)
+            asyncio.get_running_loop().call_later(HOLE_GRACE_SECONDS, self._heal_if_stuck, hub, hub.tail.position)
+
+    async def heal_all(self) -> None:
+        """Compare all rooms with Postgres by one query, and read what is missing."""
+        heads = await threads.run(queries.read_heads, list(self._hubs)) if self._hubs else {}
+        for room_id, head in heads.items():
+            hub = self._hubs.get(room_id)
+            if hub is not None:
+                hub.tail.hear_of(head)
+                if hub.tail.has_hole:
+                    await self._heal(hub)
+
+    def close(self) -> None:
+        """Read no more."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _heal_if_stuck(self, hub: Hub, position: int) -> None:
+        self._watched.discard(hub)
+        if not hub.tail.has_hole or hub.is_closed:
+            return
+        if hub.tail.position > position:  # that hole was filled, and there is another one: it has its moment too
+            self.hear(hub, hub.tail.heard)
+            return
+        task = asyncio.create_task(self._heal(hub), name="heal hub")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _heal(self, hub: Hub) -> None:
+        if hub in self._healing:
+            return  # whoever heals it goes on until there is no hole
+        self._healing.add(hub)
+        try:
+            await self._fill_holes(hub)
+        finally:
+            self._healing.discard(hub)
+
+    async def _fill_holes(self, hub: Hub) -> None:
+        while hub.tail.has_hole and not hub.is_closed:
+            before = hub.tail.position
+            try:
+                entries, reaches = await threads.run(queries.read_after, hub.room, before, settings.CATCH_UP_MESSAGES)
+            except Exception as error:
+                logger.warning("healing waits for Postgres (%s)", type(error).__name__)
+                return
+            if hub.tail.position == before:
+                self.healed += len(entries)
+            hub.fill(entries, reaches)
+            if hub.tail.position == before:
+                return

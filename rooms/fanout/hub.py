@@ -1,0 +1,274 @@
+"""The fan-out of one room in one gateway: a tail of the log, and members as cursors on it.
+
+A member in step gets, in each pass, the very same bytes as all others. One whose socket is full is lagging: it
+keeps its cursor and catches up, from the tail in memory, once its socket is writable again. There is no queue
+per member anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rooms.fanout.frames import LAGGING_MAX_BYTES, PASS_MAX_BYTES, Batches, parts, up_to_shared_end
+from rooms.fanout.memory import BatchCache, Memory
+from rooms.fanout.passes import Passes
+from rooms.fanout.reader import Reader
+from rooms.fanout.sockets import Encoding, Socket
+from rooms.fanout.tail import Tail
+from rooms.log.directory import RoomRef
+from rooms.log.entries import Entry
+
+STEP_MEMBERS = 128  # written to in one step of a pass, below a millisecond
+SHORTEST_PAUSE_SECONDS = 0.001
+
+
+class Member:
+    """One connection's place in one room. `position` is its cursor: the last serial that was written to it."""
+
+    __slots__ = ("connection_id", "discontinue", "echo", "encoding", "gone", "position", "replaying", "socket", "write")
+
+    def __init__(
+        self,
+        *,
+        socket: Socket,
+        encoding: Encoding,
+        connection_id: str,
+        echo: bool,
+        discontinue: Callable[[int], None],
+    ) -> None:
+        self.socket = socket
+        self.write = socket.write
+        self.encoding = encoding
+        self.connection_id = connection_id
+        self.echo = echo
+        self.discontinue = discontinue  # tells the client that it misses what lies before a serial
+        self.position = 0
+        self.replaying = False  # still reading what it missed while away: Postgres may be asked
+        self.gone = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What the hubs of one gateway share: the loop's time, memory, and the way to Postgres."""
+
+    passes: Passes
+    reader: Reader
+    memory: Memory
+    batches: BatchCache
+    room_memory_bytes: int
+    pause_share: float  # of the time that a pass took, until the next one may begin ...
+    pause_seconds: float  # ... but no longer than this
+
+
+class Hub:
+    """One room's members in this process."""
+
+    def __init__(self, room: RoomRef, resources: Resources, *, position: int) -> None:
+        self.room = room
+        self.tail = Tail(position, max_bytes=resources.room_memory_bytes, memory=resources.memory)
+        self.subscribed = False  # to the Channels group; the gateway retries until it is
+        self.is_closed = False  # nothing arrives here any more
+        self.delivered = 0  # frames written, for the metrics
+        self.pass_seconds = 0.0  # what the last pass took of the loop's time
+        self._resources = resources
+        self._loop = asyncio.get_running_loop()
+        self._in_step: dict[Encoding, dict[Member, None]] = {}
+        self._by_connection: dict[str, Member] = {}
+        self._members = 0
+        self._written = position  # all members in step have been offered what lies up to here
+        self._is_passing = False
+        self._pause: asyncio.TimerHandle | None = None
+        self._batches = Batches(room, self.tail, resources.batches)
+
+    @property
+    def members(self) -> int:
+        """How many connections of this process are in the room."""
+        return self._members
+
+    @property
+    def lagging(self) -> int:
+        """How many of them are not in step at the moment."""
+        return self._members - sum(map(len, self._in_step.values()))
+
+    # --- Members come and go -----------------------------------------------------------------------------
+
+    def join(self, member: Member, *, after: int | None) -> None:
+        """Let a member receive what comes after a serial; None: what comes from now on. The log is never skipped."""
+        self._members += 1
+        self._by_connection[member.connection_id] = member
+        member.position = self.tail.position if after is None else after
+        member.replaying = after is not None
+        self.catch_up(member)
+
+    def leave(self, member: Member) -> None:
+        """Take a member out. Calling twice is calling once."""
+        if not member.gone:
+            member.gone = True
+            self._members -= 1
+            self._in_step.get(member.encoding, {}).pop(member, None)
+            if self._by_connection.get(member.connection_id) is member:
+                del self._by_connection[member.connection_id]
+
+    def close(self) -> None:
+        """Give back the memory. Nobody is a member any more, or may become one."""
+        self.is_closed = True
+        self._resources.memory.release(self.tail)
+
+    # --- The log grows -----------------------------------------------------------------------------------
+
+    def receive(self, entries: Sequence[Entry]) -> None:
+        """Take entries of a broadcast, in whatever order, and start a pass if that closed the log's end."""
+        if self.tail.add(entries):
+            self._grown()
+
+    def fill(self, entries: Sequence[Entry], reaches: int) -> None:
+        """Take what Postgres has after the tail's position. A closed hub, which was being healed, keeps nothing."""
+        if not self.is_closed and self.tail.fill(entries, reaches):
+            self._grown()
+
+    def _grown(self) -> None:
+        if not self._members:
+            self._written = self.tail.position
+        self._start_pass()
+
+    # --- A pass: one write to each member in step --------------------------------------------------------
+
+    def _start_pass(self) -> None:
+        if self._written < self.tail.position and self._members and not self._is_passing and self._pause is None:
+            self._is_passing = True
+            self._resources.passes.start(self._timed(self._pass()))
+
+    def _timed(self, steps: Iterator[None]) -> Iterator[None]:
+        """Go through the steps of a pass and note what they took, without what other rooms did in between."""
+        spent, began = 0.0, self._loop.time()
+        try:
+            for _ in steps:
+                spent += self._loop.time() - began
+                yield
+                began = self._loop.time()
+        finally:
+            self.pass_seconds = spent + self._loop.time() - began
+
+    def _pass(self) -> Iterator[None]:
+        """Write what is new to all members in step. What arrives meanwhile, and in the pause after, is gathered."""
+        started, start = self._loop.time(), self._written
+        entries = self.tail.after(start, max_bytes=PASS_MAX_BYTES)
+        try:
+            if entries is None:
+                yield from self._abandon_step()
+            else:
+                end = entries[-1].serial if entries else self.tail.position
+                yield from self._write_to_all(start, end, entries)
+                self._written = end
+        except Exception:
+            yield from self._abandon_step()
+            raise
+        finally:
+            self._is_passing = False
+            self._rest(self._loop.time() - started)
+
+    def _rest(self, took: float) -> None:
+        """Hold the next pass back for a moment, even if nothing waits yet: busy rooms gather, idle ones do not."""
+        pause = min(took * self._resources.pause_share, self._resources.pause_seconds)
+        if pause >= SHORTEST_PAUSE_SECONDS:
+            self._pause = self._loop.call_later(pause, self._end_rest)
+        else:
+            self._start_pass()
+
+    def _end_rest(self) -> None:
+        self._pause = None
+        self._start_pass()
+
+    def _write_to_all(self, start: int, end: int, entries: Sequence[Entry]) -> Iterator[None]:
+        authors = {entry.wire.connection_id for entry in entries}
+        for connection_id in authors:  # who wrote it waits for it
+            author = self._by_connection.get(connection_id or "")
+            if author is not None and author in self._in_step.get(author.encoding, ()):
+                self._write_rest(author, end, entries)
+        for encoding, members in list(self._in_step.items()):
+            batch = self._batches.of(encoding, start, end, entries)
+            everyone = list(members)
+            for place in range(0, len(everyone), STEP_MEMBERS):
+                if place:
+                    yield
+                for member in everyone[place : place + STEP_MEMBERS]:
+                    if member.position < start and not member.gone:
+                        self._lag(member)  # a pass broke off before it came to this one
+                    elif member.position != start or (not member.echo and member.connection_id in authors):
+                        self._write_rest(member, end, entries)
+                    elif member.gone:
+                        continue
+                    elif not batch or member.write(batch):
+                        member.position = end
+                        self.delivered += len(entries)
+                    else:
+                        self._lag(member)
+
+    def _write_rest(self, member: Member, end: int, entries: Sequence[Entry]) -> None:
+        """Write what of a pass a member has not had. From the pass's own entries: the tail may have dropped some."""
+        if not member.gone and member.position < end:
+            left = [entry for entry in entries if entry.serial > member.position]
+            if not self._offer(member, left, end):
+                self._in_step[member.encoding].pop(member, None)
+
+    def _abandon_step(self) -> Iterator[None]:
+        """The log outran the tail's memory between two passes: each member goes on by its own cursor."""
+        self._written = self.tail.position
+        for members in list(self._in_step.values()):
+            for place, member in enumerate(list(members)):
+                if place % STEP_MEMBERS == STEP_MEMBERS - 1:
+                    yield
+                if not member.gone:
+                    self._lag(member)
+
+    # --- Lagging members ---------------------------------------------------------------------------------
+
+    def _lag(self, member: Member) -> None:
+        self._in_step[member.encoding].pop(member, None)
+        member.socket.on_writable(lambda: self.catch_up(member))
+
+    def catch_up(self, member: Member) -> None:
+        """Write what the member has not had, as much as its socket takes; in step again once it has all."""
+        while not member.gone:
+            if member.position >= self.tail.position:
+                member.replaying = False
+                self._in_step.setdefault(member.encoding, {})[member] = None
+                return
+            entries = self.tail.after(member.position, max_bytes=LAGGING_MAX_BYTES)
+            if entries is None and member.replaying:
+                self._resources.reader.read(self.room, member.position, lambda found: self._replay(member, *found))
+                return
+            if entries is None:
+                member.position = self.tail.position
+                member.discontinue(member.position)
+                continue
+            part = up_to_shared_end(entries)
+            if not self._offer(member, part, part[-1].serial if part else self.tail.position):
+                return
+
+    def _replay(self, member: Member, entries: Sequence[Entry], reaches: int) -> None:
+        """Go on with a member whose missed messages were read from Postgres."""
+        if member.gone:
+            return
+        if reaches <= member.position:
+            # Postgres has no more although the log went on: the room was deleted. Asking again would never end.
+            member.replaying = False
+        for part in parts(entries):
+            if not self._offer(member, part, part[-1].serial):
+                return
+        member.position = max(member.position, reaches)
+        self.catch_up(member)
+
+    def _offer(self, member: Member, entries: Sequence[Entry], end: int) -> bool:
+        if not member.echo and any(entry.wire.connection_id == member.connection_id for entry in entries):
+            data = self._batches.without(member.connection_id, member.encoding, entries)
+        else:
+            data = self._batches.of(member.encoding, member.position, end, entries)
+        if data and not member.write(data):
+            member.socket.on_writable(lambda: self.catch_up(member))
+            return False
+        member.position = end
+        self.delivered += len(entries)
+        return True

@@ -1,0 +1,1 @@
+"""A gateway: what one process that holds WebSockets keeps for all of its connections."""

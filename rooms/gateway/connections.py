@@ -1,0 +1,181 @@
+"""The connections that one gateway holds: keeping them alive, ending those that were revoked, taking leave of all.
+
+No connection has a task or a timer of its own for this; one task walks over all of them, a little at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Protocol
+
+from rooms.access.authentication import endings
+from rooms.access.grants import Grant
+from rooms.errors import ChatError, Code
+
+logger = logging.getLogger(__name__)
+
+SLOTS = 60
+# A round, as a share of the idle limit that clients are told. Whoever heard nothing for a whole round is written to,
+# so nobody waits for longer than two; what is sent then must also arrive.
+ROUND_SHARE = 0.4
+SLICE_SECONDS = 0.002  # then the loop has its turn
+STEP_SECONDS = 0.05  # between two looks at who is to leave
+LISTEN_SECONDS = 1.0  # how long somebody who is to leave may go on publishing
+ANSWER_SECONDS = 5.0  # longest wait for the answers to those publishes
+
+
+class Connection(Protocol):
+    """What is asked of each connection."""
+
+    connection_id: str
+    grant: Grant
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none of its publishes waits for an answer."""
+
+    def keep_alive(self) -> bool:
+        """Send something if nothing was sent since the last call. Return whether it was."""
+
+    def take_no_more(self) -> None:
+        """Leave unanswered what the client publishes from now on: it does so again elsewhere."""
+
+    def ask_for_token(self) -> None:
+        """Ask the client for another token: its own is about to end."""
+
+    def end(self, error: ChatError) -> None:
+        """Tell the client why, and close."""
+
+
+class Connections:
+    """All of them, by id. `idle_seconds` is how long a client may hear nothing."""
+
+    def __init__(self, *, idle_seconds: float) -> None:
+        self.kept_alive = 0  # signs of life sent, for the metrics
+        self.sent_away = 0  # by `drain`
+        self.revoked = 0  # ended before their time
+        self._held: dict[str, Connection] = {}
+        self._slots: list[dict[str, Connection]] = [{} for _ in range(SLOTS)]
+        self._pause = idle_seconds * ROUND_SHARE / SLOTS
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._held.values()))
+
+    def register(self, connection: Connection) -> None:
+        """Hold a connection. One with the same id is its own former self, on a socket that died: it is ended."""
+        former = self._held.get(connection.connection_id)
+        self._held[connection.connection_id] = connection
+        self._slot(connection)[connection.connection_id] = connection
+        if former is not None and former is not connection:
+            former.end(ChatError(Code.DISCONNECTED, "The connection was resumed on another socket."))
+
+    def unregister(self, connection: Connection) -> None:
+        """Let a connection go."""
+        if self._held.get(connection.connection_id) is connection:
+            del self._held[connection.connection_id]
+            self._slot(connection).pop(connection.connection_id, None)
+
+    def _slot(self, connection: Connection) -> dict[str, Connection]:
+        return self._slots[hash(connection.connection_id) % SLOTS]
+
+    # --- Keeping alive -----------------------------------------------------------------------------------
+
+    async def keep_alive(self) -> None:
+        """Ask each connection in each round to keep itself alive, evenly spread over it. Runs until cancelled."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            for slot in self._slots:
+                due = max(due + self._pause, loop.time())
+                await asyncio.sleep(due - loop.time())
+                async for connection in _in_slices(slot.values()):
+                    if connection.connection_id in slot:
+                        self._keep_alive(connection)
+
+    def _keep_alive(self, connection: Connection) -> None:
+        try:
+            self.kept_alive += connection.keep_alive()
+        except Exception:  # one that fails must not silence all others
+            logger.exception("a connection could not be kept alive")
+
+    # --- Ending ------------------------------------------------------------------------------------------
+
+    async def end_revoked(self) -> None:
+        """End the connections whose key or token was revoked: two small queries, however many they are.
+
+        All are looked at only after something was revoked.
+        """
+        sources = {connection.grant.source for connection in self._held.values()}
+        known = endings()
+        if await known.look(sources):
+            async for connection in _in_slices(self):
+                self._end_if(connection, known.judge(connection.grant))
+                if known.wants_renewal(connection.grant):
+                    connection.ask_for_token()
+
+    def recheck(self, connection: Connection) -> None:
+        """End a connection if what it was let in by is revoked.
+
+        To be called once it is held with its grant: what was revoked since that was checked is known by now, or will
+        be found with this connection among those that are held.
+        """
+        self._end_if(connection, endings().judge(connection.grant))
+
+    def _end_if(self, connection: Connection, error: ChatError | None) -> None:
+        if error is not None and self._held.get(connection.connection_id) is connection:
+            self.revoked += 1
+            connection.end(error)
+
+    async def drain(self, seconds: float) -> None:
+        """Send all connections away, evenly spread over this time, each after the answers to its publishes.
+
+        To be called when no new ones come; those that came in the last moment go at the end. Bounded: who goes on
+        publishing is soon no longer listened to, and answers that take too long are not waited for.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = list(self)
+        began, total = loop.time(), len(waiting)
+        leaving: list[tuple[float, Connection]] = []
+        while waiting or leaving:
+            now = loop.time()
+            leaving = [(since, each) for since, each in leaving if not self._has_left(each, now - since)]
+            share = min(1.0, (now - began + STEP_SECONDS) / seconds) if seconds > 0 else 1.0
+            due, waiting = _split(waiting, round(total * share) - (total - len(waiting)))
+            leaving += [(now, connection) for connection in due]
+            # Each stays for a step at least: what it has sent already is on its way here.
+            await asyncio.sleep(STEP_SECONDS)
+        for connection in self:
+            self._has_left(connection, LISTEN_SECONDS + ANSWER_SECONDS)
+
+    def _has_left(self, connection: Connection, after: float) -> bool:
+        """End a connection if nothing keeps it, and tell whether it is gone. SDKs come back at once (RTN15h3)."""
+        if self._held.get(connection.connection_id) is not connection:
+            return True
+        if after >= LISTEN_SECONDS:
+            connection.take_no_more()
+        if not connection.is_idle and after < LISTEN_SECONDS + ANSWER_SECONDS:
+            return False
+        connection.end(ChatError(Code.DISCONNECTED, "This server is being restarted; connect again.", status=503))
+        self.sent_away += 1
+        return True
+
+
+def _split(connections: list[Connection], count: int) -> tuple[list[Connection], list[Connection]]:
+    count = max(count, 0)
+    return connections[:count], connections[count:]
+
+
+async def _in_slices(connections: Iterable[Connection]) -> AsyncIterator[Connection]:
+    """Yield connections, with a turn for the loop whenever a slice of time is used up."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + SLICE_SECONDS
+    for connection in list(connections):
+        yield connection
+        if loop.time() > until:
+            await asyncio.sleep(0)
+            until = loop.time() + SLICE_SECONDS

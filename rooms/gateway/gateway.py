@@ -1,0 +1,278 @@
+"""A gateway: what one process that holds WebSockets keeps between them. One per event loop.
+
+It has one channel of its own. That channel is a member of the Channels group of each room that has members
+here, and the address at which workers tell what became of messages whose authors wait here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+from channels.layers import get_channel_layer
+from django.conf import settings
+
+from rooms.database import threads
+from rooms.errors import ChatError, Code
+from rooms.fanout.healing import Healer
+from rooms.fanout.hub import Hub, Resources
+from rooms.fanout.memory import BatchCache, Memory
+from rooms.fanout.passes import Passes
+from rooms.fanout.reader import Reader
+from rooms.gateway.connections import Connections
+from rooms.gateway.starting_points import StartingPoints
+from rooms.log import announce, queries
+from rooms.log.announce import Announcer, Told
+from rooms.log.directory import Directory, RoomRef
+from rooms.log.entries import Entry, unpack
+from rooms.log.outcomes import News, Outcome, OutcomeKind
+from rooms.occupancy.heartbeat import BEAT_SECONDS, OccupancyDesk
+from rooms.publishing.acceptor import Acceptor
+from rooms.review.decide import expire
+
+logger = logging.getLogger(__name__)
+
+EARLY_MAX_ENTRIES = 1000  # kept for a hub that opens; what is more is read from Postgres
+EMPTY_HUB_SECONDS = 30.0  # a room's last member may be about to come back
+EXPIRE_SECONDS = 2.0  # the worker does it sooner; this is for when there is none
+REVOKED_SECONDS = 0.5
+
+
+class Gateway:
+    """Hubs, acceptor and announcer of one process, and the few tasks that serve all its connections together."""
+
+    def __init__(self) -> None:
+        self.server_id = secrets.token_hex(4)
+        self.channel = ""  # known once connected to Redis
+        self.hubs: dict[int, Hub] = {}
+        self.healer = Healer(self.hubs)
+        self.directory = Directory()
+        self.acceptor = Acceptor(room_gone=self.directory.forget, fan_out_seconds=self._fan_out_seconds)
+        self.passes = Passes(slice_seconds=settings.HUB_SLICE_SECONDS)
+        self.reader = Reader(self.passes, limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
+        self.memory = Memory(max_bytes=settings.ROOMS_MEMORY_BYTES)
+        self.batches = BatchCache(max_bytes=settings.BATCHES_MEMORY_BYTES)
+        self._resources = Resources(
+            passes=self.passes,
+            reader=self.reader,
+            memory=self.memory,
+            batches=self.batches,
+            room_memory_bytes=settings.ROOM_MEMORY_BYTES,
+            pause_share=settings.HUB_PAUSE_SHARE,
+            pause_seconds=settings.HUB_PAUSE_SECONDS,
+        )
+        self.starting_points = StartingPoints(heard=self.healer.hear)
+        self.occupancy = OccupancyDesk(self.server_id)
+        self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here, origin=self.server_id)
+        self.connections = Connections(idle_seconds=settings.CONNECTION_MAX_IDLE_SECONDS)
+        self.delivered = 0  # by hubs that are closed by now
+        self._layer: Any = get_channel_layer()
+        self._connected = asyncio.Event()
+        self._opening: dict[int, asyncio.Task[Hub]] = {}
+        self._early: dict[int, list[Entry]] = {}  # what was broadcast while a hub was opening
+        self._empty_since: dict[int, float] = {}
+        announce.bind(self.announcer)
+        self._tasks = [
+            asyncio.create_task(self._receive(), name="gateway channel"),
+            asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self.healer.heal_all), name="heal"),
+            asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._tend_hubs), name="tend hubs"),
+            asyncio.create_task(self._every(1.0, self.acceptor.verdicts.poll), name="verdicts"),
+            asyncio.create_task(self._every(REVOKED_SECONDS, self.connections.end_revoked), name="revoked"),
+            asyncio.create_task(self._every(EXPIRE_SECONDS, self._expire), name="expire"),
+            asyncio.create_task(self.connections.keep_alive(), name="keep alive"),
+            asyncio.create_task(self._every(BEAT_SECONDS, self._report), name="occupancy"),
+        ]
+
+    async def close(self) -> None:
+        """Finish what was accepted and stop. The caller bounds the wait."""
+        await self.acceptor.close()
+        await self.announcer.close()
+        self.reader.close()
+        self.passes.close()
+        self.healer.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.occupancy.close()
+        announce.bind(None)
+
+    # --- Hubs --------------------------------------------------------------------------------------------
+
+    async def hub(self, room: RoomRef) -> Hub:
+        """Return the room's hub, subscribed and at the log's head."""
+        hub = self.hubs.get(room.id)
+        if hub is not None:
+            # Whoever asks is about to join: the hub must not be taken for abandoned while they read from Postgres.
+            self._empty_since.pop(room.id, None)
+            return hub
+        task = self._opening.get(room.id)
+        if task is None:
+            task = self._opening[room.id] = asyncio.create_task(self._open(room), name="open hub")
+        return await asyncio.shield(task)
+
+    async def _open(self, room: RoomRef) -> Hub:
+        try:
+            # Subscribe first and read the head then: what is published between the two arrives by broadcast.
+            self._early[room.id] = []
+            subscribed = await self._subscribe(room.id)
+            # With the last entries: whoever comes back to a gateway that has just started missed little more.
+            end = await threads.repeat(queries.read_end, room, settings.HUB_PRELOAD_MESSAGES)
+            if end is None:
+                self.directory.forget(room.name)
+                raise ChatError(Code.NOT_FOUND, "The room was deleted a moment ago; attach again.")
+            entries, after, head = end
+            hub = Hub(room, self._resources, position=after)
+            hub.fill(entries, head)
+            hub.subscribed = subscribed
+            self.hubs[room.id] = hub
+            hub.receive(self._early[room.id])  # of which Postgres' answer may have told already
+            self.healer.hear(hub, hub.tail.heard)
+            return hub
+        finally:
+            del self._early[room.id], self._opening[room.id]
+            if room.id not in self.hubs and self.channel:
+                await self._redis(self._layer.group_discard(announce.group_of(room.id), self.channel))
+
+    async def _subscribe(self, room_id: int) -> bool:
+        try:
+            await asyncio.wait_for(self._connected.wait(), settings.REDIS_TIMEOUT_SECONDS)
+        except TimeoutError:
+            return False
+        return await self._redis(self._layer.group_add(announce.group_of(room_id), self.channel))
+
+    async def _close_empty_hubs(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for room_id, hub in list(self.hubs.items()):
+            if hub.members:
+                self._empty_since.pop(room_id, None)
+            elif now - self._empty_since.setdefault(room_id, now) > EMPTY_HUB_SECONDS:
+                self.delivered += hub.delivered
+                hub.close()
+                del self.hubs[room_id], self._empty_since[room_id]
+                group = announce.group_of(room_id)
+                if self.channel and not await self._redis(self._layer.group_discard(group, self.channel)):
+                    return
+
+    def _fan_out_seconds(self, room_id: int) -> float:
+        hub = self.hubs.get(room_id)
+        return hub.pass_seconds if hub is not None and hub.members else 0.0
+
+    # --- What was committed ------------------------------------------------------------------------------
+
+    def _committed_here(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
+        self._take(entries)
+        self.acceptor.verdicts.tell(outcome for gateway, outcome in news if gateway == self.channel)
+
+    def _take(self, entries: Sequence[Entry]) -> None:
+        by_room: dict[int, list[Entry]] = {}
+        for entry in entries:
+            by_room.setdefault(entry.room_id, []).append(entry)
+        for room_id, of_room in by_room.items():
+            hub = self.hubs.get(room_id)
+            if hub is not None:
+                self._give(hub, of_room)
+            elif room_id in self._early and len(self._early[room_id]) < EARLY_MAX_ENTRIES:
+                self._early[room_id] += of_room
+
+    def _give(self, hub: Hub, entries: Sequence[Entry]) -> None:
+        try:
+            hub.receive(entries)
+            self.healer.hear(hub, hub.tail.heard)
+        except Exception:  # a fault in one room is not the others'
+            logger.exception("a room could not take what was published in it")
+
+    async def _receive(self) -> None:
+        """Take what other processes broadcast. Redis may come and go; what is lost meanwhile is healed."""
+        is_foreign = False  # so that it is told once
+        while True:
+            try:
+                message = await self._next_message()
+            except Exception as error:
+                logger.warning("waiting for Redis (%s)", type(error).__name__)
+                await asyncio.sleep(1.0)
+                continue
+            try:
+                self._handle(message)
+            except msgspec.DecodeError as error:
+                if not is_foreign:
+                    # Another host runs another version, for the minutes of an update: the hubs heal.
+                    logger.warning("a broadcast cannot be read (%s); is a host on another version?", error)
+                is_foreign = True
+            except Exception:
+                logger.exception("a broadcast could not be handled")
+
+    async def _next_message(self) -> dict[str, Any]:
+        if not self.channel:
+            self.channel = await asyncio.wait_for(self._layer.new_channel("gateway."), settings.REDIS_TIMEOUT_SECONDS)
+            self._connected.set()
+        message: dict[str, Any] = await self._layer.receive(self.channel)
+        return message
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        if message["type"] == "room.published":
+            if message.get("origin") != self.server_id:  # our own were taken when they were committed
+                self._take(unpack(message["entries"]))
+        elif message["type"] == "message.decided":
+            news = msgspec.msgpack.decode(message["news"], type=list[News])
+            self.acceptor.verdicts.tell(_outcome_of(told) for told in news)
+
+    # --- Tending -----------------------------------------------------------------------------------------
+
+    async def _tend_hubs(self) -> None:
+        """Subscribe hubs that could not be, and close empty ones. Apart from healing, which a Redis that hangs
+        must not hold back."""
+        for room_id, hub in list(self.hubs.items()):
+            if not hub.subscribed:
+                hub.subscribed = await self._subscribe(room_id)
+                if not hub.subscribed:
+                    return  # Redis is away; the others would wait as long
+        await self._close_empty_hubs()
+
+    # --- Tasks for all connections together --------------------------------------------------------------
+
+    async def _report(self) -> None:
+        await self.occupancy.beat(len(self.connections))
+
+    async def _expire(self) -> None:
+        await threads.run(expire)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # Postgres or Redis is away; the next round finds what this one missed
+                logger.warning("%s waits (%s)", getattr(work, "__name__", "a task"), type(error).__name__)
+
+    async def _redis(self, sending: Awaitable[Any]) -> bool:
+        try:
+            await asyncio.wait_for(sending, settings.REDIS_TIMEOUT_SECONDS)
+        except Exception as error:
+            logger.warning("Redis is away (%s); the hubs heal from Postgres", type(error).__name__)
+            return False
+        return True
+
+
+def _outcome_of(news: News) -> Outcome:
+    error = None if news.code is None else ChatError(news.code, news.reason, detail=news.detail)
+    return Outcome(kind=OutcomeKind(news.kind), message=news.message, serial=news.serial, error=error)
+
+
+_gateways: dict[asyncio.AbstractEventLoop, Gateway] = {}
+
+
+def current() -> Gateway:
+    """Return the gateway of the running loop, made at its first use (ASGI has no start event for us)."""
+    loop = asyncio.get_running_loop()
+    gateway = _gateways.get(loop)
+    if gateway is None:
+        for closed in [known for known in _gateways if known.is_closed()]:
+            del _gateways[closed]
+        gateway = _gateways[loop] = Gateway()
+    return gateway

@@ -1,0 +1,1 @@
+"""Occupancy: how many connections a room has, over all gateways."""

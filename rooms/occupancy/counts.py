@@ -1,0 +1,123 @@
+"""How many are in a room: what an attachment counts for, and one gateway's counts. Pure.
+
+A gateway counts what happens in it, at O(1) an event, and tells the others through Postgres (occupancy_store).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from rooms.errors import ChatError, Code
+from rooms.protocol.wire import Flag
+
+PARAMETER = "occupancy"  # of an ATTACH
+EVENT = "[meta]occupancy"  # the name of the messages that tell it
+CAPABILITY = "channel-metadata"
+
+
+class Metrics(NamedTuple):
+    """Connections attached to a room, and how many of them may do what (public protocol, ChannelMetrics)."""
+
+    connections: int = 0
+    publishers: int = 0
+    subscribers: int = 0
+    presence_connections: int = 0
+    presence_subscribers: int = 0
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """Return the public shape. Nobody can enter presence on this server yet, so it has no members."""
+        return {
+            "connections": self.connections,
+            "publishers": self.publishers,
+            "subscribers": self.subscribers,
+            "presenceConnections": self.presence_connections,
+            "presenceMembers": 0,
+            "presenceSubscribers": self.presence_subscribers,
+        }
+
+
+NOBODY = Metrics()
+CATEGORIES = frozenset(f"metrics.{name}" for name in NOBODY.shape)
+
+
+def category_of(params: Mapping[str, str] | None) -> str | None:
+    """Return what an ATTACH asks to be told: "metrics", "metrics.<category>" or None. Raises ChatError 40003."""
+    wanted = (params or {}).get(PARAMETER)
+    if not wanted or wanted == "metrics" or wanted in CATEGORIES:
+        return wanted or None
+    raise ChatError(
+        Code.INVALID_PARAMETER, f"The parameter occupancy is 'metrics' or one of {', '.join(sorted(CATEGORIES))}."
+    )
+
+
+def told_of(metrics: Metrics, category: str) -> dict[str, int]:
+    """Return the part of the public shape that was asked for."""
+    _, _, name = category.partition(".")
+    return {name: metrics.shape[name]} if name else metrics.shape
+
+
+def share_of(modes: Flag) -> Metrics:
+    """Return what one attachment with these modes counts for."""
+    return Metrics(
+        connections=1,
+        publishers=int(Flag.PUBLISH in modes),
+        subscribers=int(Flag.SUBSCRIBE in modes),
+        presence_connections=int(Flag.PRESENCE in modes),
+        presence_subscribers=int(Flag.PRESENCE_SUBSCRIBE in modes),
+    )
+
+
+def total(parts: Iterable[Metrics]) -> Metrics:
+    """Return the sum."""
+    return Metrics(*map(sum, zip(NOBODY, *parts, strict=True)))
+
+
+class Counters:
+    """One gateway's counts by room, and which rooms' counts are yet to be written."""
+
+    def __init__(self) -> None:
+        self._here: dict[int, Metrics] = {}
+        self._unwritten: dict[int, None] = {}
+
+    @property
+    def unwritten(self) -> int:
+        """How many rooms' counts are yet to be written."""
+        return len(self._unwritten)
+
+    def here(self, room_id: int) -> Metrics:
+        """Return a room's counts in this gateway, as of now."""
+        return self._here.get(room_id, NOBODY)
+
+    def enter(self, room_id: int, modes: Flag) -> None:
+        """Count an attachment in."""
+        self._add(room_id, share_of(modes), 1)
+
+    def leave(self, room_id: int, modes: Flag) -> None:
+        """Count an attachment out; `modes` are those that it was counted with last."""
+        self._add(room_id, share_of(modes), -1)
+
+    def changes(self, limit: int) -> list[tuple[int, Metrics]]:
+        """Return counts to write, those that have waited longest first. They wait on until they are `written`."""
+        return [(room_id, self.here(room_id)) for room_id in islice(self._unwritten, limit)]
+
+    def written(self, changes: Sequence[tuple[int, Metrics]]) -> None:
+        """Note what was written. A room that has changed since goes to the end of the line."""
+        for room_id, metrics in changes:
+            self._unwritten.pop(room_id, None)
+            if self.here(room_id) != metrics:
+                self._unwritten[room_id] = None
+
+    def write_all_again(self) -> None:
+        """Note that nothing of what was written is there any more."""
+        self._unwritten = dict.fromkeys(self._here)
+
+    def _add(self, room_id: int, share: Metrics, sign: int) -> None:
+        now = Metrics(*(count + sign * part for count, part in zip(self.here(room_id), share, strict=True)))
+        if now == NOBODY:
+            self._here.pop(room_id, None)
+        else:
+            self._here[room_id] = now
+        self._unwritten[room_id] = None

@@ -1,0 +1,113 @@
+"""A gateway's part in occupancy: it counts its own attachments, hears of the others', and tells who asked.
+
+One heartbeat a second does all of it, with at most two statements, however many rooms and members there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from rooms.database import threads
+from rooms.occupancy import store
+from rooms.occupancy.counts import Counters, Metrics, total
+from rooms.occupancy.subscribers import Askers
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 1.0
+SETTLE_BEATS = 3  # after a pause, so long the other gateways have to report again before they are missed
+TIDY_BEATS = 20
+CLOSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoomStatus:
+    """A room's counts over all gateways. `room_id` is None where there is no such room."""
+
+    room_id: int | None
+    metrics: Metrics
+
+
+class OccupancyDesk:
+    """One gateway's counts, askers and heartbeat."""
+
+    def __init__(self, server_id: str) -> None:
+        self.counters = Counters()
+        self.askers = Askers(server_id, limit=settings.OCCUPANCY_MAX_ASKERS)
+        self.missed = 0  # heartbeats that failed, for the metrics
+        self._server_id = server_id
+        self._gateway_id: int | None = None
+        self._beats = 0
+        self._last_beat: float | None = None
+        self._settling = 0
+
+    async def beat(self, connections: int) -> None:
+        """Report what has changed here, read what askers want to know, and tell them. Raises while Postgres is away.
+
+        The next beat begins BEAT_SECONDS after the end of this one, so nobody is told twice within that time.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._last_beat is not None and now - self._last_beat > store.ALIVE_SECONDS:
+            # All gateways may have been silent, as when Postgres was away: nobody is missing because of that.
+            self._settling = SETTLE_BEATS
+        try:
+            await self._report(connections)
+            if self._settling:
+                self._settling -= 1
+            else:
+                await self._read()
+        except Exception:
+            self.missed += 1
+            await self._tell()  # what is known holds
+            raise
+        self._last_beat = asyncio.get_running_loop().time()
+        await self._tell()
+
+    async def status(self, name: str) -> RoomStatus:
+        """Return a room's counts: the others' as Postgres knows them, and this gateway's as of now."""
+        room_id, others = await threads.run(store.read_room, name, self._gateway_id)
+        here = () if room_id is None else (self.counters.here(room_id),)
+        return RoomStatus(room_id=room_id, metrics=total([others, *here]))
+
+    async def close(self) -> None:
+        """Take this gateway out of the counts. If Postgres is away, the others miss it a few seconds later."""
+        gateway_id, self._gateway_id = self._gateway_id, None
+        if gateway_id is not None:
+            try:
+                await asyncio.wait_for(threads.run(store.unregister, gateway_id), CLOSE_SECONDS)
+            except Exception as error:
+                logger.warning("left without telling the other gateways (%s)", type(error).__name__)
+
+    async def _report(self, connections: int) -> None:
+        changes = self.counters.changes(settings.OCCUPANCY_ROOMS_PER_SECOND)
+        if self._gateway_id is None or not await threads.run(store.beat, self._gateway_id, connections, changes):
+            # New, or taken for dead, or Postgres has emptied the tables after a crash: everything is told anew.
+            self._settling = 0 if self._gateway_id is None else SETTLE_BEATS
+            self._gateway_id = await threads.run(
+                store.register, self._server_id, connections_max=settings.CONNECTION_MAX_PER_GATEWAY
+            )
+            self.counters.write_all_again()
+            changes = self.counters.changes(settings.OCCUPANCY_ROOMS_PER_SECOND)
+            await threads.run(store.beat, self._gateway_id, connections, changes)
+        self.counters.written(changes)
+        self._beats += 1
+        if self._beats % TIDY_BEATS == 1:
+            await threads.run(store.forget_silent)
+
+    async def _read(self) -> None:
+        rooms = self.askers.rooms(settings.OCCUPANCY_ROOMS_PER_SECOND)
+        if rooms:
+            others = await threads.run(store.read_others, self._gateway_id, rooms)
+            here = self.counters.here
+            self.askers.learn(
+                (room_id, total([here(room_id), others[room_id]]) if room_id in others else here(room_id))
+                for room_id in rooms
+            )
+
+    async def _tell(self) -> None:
+        for _ in self.askers.deliver(settings.OCCUPANCY_FRAMES_PER_SECOND):
+            await asyncio.sleep(0)

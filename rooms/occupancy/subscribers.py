@@ -1,0 +1,171 @@
+"""The members who asked how many are in their room, and telling them: on change, by one frame shared by all.
+
+A frame carries the serial at which its reader stands: clients take that field for their position, and some forget
+theirs where it is missing. So it moves nobody, and is no entry of the log.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from rooms.fanout.hub import Member
+from rooms.fanout.sockets import Batch, Encoding
+from rooms.log.directory import RoomRef
+from rooms.occupancy.counts import EVENT, NOBODY, Metrics, told_of
+from rooms.protocol.serials import encode as encode_serial
+from rooms.protocol.wire import Action, Message, MessageAction, ProtocolMessage, encode
+
+SLICE_ASKERS = 128  # told before the loop, and other rooms, have their turn: less than a millisecond
+
+
+class Asker:
+    """One member who asked. `told` is what it knows."""
+
+    __slots__ = ("category", "member", "room_id", "told")
+
+    def __init__(self, room_id: int, member: Member, category: str) -> None:
+        self.room_id = room_id
+        self.member = member
+        self.category = category
+        self.told: dict[str, int] | None = None
+
+
+class AskedRoom:
+    """A room that somebody asks about. `due` may have to be told, those first who were told longest ago."""
+
+    __slots__ = ("askers", "due", "metrics", "room")
+
+    def __init__(self, room: RoomRef) -> None:
+        self.room = room
+        self.metrics = NOBODY
+        self.askers: dict[Asker, None] = {}
+        self.due: dict[Asker, None] = {}
+
+
+class Askers:
+    """The askers of one gateway. `server_id` is a part of the ids of what they are sent."""
+
+    def __init__(self, server_id: str, *, limit: int) -> None:
+        self.told = 0  # frames written, for the metrics
+        self._server_id = server_id
+        self._limit = limit
+        self._count = 0
+        self._frames = 0
+        self._rooms: dict[int, AskedRoom] = {}
+        self._due: dict[int, None] = {}  # rooms in which somebody is due, in the order of their turns
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may ask."""
+        return self._count < self._limit
+
+    def add(self, room: RoomRef, member: Member, category: str) -> Asker:
+        """Tell a member from now on, the first time soon."""
+        asked = self._rooms.get(room.id)
+        if asked is None:
+            asked = self._rooms[room.id] = AskedRoom(room)
+        asker = Asker(room.id, member, category)
+        asked.askers[asker] = None
+        if asked.metrics != NOBODY:  # else the first count makes it due
+            asked.due[asker] = self._due[room.id] = None
+        self._count += 1
+        return asker
+
+    def remove(self, asker: Asker) -> None:
+        """Tell a member no more. Calling twice is calling once."""
+        asked = self._rooms.get(asker.room_id)
+        if asked is None or asker not in asked.askers:
+            return
+        self._count -= 1
+        del asked.askers[asker]
+        asked.due.pop(asker, None)
+        if not asked.askers:
+            del self._rooms[asker.room_id]
+            self._due.pop(asker.room_id, None)
+
+    def rooms(self, limit: int) -> list[int]:
+        """Return rooms whose counts are wanted. Where there are more than the limit, all have their turn."""
+        chosen = list(islice(self._rooms, limit))
+        if len(chosen) < len(self._rooms):
+            for room_id in chosen:
+                self._rooms[room_id] = self._rooms.pop(room_id)
+        return chosen
+
+    def learn(self, counts: Iterable[tuple[int, Metrics]]) -> None:
+        """Take new counts. Where they have changed, all askers are due; who was due for older ones skips those."""
+        for room_id, metrics in counts:
+            asked = self._rooms.get(room_id)
+            if asked is not None and asked.metrics != metrics:
+                asked.metrics = metrics
+                asked.due = dict(asked.askers)
+                self._due[room_id] = None
+
+    def deliver(self, limit: int) -> Iterator[None]:
+        """Write to those who are due, to at most `limit` of them, and yield between slices.
+
+        Who still has something unsent is passed over: once it has read that, it is told what holds by then.
+        """
+        passed_over: list[Asker] = []
+        try:
+            while self._due and limit > 0:
+                asked = self._rooms[room_id := next(iter(self._due))]
+                limit -= self._tell_slice(asked, min(limit, SLICE_ASKERS), passed_over)
+                del self._due[room_id]
+                if asked.due:
+                    self._due[room_id] = None  # at the end: the other rooms have their turn
+                yield
+        finally:
+            for asker in passed_over:
+                remaining = self._rooms.get(asker.room_id)
+                if remaining is not None and asker in remaining.askers:
+                    remaining.due[asker] = self._due[asker.room_id] = None
+
+    def _tell_slice(self, asked: AskedRoom, limit: int, passed_over: list[Asker]) -> int:
+        """Write to the next who are due in one room. Return to how many it was tried."""
+        frames: dict[tuple[Encoding, str, int], Batch] = {}
+        values: dict[str, dict[str, int]] = {}
+        tried = 0
+        for asker in list(islice(asked.due, limit)):
+            del asked.due[asker]
+            value = values.setdefault(asker.category, told_of(asked.metrics, asker.category))
+            if asker.told == value:
+                continue
+            member = asker.member
+            key = member.encoding, asker.category, member.position
+            if key not in frames:
+                frames[key] = self._frame(asked.room, member.encoding, member.position, value)
+            tried += 1
+            if member.write(frames[key]):
+                self.told += 1
+                asker.told = value
+                del asked.askers[asker]
+                asked.askers[asker] = None
+            else:
+                passed_over.append(asker)
+        return tried
+
+    def _frame(self, room: RoomRef, encoding: Encoding, position: int, value: dict[str, int]) -> Batch:
+        self._frames += 1
+        now = int(time.time() * 1000)
+        told = Message(
+            id=f"{self._server_id}-occupancy:{self._frames}:0",
+            name=EVENT,
+            data=json.dumps({"metrics": value}, separators=(",", ":")),
+            encoding="json",
+            timestamp=now,
+            action=MessageAction.META,
+        )
+        message = ProtocolMessage(
+            action=Action.MESSAGE,
+            channel=room.name,
+            channel_serial=encode_serial(room.epoch, position),
+            timestamp=now,
+            messages=[told],
+        )
+        return encoding.join([encoding.piece(encode(message, encoding.format))])

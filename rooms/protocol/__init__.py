@@ -1,0 +1,1 @@
+"""The public realtime protocol: the shapes of the wire and serials."""

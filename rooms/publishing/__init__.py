@@ -1,0 +1,1 @@
+"""Publishing: from what a client sends to a durable message, in batches."""

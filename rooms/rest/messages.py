@@ -1,0 +1,77 @@
+"""The REST side of a room: publish, history, the time. Shapes are the public REST API's.
+
+Views are asynchronous: a publish waits for its verdict without holding a thread.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from django.http import HttpRequest, HttpResponse
+
+from rooms.access.authentication import authenticate
+from rooms.access.grants import Grant
+from rooms.database import threads
+from rooms.gateway import gateway
+from rooms.log import queries, rows
+from rooms.log.directory import RoomRef, require_name
+from rooms.protocol.wire import for_format
+from rooms.publishing.drafts import drafts_of, first_refusal
+from rooms.rest.history_query import HistoryQuery
+from rooms.rest.requests import answer, credentials_of, format_of, read_messages, rest
+
+
+@rest("GET")
+async def server_time(request: HttpRequest) -> HttpResponse:
+    """GET /time: milliseconds since the epoch."""
+    return answer(request, [int(time.time() * 1000)])
+
+
+@rest("GET", "POST")
+async def messages(request: HttpRequest, name: str) -> HttpResponse:
+    """GET and POST /channels/{name}/messages."""
+    grant = await authenticate(credentials_of(request))
+    publishes = request.method == "POST"
+    # Before the room is made: only who may use it makes it.
+    grant.require(require_name(name), "publish" if publishes else "history")
+    room = await gateway.current().directory.get(name)
+    return await publish(request, room, grant) if publishes else await history(request, room)
+
+
+async def publish(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResponse:
+    """Accept one message or a list, wait for the verdict, and answer 201 with the serials."""
+    body = read_messages(request)
+    here = gateway.current()
+    base_id = secrets.token_urlsafe(12)
+    drafts = drafts_of(body, room, grant, base_id=base_id, connection_id=None, origin=here.channel)
+    outcomes = await here.acceptor.submit(drafts)
+    refusal = first_refusal(outcomes)
+    if refusal is not None:
+        raise refusal
+    shape = {
+        "channel": room.name,
+        "messageId": drafts[0].message_id.rpartition(":")[0] or drafts[0].message_id,
+        "serials": [outcome.serial for outcome in outcomes],
+    }
+    return answer(request, shape, status=201)
+
+
+async def history(request: HttpRequest, room: RoomRef) -> HttpResponse:
+    """Answer one page of published messages, and links to the first and the next."""
+    query = HistoryQuery.parse(request, room)
+    page, more = await threads.run(
+        queries.read_history,
+        room,
+        start=query.start,
+        end=query.end,
+        after=query.after,
+        before=query.before,
+        forwards=query.forwards,
+        limit=query.limit,
+    )
+    wire_format = format_of(request)
+    response = answer(request, [for_format(rows.wire_of(row, room.epoch), wire_format) for row in page])
+    last = page[-1].created_serial if more else None
+    response["Link"] = ", ".join(query.links(request, last))
+    return response
