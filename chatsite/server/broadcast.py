@@ -141,13 +141,19 @@ class BroadcastSocket:
     # --- Twisted calls a pull producer whenever its buffer is empty: that is all that "writable" needs ---------
 
     def resumeProducing(self) -> None:
-        """Call back who waits."""
-        if self.unsent or not self._transport.connected:
+        """Call back those that wait, in turn, until one of them has filled the socket: the others come first then."""
+        callbacks = self._callbacks
+        if callbacks is None or self.unsent or not self._transport.connected:
             return
-        callbacks, self._callbacks = self._callbacks, None
-        self._transport.unregisterProducer()
-        for callback in callbacks or ():
-            callback()
+        for _ in range(len(callbacks)):
+            callbacks.pop(0)()
+            if not self.is_clear:
+                return
+        if callbacks:
+            self._transport.startWriting()  # one that asked again although it could write: in the next turn of the loop
+        else:
+            self._callbacks = None
+            self._transport.unregisterProducer()
 
     def stopProducing(self) -> None:
         """Forget who waits: the connection is lost."""

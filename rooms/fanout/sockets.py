@@ -65,7 +65,11 @@ class Socket(Protocol):
         """Tell whether nothing was sent since this was last asked."""
 
     def on_writable(self, callback: Callable[[], None]) -> None:
-        """Call back once, as soon as nothing is unsent; never if the socket closes first."""
+        """Call back once, as soon as nothing is unsent; never if the socket closes first.
+
+        Several callbacks (a member of several rooms) take turns: when one of them fills the socket, those that wait
+        come before it the next time.
+        """
 
 
 def frame(payload: bytes, *, binary: bool) -> bytes:
@@ -168,8 +172,7 @@ class PlainSocket:
             pass
 
     def _drained(self) -> None:
-        if self._unsent or self._task is not None or self._closed:
-            return
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            callback()
+        for _ in range(len(self._callbacks)):
+            if self._unsent or self._task is not None or self._closed:
+                return
+            self._callbacks.pop(0)()
