@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import connections
+from django.db import OperationalError, connection, connections
 from psycopg.abc import RV, PQGen
 
 GRACE_SECONDS = 5.0  # in which Postgres, if it lives, cancels the statement by itself
@@ -47,3 +47,19 @@ def limit_statements() -> None:
     # Ours come first: of two the last counts.
     options["options"] = f"-c statement_timeout={limit} -c idle_in_transaction_session_timeout={limit} {own}".rstrip()
     options["pool"]["connection_class"] = PatientConnection
+
+
+def limit_lock_waits(seconds: float) -> None:
+    """Let each lock of the open transaction be waited for so long at most; `is_lock_timeout` knows the error then."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [lock_timeout_of(seconds)])
+
+
+def lock_timeout_of(seconds: float) -> str:
+    """Return seconds as Postgres' setting lock_timeout reads them; there 0 means no limit."""
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def is_lock_timeout(error: OperationalError) -> bool:
+    """Tell whether a lock was waited for in vain: Postgres is there, but somebody else holds what was asked for."""
+    return isinstance(error.__cause__, psycopg.errors.LockNotAvailable)

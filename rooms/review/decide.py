@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import random
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
+from rooms.database.patience import is_lock_timeout, limit_lock_waits
 from rooms.database.small_tables import versions_read
 from rooms.errors import Code
 from rooms.log import queries
@@ -20,8 +23,12 @@ from rooms.review.decide_queries import Found
 from rooms.review.decisions import Settling
 from rooms.review.pipeline import apply
 
+logger = logging.getLogger(__name__)
+
 DEADLINE = "deadline of"
 EXPIRE_BATCH_MESSAGES = 500
+PASSED_OVER = timedelta(seconds=3)  # a lock is held for milliseconds: whoever looks again finds most rooms free
+LOCK_SECONDS = 1.0
 HASTEN_BATCH_MESSAGES = 500
 
 
@@ -46,12 +53,41 @@ def expire(*, now: datetime | None = None) -> int:
     """Give overdue messages the verdict that their rule names for the deadline. Return how many there were.
 
     By Postgres' clock where no moment is given: a host whose clock is ahead must not end the reviews of all others.
+    Every gateway and worker calls this. Each takes messages of rooms that nobody has locked, so that no two do the
+    same ones, and a room that is stuck keeps no other waiting. A room that is always busy gets its turn too: when its
+    messages are overdue for longer than PASSED_OVER, one call in a while waits for it.
     """
     now = now or waiting_queries.read_clock()
-    overdue = waiting_queries.find_overdue(now, EXPIRE_BATCH_MESSAGES)
-    if overdue:
+    expired = _expire_unlocked(now)
+    if expired < EXPIRE_BATCH_MESSAGES:
+        expired += _expire_passed_over(now)
+    return expired
+
+
+def _expire_unlocked(now: datetime) -> int:
+    with transaction.atomic():
+        overdue = waiting_queries.lock_overdue(now, EXPIRE_BATCH_MESSAGES)
         decide([_overdue_decision(*one) for one in overdue], now=now)
     return len(overdue)
+
+
+def _expire_passed_over(now: datetime) -> int:
+    """Wait a moment for the lock of one room whose messages were passed over for long, and expire what it has."""
+    rooms = waiting_queries.find_rooms_overdue(now - PASSED_OVER, EXPIRE_BATCH_MESSAGES)
+    if not rooms:
+        return 0
+    # Any of them: were it the one that waits for longest, a room that is stuck would keep the others waiting.
+    room = random.choice(rooms)
+    try:
+        with transaction.atomic():
+            limit_lock_waits(LOCK_SECONDS)
+            queries.lock_rooms([room])
+            return _expire_unlocked(now)
+    except OperationalError as error:
+        if not is_lock_timeout(error):
+            raise
+        logger.warning("overdue messages wait for room %d, which is locked", room)
+        return 0
 
 
 def hasten(awaiting: str, *, now: datetime) -> int:

@@ -10,15 +10,32 @@ from django.db import connection
 from rooms.review.contract import Action, Verdict
 
 
-def find_overdue(now: datetime, limit: int) -> list[tuple[int, str, str]]:
-    """Return messages whose verdict has not come in time: primary key, awaited step, verdict at the deadline."""
+def lock_overdue(now: datetime, limit: int) -> list[tuple[int, str, str]]:
+    """Write: lock rooms, and return messages in them whose verdict has not come in time, those that wait longest first.
+
+    As (primary key, awaited step, verdict at the deadline). Waits for no lock: rooms that another transaction holds
+    are passed over.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT id, awaiting, at_deadline FROM rooms_message WHERE status = 'accepted' AND deadline < %s "
-            "ORDER BY deadline LIMIT %s",
+            "SELECT message.id, message.awaiting, message.at_deadline FROM rooms_message AS message "
+            "JOIN rooms_room AS room ON room.id = message.room_id "
+            "WHERE message.status = 'accepted' AND message.deadline < %s "
+            "ORDER BY message.deadline LIMIT %s FOR NO KEY UPDATE OF room SKIP LOCKED",
             [now, limit],
         )
         return [(message, awaiting, at_deadline) for message, awaiting, at_deadline in cursor.fetchall()]
+
+
+def find_rooms_overdue(now: datetime, limit: int) -> list[int]:
+    """Return the rooms of the messages that have been overdue for longest, so many messages at most."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT room_id FROM (SELECT room_id FROM rooms_message WHERE status = 'accepted' "
+            "AND deadline < %s ORDER BY deadline LIMIT %s) AS overdue",
+            [now, limit],
+        )
+        return [room for (room,) in cursor.fetchall()]
 
 
 def find_decided(messages: Collection[int]) -> list[int]:
