@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 from integrations.lambda_runtime import limits, log
 from integrations.lambda_runtime.function import Function
-from integrations.lambda_runtime.http_connection import ServerLimits
-from integrations.lambda_runtime.http_server import HttpServer
+from integrations.lambda_runtime.http_server import HttpServer, ServerLimits
 from integrations.lambda_runtime.invocation import (
     ErrorType,
     Failed,
@@ -29,8 +28,13 @@ from integrations.lambda_runtime.process import HandlerProcess, describe_exit
 from integrations.lambda_runtime.runtime_api import MAX_BODY_BYTES, RuntimeApi
 
 LOOPBACK = "127.0.0.1"
+# While the function runs, its process says nothing.
 RUNTIME_API_LIMITS = ServerLimits(
-    body_bytes=MAX_BODY_BYTES, buffered_bytes=MAX_BODY_BYTES, connections=8, request_seconds=None, idle_seconds=None
+    body_bytes=MAX_BODY_BYTES,
+    buffered_bytes=MAX_BODY_BYTES,
+    connections=8,
+    body_seconds=None,
+    idle_seconds=2 * limits.MAX_TIMEOUT_SECONDS,
 )
 
 
@@ -81,7 +85,7 @@ class Environment:
                 command, directory=self._function.path.parent, variables=variables
             )
         except BaseException:
-            self._server.close()
+            await self._server.stop()
             raise
         self._watcher = self._loop.create_task(self._watch(self._process))
         self._timer = self._loop.call_later(limits.INIT_TIMEOUT_SECONDS, self._on_init_timeout)
@@ -142,8 +146,6 @@ class Environment:
         status = await process.wait()
         self.alive = False
         self._cancel_timer()
-        self._server.close()
-        self._exited.set()
         invocation = self._current
         if self._init_seconds is None:
             self._fail_init(ErrorType.EXITED.value, describe_exit(status))
@@ -151,6 +153,8 @@ class Environment:
             invocation.give_back()
         elif invocation is not None:
             self._settle(invocation, ended(invocation.request_id, describe_exit(status), ErrorType.EXITED))
+        await self._server.stop()
+        self._exited.set()
         self._on_exit(self)
 
     def _watch_over(self, invocation: Invocation) -> None:

@@ -78,11 +78,10 @@ async def serving(
             background.append(asyncio.create_task(watch(function.path, lambda names: _reload(pool, lines, names))))
         yield f"http://{f'[{host}]' if ':' in host else host}:{url.port}/"
     finally:
-        await server.drain(limits.DRAIN_SECONDS)
+        await server.stop(drain_seconds=limits.DRAIN_SECONDS)
         events.close()
         for task in background:
             task.cancel()
-        server.close()
         await pool.stop()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,9 +13,8 @@ import psutil
 import pytest
 
 from integrations.lambda_runtime import limits
-from integrations.lambda_runtime.http_connection import ServerLimits
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
-from integrations.lambda_runtime.http_server import HttpServer
+from integrations.lambda_runtime.http_server import HttpServer, ServerLimits
 
 Serve = Callable[..., Awaitable[Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -147,17 +147,49 @@ class Echo:
         return f"http://127.0.0.1:{await self.server.start('127.0.0.1', 0)}/"
 
     async def __aexit__(self, *error: object) -> None:
-        self.server.close()
+        await self.server.stop()
 
 
 async def test_half_sent_requests_are_dropped_after_a_while(eventually: Eventually) -> None:
-    echo = Echo(request_seconds=0.2, idle_seconds=30)
+    echo = Echo(body_seconds=0.2, idle_seconds=30)
     async with echo as url:
         half = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf"
         answers = await asyncio.gather(*(send(url, half) for _ in range(50)), return_exceptions=True)
         assert all(answer == b"" or isinstance(answer, ConnectionError) for answer in answers)
-        await eventually(lambda: not echo.server.service.connections)
-        assert echo.server.service.buffered == 0
+        await eventually(lambda: not echo.server.connections)
+        assert echo.server.buffered == 0
+
+
+async def test_a_head_that_never_ends_is_dropped_and_so_is_a_connection_that_nobody_uses() -> None:
+    async with Echo(idle_seconds=0.2) as url:
+        assert await send(url, b"") == b""
+        assert await send(url, b"GET / HTTP/1.1\r\nHost: a\r\nX: y") == b""
+        answer = await send(url, b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /half")
+        assert answer.startswith(b"HTTP/1.1 200 OK") and answer.count(b"HTTP/1.1") == 1
+
+
+async def test_a_caller_that_does_not_read_its_answer_is_dropped(
+    eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WRITE_SECONDS", 0.2)
+    echo = Echo()
+    async with echo as url:
+        address = urlsplit(url)
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6000000\r\n\r\n"
+        with socket.socket() as caller:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # the system may not take the answer for it
+            caller.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(caller, (address.hostname, address.port))
+            await asyncio.get_running_loop().sock_sendall(caller, head + b"x" * 6_000_000)
+            await eventually(lambda: echo.server.connections == 1)
+            await eventually(lambda: echo.server.connections == 0)
+
+
+async def test_a_refused_caller_that_is_still_sending_can_read_why() -> None:
+    async with Echo(body_bytes=1_000) as url:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n"
+        assert (await send(url, head + b"x" * 5_000_000)).startswith(b"HTTP/1.1 413 ")
+        assert (await send(url, b"GET / HTTP/1.1\r\nX: " + b"y" * 5_000_000)).startswith(b"HTTP/1.1 431 ")
 
 
 async def test_bodies_together_have_a_limit_too() -> None:
@@ -180,7 +212,7 @@ async def test_connections_above_the_limit_are_closed() -> None:
         address = urlsplit(url)
         held = [await asyncio.open_connection(address.hostname, address.port) for _ in range(2)]
         async with asyncio.timeout(5):
-            while len(echo.server.service.connections) < 2:
+            while echo.server.connections < 2:
                 await asyncio.sleep(0)
         with pytest.raises((ConnectionError, AssertionError)):
             assert await send(url, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

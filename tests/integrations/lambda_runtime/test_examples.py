@@ -180,7 +180,7 @@ async def receiver() -> AsyncIterator[tuple[Receiver, str]]:
     kept = Receiver()
     server = HttpServer(kept.handle)
     yield kept, f"http://127.0.0.1:{await server.start('127.0.0.1', 0)}/integrations/verdict"
-    server.close()
+    await server.stop()
 
 
 async def test_the_callback_filter_posts_its_verdict_with_the_token(

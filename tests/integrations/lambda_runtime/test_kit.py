@@ -341,7 +341,7 @@ async def server() -> AsyncIterator[Server]:
     http = HttpServer(answering.handle)
     answering.url = f"http://127.0.0.1:{await http.start('127.0.0.1', 0)}/integrations/verdict"
     yield answering
-    http.close()
+    await http.stop()
 
 
 @pytest.mark.parametrize(

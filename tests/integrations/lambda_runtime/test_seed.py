@@ -48,7 +48,7 @@ async def test_the_seeds_lambda_stars_out_the_words_and_posts_the_message(serve:
     served = await serve("index.mjs", seed_lambda(await receiver.start("127.0.0.1", 0)))
     message = {"id": "m:0", "clientId": "bob", "name": "message", "data": "I don't like how cabbage tastes"}
     answer = await served.post({"source": "channel.message", "channel": "chat:from-clients", "messages": [message]})
-    receiver.close()
+    await receiver.stop()
     assert (answer.status_code, answer.text) == (200, "201")
     [request] = posted
     assert (request.method, request.target) == ("POST", "/channels/chat:to-clients/messages")
