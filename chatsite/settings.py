@@ -83,7 +83,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
-    "integrations.access.cors.public_api",
+    "integrations.rest.cors.public_api",
     "django.middleware.security.SecurityMiddleware",
     "chatsite.http.static_files.static_files",
     "rooms.page.content_security.content_security",
@@ -239,7 +239,7 @@ CHANNEL_LAYERS = {
 
 ROOMS_AUTHENTICATE = "integrations.access.authentication.authenticate"
 ROOMS_ENDINGS = "integrations.access.endings.of_this_loop"
-ROOMS_REVIEWERS = ["moderation.reviewer.LocalReviewer", "integrations.ruling.reviewer.WebhookReviewer"]
+ROOMS_REVIEWERS = ["moderation.reviewer.LocalReviewer", "integrations.review.reviewer.WebhookReviewer"]
 
 # --- Limits -----------------------------------------------------------------------------------------------
 
@@ -575,7 +575,7 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_PERMISSION_CLASSES": [],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "EXCEPTION_HANDLER": "integrations.rest_errors.handle",
+    "EXCEPTION_HANDLER": "integrations.rest.errors.handle",
     "UNAUTHENTICATED_USER": None,
 }
 

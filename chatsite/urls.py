@@ -13,7 +13,6 @@ urlpatterns = [
     path("metrics", endpoint.metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("", include("rooms.rest.urls")),
-    path("", include("integrations.access.auth_urls")),
-    path("", include("integrations.answering.callback_urls")),
+    path("", include("integrations.rest.urls")),
     path("", include("rooms.page.urls")),
 ]

@@ -11,13 +11,13 @@ class IntegrationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Listen to what the log says."""
-        from integrations.ruling import receivers
+        from integrations.events import signal_receivers
         from rooms.log import signals
 
         for signal, receiver in (
-            (signals.messages_published, receivers.owe_published),
-            (signals.messages_amended, receivers.owe_changed),
-            (signals.messages_accepted, receivers.owe_accepted),
-            (signals.reviews_ended, receivers.owe_reviewed),
+            (signals.messages_published, signal_receivers.owe_published),
+            (signals.messages_amended, signal_receivers.owe_changed),
+            (signals.messages_accepted, signal_receivers.owe_accepted),
+            (signals.reviews_ended, signal_receivers.owe_reviewed),
         ):
             signal.connect(receiver, dispatch_uid=f"integrations.{receiver.__name__}")

@@ -14,7 +14,7 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
 from django.urls import set_script_prefix
 
-from integrations.access.cors import public_api
+from integrations.rest.cors import public_api
 from rooms.page.content_security import content_security
 
 PATHS = ("/channels", "/time")

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 from chatsite.metrics import rules
 from chatsite.server import status
 from integrations.access import endings
-from integrations.answering import callback_uses
+from integrations.callbacks import callback_uses
 from integrations.models import CallbackResult
 from rooms import faults
 from rooms.gateway import gateway

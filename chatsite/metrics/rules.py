@@ -14,10 +14,10 @@ from django.db import DatabaseError, InterfaceError
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from integrations.events import occupancy_events
 from integrations.models import BreakerState, Notice
 from integrations.monitoring import figures, latency
 from integrations.monitoring.figures import RuleFigures, WorkerFigures
-from integrations.ruling import occupancy_events
 from rooms.database import threads
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 
-from integrations.admin.rule_page import calls_by_minute, share, success_tone
+from integrations.admin.rules.overview import calls_by_minute, share, success_tone
 from integrations.admin.tones import BREAKER_TONES, NOTICE_TONES, kind_of
 from integrations.monitoring import charts, figures, notices
 from integrations.monitoring.figures import RuleFigures

@@ -15,7 +15,7 @@ from django.utils import timezone
 from chatsite.up.instance import read_json, write_json
 from integrations.access import keys
 from integrations.models import IntegrationRule, When
-from integrations.ruling import rules
+from integrations.rules import rules
 from rooms.errors import ChatError
 from rooms.models import Room
 

@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from integrations.advisory_locks import AdvisoryLock, wait_for
+from integrations.database.advisory_locks import AdvisoryLock, wait_for
 from integrations.models import ApiKey, KeyPurpose
-from integrations.sealing import SealBroken, seal, unseal
+from integrations.secrets.sealing import SealBroken, seal, unseal
 from rooms.access.capabilities import Capability
 from rooms.access.grants import Source
 from rooms.errors import ChatError, Code

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from integrations.access.revocation_book import Ended
 from integrations.access.tokens import LEEWAY_SECONDS, is_storable
-from integrations.advisory_locks import AdvisoryLock, wait_for
+from integrations.database.advisory_locks import AdvisoryLock, wait_for
 from integrations.models import ApiKey, Revocation, Subject
 from rooms.errors import ChatError, Code
 from rooms.review.waiting_queries import read_clock

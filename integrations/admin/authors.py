@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from integrations.models import AuthorTrust, Trust
-from integrations.ruling import trust
+from integrations.review import author_trust
 from rooms.admin.journey import Tone
 from rooms.admin.tables import LargeTableAdmin, badge, moment_of
 
@@ -48,12 +48,12 @@ class AuthorTrustAdmin(LargeTableAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Say it."""
-        trust.say(obj.client_id, Trust(obj.trust), note=obj.note, now=timezone.now())
+        author_trust.say(obj.client_id, Trust(obj.trust), note=obj.note, now=timezone.now())
         obj.pk = AuthorTrust.objects.values_list("pk", flat=True).get(client_id=obj.client_id)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Take it back."""
-        trust.say(obj.client_id, None, now=timezone.now())
+        author_trust.say(obj.client_id, None, now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Take back what was said of several."""

@@ -16,7 +16,7 @@ from rooms.admin.journey import Step, Tone
 from rooms.admin.tables import plural
 from rooms.models import Message
 
-# As integrations.ruling.reviewer.awaiting_of writes it, alone or as part of a longer name.
+# As integrations.review.reviewer.awaiting_of writes it, alone or as part of a longer name.
 RULE_STEP = re.compile(r"(?P<before>[a-z ]*)integrations:rule-(?P<rule>[0-9]{1,18})")
 MAX_CALLS = 20  # of one delivery; all of them are on its own page
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from integrations.models import AtDeadline, EventKind, IntegrationRule, Invocation, Late, TargetKind, When
-from integrations.ruling import rules
-from integrations.ruling.wanted import Wanted
+from integrations.rules import rules
+from integrations.rules.specification import Wanted
 from rooms.errors import ChatError, Code
 
 DEFAULT = "default"  # how an option says that the server's setting counts

@@ -18,7 +18,7 @@ class CallbackResult(models.TextChoices):
 class CallbackUse(models.Model):
     """One call of the verdict endpoint. Kept for CALLBACK_KEEP_SECONDS.
 
-    Only integrations.answering.callback_uses writes it. Of a token that was forged nothing is believed: then message
+    Only integrations.callbacks.callback_uses writes it. Of a token that was forged nothing is believed: then message
     and rule are null.
     """
 

@@ -14,7 +14,7 @@ from integrations.models.rules import IntegrationRule
 class WorkerProcess(models.Model):
     """A worker that reports, each second, that it is alive. Soft state: an unlogged table; times are the database's.
 
-    Only integrations.working.workers writes it. What a worker that fell silent had under lease is taken over at once.
+    Only integrations.worker.heartbeat writes it. What a worker that fell silent had under lease is taken over at once.
     """
 
     name = models.CharField(max_length=80, unique=True, help_text="As deliveries and attempts name it.")
@@ -41,7 +41,7 @@ class BreakerState(models.TextChoices):
 
 
 class RuleThrottle(models.Model):
-    """How freely one worker calls one rule's target just now. Soft state, written by integrations.working.workers."""
+    """How freely one worker calls one rule's target just now. Soft state, written by integrations.worker.heartbeat."""
 
     worker = models.ForeignKey(WorkerProcess, on_delete=models.CASCADE, related_name="throttles", db_constraint=False)
     rule = models.ForeignKey(

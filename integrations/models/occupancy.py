@@ -6,7 +6,7 @@ from django.db import models
 
 
 class RoomTold(models.Model):
-    """The counts of an open room as rules know them. Only integrations.ruling.occupancy_events writes it.
+    """The counts of an open room as rules know them. Only integrations.events.occupancy_events writes it.
 
     A room without a row is closed for them. The row of room 0 is none of a room: its `told_at` is when somebody
     compared last. No foreign key: a room may go while it is open.

@@ -60,7 +60,7 @@ class Late(models.TextChoices):
 
 
 class IntegrationRule(models.Model):
-    """Which events of which rooms go to which target. Only integrations.ruling.rules changes one."""
+    """Which events of which rooms go to which target. Only integrations.rules.rules changes one."""
 
     name = models.CharField(max_length=80, unique=True)
     events = ArrayField(models.CharField(max_length=32, choices=EventKind), default=list, help_text="What it hears of.")

@@ -13,7 +13,7 @@ from typing import Final
 from django.conf import settings
 from django.db import connection, transaction
 
-from integrations.advisory_locks import AdvisoryLock, try_take
+from integrations.database.advisory_locks import AdvisoryLock, try_take
 from integrations.monitoring import notices
 from rooms.database import threads
 from rooms.database.statements import fetch

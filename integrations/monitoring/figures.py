@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from integrations.models import IntegrationRule, RuleHealth, RuleMinute
-from integrations.monitoring import latency, standing
-from integrations.monitoring.standing import BACKLOG_COUNTED, Backlog, Throttle, WorkerFigures, workers
+from integrations.monitoring import latency, live_state
+from integrations.monitoring.live_state import BACKLOG_COUNTED, Backlog, Throttle, WorkerFigures, workers
 
 __all__ = [
     "BACKLOG_COUNTED",
@@ -135,7 +135,7 @@ def _figures(rules: Sequence[IntegrationRule], *, now: datetime, minutes: int) -
     ids = [rule.pk for rule in rules]
     since = _floor(now, MINUTE) - MINUTE * (minutes - 1)
     recent, totals = _sums(ids, since, now), _sums(ids, TOTALS_AT, TOTALS_AT)
-    backlogs, throttles = standing.backlogs(ids), standing.throttles(ids)
+    backlogs, throttles = live_state.backlogs(ids), live_state.throttles(ids)
     healths = RuleHealth.objects.in_bulk(ids)
     return [
         RuleFigures(

@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from integrations.models import AtDeadline, IntegrationRule, NoticeLevel, RuleHealth, When
 from integrations.monitoring import notices
-from integrations.ruling import rules
+from integrations.rules import rules
 
 ERROR_MAX_CHARACTERS: Final = 500
 

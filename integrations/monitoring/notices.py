@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.mail import mail_admins
 from django.db import connection, transaction
 
-from integrations.advisory_locks import AdvisoryLock, wait_for
+from integrations.database.advisory_locks import AdvisoryLock, wait_for
 from integrations.models import Notice, NoticeLevel
 
 logger = logging.getLogger(__name__)

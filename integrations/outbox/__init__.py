@@ -11,9 +11,9 @@ replaced when it ends, and one that comes back late is told apart by the number 
 from __future__ import annotations
 
 from integrations.outbox.claims import NO_REPORT, Claim, Claimed, Places, claim_lanes, claim_singles, release
-from integrations.outbox.debts import CHANNEL, Debt, Reach, owe, wake
+from integrations.outbox.new_deliveries import CHANNEL, Debt, Reach, owe, wake
 from integrations.outbox.records import Recorded, note_answer, overrule, read_answer, record_lanes, record_singles
-from integrations.outbox.repeats import OVERDUE_STEP, Replay, cancel_overdue, forget, hasten, reclaim, replay, resend
+from integrations.outbox.recovery import OVERDUE_STEP, Replay, cancel_overdue, forget, hasten, reclaim, replay, resend
 
 __all__ = [
     "CHANNEL",

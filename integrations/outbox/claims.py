@@ -11,12 +11,12 @@ from typing import Any
 
 from django.db import transaction
 
+from integrations.matching.rule_book import RULES
 from integrations.models import IntegrationRule, Late
 from integrations.outbox import queries
-from integrations.outbox.calls import Conclusion, Fate, HeldLane, Owed
-from integrations.outbox.debts import NOTIFY
+from integrations.outbox.conclusions import Conclusion, Fate, HeldLane, Owed
+from integrations.outbox.new_deliveries import NOTIFY
 from integrations.outbox.records import releasing, storing
-from integrations.rule_book import RULES
 from rooms.database.statements import Statement, together
 
 NO_REPORT = "Every worker that called ended before it could tell the answer."

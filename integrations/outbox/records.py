@@ -10,7 +10,7 @@ from django.db import transaction
 
 from integrations.models import Delivery, DeliveryState
 from integrations.outbox import queries
-from integrations.outbox.calls import Conclusion, Fate, Report
+from integrations.outbox.conclusions import Conclusion, Fate, Report
 from integrations.wire.verdicts import as_text
 from rooms.database.statements import Statement, together
 from rooms.log.outcomes import Outcome, OutcomeKind

@@ -14,7 +14,7 @@ from tests.integrations.receiver import Receiver, running_receiver
 @pytest.fixture
 def webhooks_only(settings: Any) -> Iterator[None]:
     """Rules are the only reviewer, and targets on this machine are allowed."""
-    settings.ROOMS_REVIEWERS = ["integrations.ruling.reviewer.WebhookReviewer"]
+    settings.ROOMS_REVIEWERS = ["integrations.review.reviewer.WebhookReviewer"]
     settings.WEBHOOK_ALLOW_PRIVATE = ["127.0.0.0/8"]
     pipeline.reviewers.cache_clear()
     yield

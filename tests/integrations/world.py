@@ -10,7 +10,7 @@ from typing import Any
 from integrations import outbox
 from integrations.models import IntegrationRule
 from integrations.outbox import Claim, Places
-from integrations.ruling import rules
+from integrations.rules import rules
 from rooms.log.content import Content, Draft
 from rooms.log.outcomes import Outcome
 from rooms.models import Message, Room

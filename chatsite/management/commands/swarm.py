@@ -30,7 +30,7 @@ from chatsite.up.instance import read_json
 from chatsite.up.launch import raise_descriptor_limit
 from integrations.access import keys
 from integrations.models import AtDeadline, When
-from integrations.ruling import rules
+from integrations.rules import rules
 from rooms.access.capabilities import Capability
 from rooms.errors import ChatError
 from rooms.protocol.wire import Format

@@ -20,7 +20,7 @@ from integrations.egress.aws.kept import Kept
 from integrations.egress.aws.signing import SERVICE_STS, Credentials, load, sign
 from integrations.egress.outgoing import Outgoing
 from integrations.models import IntegrationRule
-from integrations.sealing import SealBroken, unseal
+from integrations.secrets.sealing import SealBroken, unseal
 
 MAX_ROLES = 500
 SESSION_NAME = "chatsite"  # as AWS's logs name us
@@ -138,7 +138,7 @@ class Ambient:
 
 @lru_cache(maxsize=MAX_ROLES)
 def _opened(sealed: bytes) -> Credentials:
-    """Return what integrations.ruling.rules sealed. Raises CallFailed."""
+    """Return what integrations.rules.rules sealed. Raises CallFailed."""
     try:
         parts = msgspec.json.decode(unseal(sealed), type=dict[str, str])
         return Credentials(

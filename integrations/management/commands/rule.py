@@ -19,12 +19,12 @@ from integrations.management import rule_arguments, rule_replay, rule_status
 from integrations.management.rule_arguments import describe, summary
 from integrations.models import IntegrationRule, When
 from integrations.monitoring import figures
-from integrations.ruling import rules
+from integrations.rules import rules
 from rooms.errors import ChatError, Code
 
 
 class Command(BaseCommand):
-    """Parses, calls integrations.ruling.rules, prints."""
+    """Parses, calls integrations.rules.rules, prints."""
 
     help = "Make, change, list, switch and remove integration rules: which events go to which webhook or Lambda."
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from integrations.working.worker import Worker, make_outgoing
+from integrations.worker.worker import Worker, make_outgoing
 from rooms.database.patience import limit_statements
 
 

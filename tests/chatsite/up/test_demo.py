@@ -12,7 +12,7 @@ from pytest_django.fixtures import Settings
 from chatsite.up.demo import make_demo
 from integrations.access import keys
 from integrations.models import ApiKey, IntegrationRule
-from integrations.ruling import rules
+from integrations.rules import rules
 from rooms.models import Room
 
 LAMBDA = "http://127.0.0.1:4567/"

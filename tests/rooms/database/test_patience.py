@@ -14,7 +14,7 @@ from django.db import OperationalError, connection, connections
 
 from chatsite.management.commands import gateway
 from integrations.management.commands import worker
-from integrations.working.wakeups import connect_parameters
+from integrations.worker.wakeups import connect_parameters
 from rooms.database import patience
 from rooms.database.patience import PatientConnection, limit_statements
 from rooms.log.outcomes import Outcome, OutcomeKind

@@ -1,0 +1,189 @@
+"""A delivery's request as people may see it: headers and body as they are sent, without what is secret.
+
+The callback token gives the right to decide about the message: it is never shown. What is copied as a command is signed
+anew over a body without it, so that receivers accept it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+
+from integrations.egress.answers import CallFailed
+from integrations.egress.aws import places
+from integrations.models import Delivery, IntegrationRule, TargetKind
+from integrations.outbox.conclusions import Owed
+from integrations.secrets import signing_secrets
+from integrations.secrets.sealing import SealBroken
+from integrations.wire import callback_tokens, signing
+from integrations.worker import targets
+from integrations.worker.targets import Request
+from integrations.worker.worker import read_app_id
+
+HIDDEN = "••••••••"
+TOKEN_HEADER = "x-callback-token"
+NO_REGION = "AWS_REGION"  # to be replaced by who pastes the command
+SHOWN_CHARACTERS = 20_000
+AWS_FLAGS = (
+    "--aws-sigv4 {provider}",
+    '--user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"',
+    '--header "x-amz-security-token: $AWS_SESSION_TOKEN"',
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """One header of the request."""
+
+    name: str
+    value: str
+    is_hidden: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestView:
+    """What a page shows of a request. With a `problem` there is none; `curl` is empty for who may not call."""
+
+    verb: str = "POST"
+    to: str = ""
+    headers: tuple[Header, ...] = ()
+    body: str = ""
+    is_cut: bool = False
+    curl: str = ""
+    problem: str = ""
+
+
+def of_delivery(delivery: Delivery, *, now: datetime, may_call: bool) -> RequestView:
+    """Return the request of a delivery's next call. `may_call`: with the command that makes it."""
+    return of_owed(delivery.rule, owed_of(delivery), now=now, may_call=may_call)
+
+
+def of_owed(rule: IntegrationRule, owed: Owed, *, now: datetime, may_call: bool) -> RequestView:
+    """Return the request of a call for one event."""
+    try:
+        request = without_token(rule, targets.prepare(rule, [owed], app_id=read_app_id(), now=now), now)
+        curl = as_curl(rule, request, now) if may_call else ""
+    except (SealBroken, CallFailed) as error:
+        return RequestView(problem=str(error))
+    body = pretty(request.body)
+    return RequestView(
+        verb="Invoke" if rule.target == TargetKind.INVOKE else "POST",
+        to=address_of(rule),
+        headers=tuple(_headers(rule, request)),
+        body=body[:SHOWN_CHARACTERS],
+        is_cut=len(body) > SHOWN_CHARACTERS,
+        curl=curl,
+    )
+
+
+def owed_of(delivery: Delivery) -> Owed:
+    """Return a delivery as a worker would have claimed it for its next call."""
+    return Owed(
+        id=delivery.pk,
+        rule_id=delivery.rule_id,
+        room_id=delivery.room_id,
+        message_id=delivery.message_id,
+        event=delivery.event,
+        serial=delivery.serial,
+        webhook_id=delivery.webhook_id,
+        payload=delivery.payload,
+        attempt=delivery.attempts + 1,
+        tries=delivery.attempts + 1 - delivery.forgiven,
+        created_at=delivery.created_at,
+        deadline=delivery.deadline,
+        room=delivery.room.name,
+        epoch=delivery.room.epoch,
+    )
+
+
+def address_of(rule: IntegrationRule) -> str:
+    """Return where a rule's calls go, without the query string, which may hold a secret."""
+    if rule.target == TargetKind.INVOKE:
+        name = f"{rule.function}:{rule.qualifier}" if rule.qualifier else rule.function
+        return f"{name} at {rule.url.partition('?')[0]}" if rule.url else name
+    address, mark, _query = rule.url.partition("?")
+    return f"{address}?{HIDDEN}" if mark else address
+
+
+def without_token(rule: IntegrationRule, request: Request, now: datetime) -> Request:
+    """Return the request with a text in place of the callback token, signed for what it says now."""
+    body, headers = request.body, dict(request.headers)
+    tokens = {token for token in (headers.get(TOKEN_HEADER), *_tokens(request.body)) if token}
+    if not tokens:
+        return request
+    for token in tokens:
+        body = body.replace(token.encode(), callback_tokens.HIDDEN.encode())
+    if TOKEN_HEADER in headers:
+        headers[TOKEN_HEADER] = callback_tokens.HIDDEN
+    secrets = signing_secrets.signing_secrets(rule, now)
+    timestamp = int(headers["webhook-timestamp"])
+    headers |= signing.sign(secrets, webhook_id=headers["webhook-id"], timestamp=timestamp, body=body)
+    return Request(url=request.url, body=body, headers=headers)
+
+
+def as_curl(rule: IntegrationRule, webhook: Request, now: datetime) -> str:
+    """Return a command that makes the call. AWS' keys are those of the shell in which it runs. Raises CallFailed."""
+    region = places.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
+    request = (
+        targets.invocation_of(rule, webhook, region or NO_REGION, now) if rule.target == TargetKind.INVOKE else webhook
+    )
+    parts = [f"curl --globoff --include --request POST {shlex.quote(request.url)}"]
+    if rule.target != TargetKind.HTTP:
+        parts += [flag.format(provider=shlex.quote(f"aws:amz:{region or NO_REGION}:lambda")) for flag in AWS_FLAGS]
+    parts += [f"--header {shlex.quote(f'{name}: {value}')}" for name, value in request.headers.items()]
+    text = _pasteable(request.body)
+    if text is None:
+        octal = "".join(f"\\0{byte:03o}" for byte in request.body)
+        return f"printf %b '{octal}' | " + " \\\n  ".join([*parts, "--data-binary @-"])
+    return " \\\n  ".join([*parts, f"--data-raw {shlex.quote(text)}"])
+
+
+def _pasteable(body: bytes) -> str | None:
+    """Return a body as a text of a command; None where pasting it could do more than write it.
+
+    A terminal takes some control characters for keys: whoever wrote the message would type in an administrator's shell.
+    """
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if text.replace("\n", "").isprintable() else None
+
+
+def pretty(body: bytes | str) -> str:
+    """Return a body to read: JSON with indents, other text as it is, else how many bytes there are."""
+    try:
+        text = body if isinstance(body, str) else body.decode()
+    except UnicodeDecodeError:
+        return f"({len(body):,} bytes of binary data)"
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _headers(rule: IntegrationRule, request: Request) -> Iterator[Header]:
+    own = {name.lower() for name in rule.headers}
+    for name, value in sorted(request.headers.items()):
+        # What an administrator adds to calls is there to prove something, more often than not.
+        is_hidden = name.lower() in own or name.lower() == TOKEN_HEADER
+        yield Header(name=name, value=HIDDEN if is_hidden else value, is_hidden=is_hidden)
+
+
+def _tokens(body: bytes) -> Iterator[str]:
+    try:
+        parsed: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return
+    items = parsed.get("items") if isinstance(parsed, Mapping) else None
+    for holder in [parsed, *(items if isinstance(items, list) else [])]:
+        callback = holder.get("callback") if isinstance(holder, Mapping) else None
+        token = callback.get("token") if isinstance(callback, Mapping) else None
+        if isinstance(token, str) and token:
+            yield token

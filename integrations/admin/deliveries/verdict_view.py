@@ -1,0 +1,54 @@
+"""A verdict as people read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from integrations.admin.deliveries.request_view import pretty
+from integrations.admin.tones import VERDICT_TONES
+from rooms.admin.journey import WORDS, Tone
+from rooms.review.contract import Verdict
+
+SHOWN_CHARACTERS = 4000
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictView:
+    """What a rule said of a message."""
+
+    action: str
+    title: str
+    tone: Tone = Tone.PLAIN
+    reason: str = ""
+    code: int | None = None
+    text: str = ""  # the new content
+    detail: str = ""
+
+
+def of_verdict(verdict: Verdict) -> VerdictView:
+    """Return what to show of a verdict."""
+    content = verdict.content
+    text = ""
+    if content is not None:
+        text = f"({len(content.binary):,} bytes)" if content.binary is not None else (content.text or "(no data)")
+    return VerdictView(
+        action=verdict.action.value,
+        title=WORDS[verdict.action.value][0],
+        tone=VERDICT_TONES[verdict.action.value],
+        reason=verdict.reason,
+        code=verdict.code,
+        text=text[:SHOWN_CHARACTERS],
+        detail=pretty(msgspec.json.encode(verdict.detail))[:SHOWN_CHARACTERS] if verdict.detail else "",
+    )
+
+
+def read(answer: str) -> VerdictView | None:
+    """Return what Delivery.answer says; None where it holds no verdict."""
+    if not answer:
+        return None
+    try:
+        return of_verdict(msgspec.json.decode(answer, type=Verdict))
+    except (msgspec.MsgspecError, RecursionError):
+        return None

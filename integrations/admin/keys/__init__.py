@@ -1,0 +1,1 @@
+"""The admin pages of API keys and revocations."""

@@ -1,0 +1,188 @@
+"""The form of a rule: all that can be asked of one, in groups. integrations.rules.rules judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from integrations.models import EventKind, IntegrationRule, TargetKind, When
+from integrations.rules import rules
+from integrations.rules.specification import check_headers, check_url
+from rooms.errors import ChatError
+
+GROUPS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
+    (
+        "What it hears of",
+        "Which events of which rooms and authors, and whether messages wait for its verdict.",
+        ("name", "when", "events", ("room_filter", "author_filter"), ("sample_percent", "order")),
+    ),
+    (
+        "Target",
+        "Where its calls go.",
+        (
+            "target", "url", ("function", "qualifier"), "invocation", "region", ("role", "external_id"),
+            ("access_key_id", "secret_access_key"), "forget_credentials", "headers",
+        ),
+    ),
+    (
+        "Verdicts",
+        "For rules before publish: how long a message waits, and what becomes of it then.",
+        (
+            "budget_seconds", "at_deadline", ("at_deadline_new", "at_deadline_trusted"), "late",
+            ("cache_seconds", "cache_after"),
+        ),
+    ),
+    (
+        "Calls",
+        "How much goes in one call, and how many calls at once.",
+        (
+            "enveloped", "ordered", "batched", ("batch_events", "batch_bytes", "batch_wait_ms"),
+            ("timeout_seconds", "concurrency"),
+        ),
+    ),
+    (
+        "Beside another rule",
+        "A shadow is asked what another rule is asked, and decides nothing; the answers are compared.",
+        ("shadow_of", "stands_in"),
+    ),
+)  # fmt: skip
+WANTED = tuple(field.name for field in fields(rules.Wanted))
+DEFAULTS: dict[str, Any] = {
+    field.name: field.default for field in fields(rules.Wanted) if field.default is not MISSING
+}  # fmt: skip
+CREDENTIALS = ("access_key_id", "secret_access_key", "forget_credentials")
+
+
+def shown_fields() -> tuple[Any, ...]:
+    """Return the fields of all groups that can be read."""
+    rows = []
+    for _title, _text, names in GROUPS:
+        for name in names:
+            if not (set(name) if isinstance(name, tuple) else {name}).intersection(CREDENTIALS):
+                rows.append(name)
+    return tuple(rows)
+
+
+class RuleForm(forms.ModelForm[IntegrationRule]):
+    """A rule as somebody asks for it."""
+
+    events = forms.MultipleChoiceField(
+        choices=EventKind.choices, initial=[EventKind.MESSAGE], widget=forms.CheckboxSelectMultiple
+    )
+    access_key_id = forms.CharField(
+        required=False, max_length=128, label="AWS access key id", widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
+    secret_access_key = forms.CharField(
+        required=False,
+        label="AWS secret access key",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Stored sealed, never shown. Both empty: those that are stored stay, else environment or instance.",
+    )
+    forget_credentials = forms.BooleanField(
+        required=False, label="Forget the stored AWS keys", help_text="Then those of the environment or the instance."
+    )
+
+    class Meta:
+        model = IntegrationRule
+        fields = WANTED
+        labels = {
+            "when": "Asked or told",
+            "sample_percent": "Sample, in per cent",
+            "at_deadline": "When no verdict comes in time",
+            "at_deadline_new": "… for new authors",
+            "at_deadline_trusted": "… for trusted authors",
+            "budget_seconds": "Budget, in seconds",
+            "late": "A verdict that comes late",
+            "cache_seconds": "Share verdicts for, in seconds",
+            "cache_after": "after so many calls",
+            "batch_events": "Events of a batch",
+            "batch_bytes": "Bytes of a batch",
+            "batch_wait_ms": "Wait for more, in ms",
+            "timeout_seconds": "Time limit of a call, in seconds",
+            "concurrency": "Calls at once",
+            "stands_in": "Stand in while the main target is down",
+        }
+        widgets = {
+            "url": forms.TextInput(attrs={"class": "vLargeTextField", "placeholder": "https://", "inputmode": "url"}),
+            "function": forms.TextInput(attrs={"class": "vTextField monospace"}),
+            "role": forms.TextInput(attrs={"class": "vTextField monospace", "placeholder": "arn:aws:iam::…"}),
+            "headers": forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField monospace", "spellcheck": "false"}),
+            "room_filter": forms.TextInput(attrs={"class": "vTextField monospace", "placeholder": "^lobby$"}),
+            "author_filter": forms.TextInput(attrs={"class": "vTextField monospace"}),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in DEFAULTS:
+            if name in self.fields and name != "events":
+                self.fields[name].required = False
+        self.is_new = self.instance._state.adding
+        if self.is_new:
+            del self.fields["forget_credentials"]
+        else:
+            # What it owes was written for the one or the other.
+            self.fields["when"].disabled = True
+        mains = IntegrationRule.objects.filter(when=When.BEFORE, shadow_of__isnull=True).exclude(pk=self.instance.pk)
+        shadow_of = self.fields["shadow_of"]
+        assert isinstance(shadow_of, forms.ModelChoiceField)
+        shadow_of.queryset = mains
+
+    def clean_headers(self) -> dict[str, str]:
+        """Refuse headers that cannot be sent."""
+        headers = self.cleaned_data["headers"] or {}
+        if not isinstance(headers, dict):
+            raise ValidationError('The headers are a JSON object: {"x-team": "chat"}.')
+        _judge(check_headers, headers)
+        return headers
+
+    def clean_room_filter(self) -> str:
+        """Refuse what is no regular expression."""
+        return self._filter("room_filter", "room filter")
+
+    def clean_author_filter(self) -> str:
+        """Refuse what is no regular expression."""
+        return self._filter("author_filter", "author filter")
+
+    def clean(self) -> dict[str, Any]:
+        """Let the rest be judged, once each field is right by itself."""
+        cleaned = super().clean() or {}
+        for name, default in DEFAULTS.items():
+            if name in self.fields and name != "shadow_of" and cleaned.get(name) in (None, ""):
+                cleaned[name] = default
+        self.cleaned_data = cleaned
+        if self._calls_a_url(cleaned):
+            self._judge_field("url", check_url, cleaned.get("url", ""))
+        if not self.errors:
+            wanted = self.wanted()
+            _judge(rules.check, wanted)
+            _judge(lambda one: rules.check_beside_others(one, None if self.is_new else self.instance), wanted)
+        return cleaned
+
+    def wanted(self) -> rules.Wanted:
+        """Return what was asked for."""
+        return rules.Wanted(**{field: self.cleaned_data[field] for field in WANTED})
+
+    def _calls_a_url(self, cleaned: dict[str, Any]) -> bool:
+        return "url" in cleaned and (cleaned.get("target") != TargetKind.INVOKE or bool(cleaned["url"]))
+
+    def _filter(self, field: str, label: str) -> str:
+        value = str(self.cleaned_data[field])
+        _judge(lambda pattern: rules.check_filter(pattern, label), value)
+        return value
+
+    def _judge_field(self, field: str, check: Callable[[Any], None], value: Any) -> None:
+        try:
+            check(value)
+        except ChatError as error:
+            self.add_error(field, error.message)
+
+
+def _judge(check: Callable[[Any], None], value: Any) -> None:
+    try:
+        check(value)
+    except ChatError as error:
+        raise ValidationError(error.message) from None

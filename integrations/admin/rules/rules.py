@@ -1,0 +1,236 @@
+"""The list of integration rules: each with how it does, and what can be done with several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from integrations.admin.deliveries.request_view import address_of
+from integrations.admin.rules.form import GROUPS, RuleForm, shown_fields
+from integrations.admin.rules.overview import calls_by_minute, overlap_text, rate, share, success_tone
+from integrations.admin.rules.pages import RulePages
+from integrations.admin.secrets import shown_once
+from integrations.admin.tones import BREAKER_TONES, kind_of
+from integrations.models import IntegrationRule
+from integrations.monitoring import charts, figures
+from integrations.monitoring.figures import RuleFigures
+from integrations.rules import rules
+from rooms.admin.journey import Tone
+from rooms.admin.tables import badge, first, log, plural, quiet
+from rooms.admin.waterfall import duration
+from rooms.errors import ChatError
+
+ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, make a new one."
+
+
+@admin.register(IntegrationRule)
+class IntegrationRuleAdmin(RulePages):
+    """Rules are made, switched and removed here; a signing secret is shown once, when it is made."""
+
+    list_display = ("title", "target_text", "success", "calls", "backlog", "is_enabled")
+    list_filter = ("enabled", "when")
+    allowed_lookups = ("enabled__exact", "when__exact")
+    search_fields = ("name", "url", "function")
+    actions = ("enable", "disable", "rotate")
+    readonly_fields = ("created_at", "changed_at")
+    change_form_template = "admin/rule.html"
+    add_form_template = "admin/rule_form.html"
+
+    # --- Making and removing ---
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever has the permission may make a rule."""
+        return admin.ModelAdmin.has_add_permission(self, request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whoever has the permission may remove one, and what it owes."""
+        return admin.ModelAdmin.has_delete_permission(self, request, obj)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the groups of the form; on a rule's page folded, and without what is only ever written."""
+        if obj is not None and not self.is_edited(request):
+            return [
+                ("All settings", {"classes": ("collapse",), "fields": (*shown_fields(), "created_at", "changed_at")})
+            ]
+        absent = {"forget_credentials"} if obj is None else set()
+        return [
+            (title, {"description": text, "fields": [field for field in names if field not in absent]})
+            for title, text, names in GROUPS
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return what cannot be edited: all, on the page that only shows."""
+        if obj is not None and not self.is_edited(request):
+            return (*shown_fields(), "created_at", "changed_at")
+        return self.readonly_fields
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Return the form of a rule; the page that only shows needs none."""
+        if obj is None or self.is_edited(request):
+            kwargs["form"] = RuleForm
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Make or change the rule. A new one's secret is kept for the one answer."""
+        now = timezone.now()
+        if change:
+            rules.edit(form.initial["name"], form.wanted(), now=now)
+        else:
+            row, secret = rules.add(form.wanted(), now=now)
+            obj.pk = row.pk
+            obj.secret = secret
+        said = form.cleaned_data
+        if said.get("forget_credentials"):
+            rules.forget_credentials(form.wanted().name, now=now)
+        elif said.get("secret_access_key"):
+            keys = {name: said[name] for name in ("access_key_id", "secret_access_key")}
+            rules.store_credentials(form.wanted().name, **keys, now=now)
+        secret = getattr(obj, "secret", "")
+        obj.refresh_from_db()
+        obj.secret = secret
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        """Go back to the rule's page."""
+        messages.success(request, "Saved. Workers and gateways follow within a second.")
+        return redirect("admin:integrations_integrationrule_change", obj.pk)
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the signing secret, once."""
+        return shown_once(
+            request, self, title="The signing secret of your new rule", advice=ADVICE, secrets=[(obj.name, obj.secret)]
+        )
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Return what is deleted, without reading a million deliveries to list them."""
+        names = []
+        for rule in objs:
+            names.append(f"Rule {rule.name}, with all its deliveries")
+            names += [
+                f"its shadow {name}, with all its deliveries" for name in rule.shadows.values_list("name", flat=True)
+            ]
+        needed = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        return names, {self.opts.verbose_name_plural: len(names)}, needed, []
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Remove one rule."""
+        rules.remove(obj.name, now=timezone.now())
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Remove the selected rules."""
+        chosen = set(queryset.values_list("pk", flat=True))
+        # A shadow goes with the rule that it watches.
+        for rule in list(queryset):
+            if rule.shadow_of_id not in chosen:
+                rules.remove(rule.name, now=timezone.now())
+
+    # --- Showing ---
+
+    @admin.display(description="rule")
+    def title(self, rule: IntegrationRule) -> SafeString:
+        """Its name, and whether it decides or only hears."""
+        kind = kind_of(rule)
+        return format_html("<bdi>{}</bdi><small>{}</small>", rule.name, kind)
+
+    @admin.display(description="target")
+    def target_text(self, rule: IntegrationRule) -> SafeString:
+        """Where calls go; without the query string, which may hold a secret."""
+        address = address_of(rule)
+        shown = address[:60] + ("…" if len(address) > 60 else "")
+        asked = "as its main rule" if rule.is_shadow else rule.room_filter[:40] or "every room"
+        rooms = format_html("<small><bdi>{}</bdi></small>", asked)
+        return format_html('<span class="url"><bdi>{}</bdi></span>{}', shown, rooms)
+
+    @admin.display(description="succeeded")
+    def success(self, rule: Any) -> SafeString:
+        """The breaker where it is not closed, and the share of calls that succeeded."""
+        found: RuleFigures = rule.figures
+        if found.throttle.is_open:
+            return badge(f"breaker {found.throttle.breaker}", BREAKER_TONES[found.throttle.breaker])
+        success = found.recent.success
+        return quiet("no calls") if success is None else badge(share(success), success_tone(success))
+
+    @admin.display(description="calls, last hour")
+    def calls(self, rule: Any) -> SafeString:
+        """How that went up and down, how many there are a second, and how long they take."""
+        recent = rule.figures.recent
+        tone = "bad" if rule.figures.throttle.is_open else "1"
+        line = charts.sparkline(rule.spark, label=f"calls a minute of {rule.name}", tone=tone)
+        slow = "" if recent.p95 is None else f", p95 {duration(recent.p95)}"
+        # charts escapes every text that it is given.
+        return format_html("{}<small>{} a second{}</small>", mark_safe(line), rate(recent.calls_per_second), slow)
+
+    @admin.display(description="owed")
+    def backlog(self, rule: Any) -> SafeString:
+        """What is owed, with a link to it, and the dead letters."""
+        found = rule.figures.backlog
+        address = reverse("admin:integrations_delivery_changelist", query={"rule__id__exact": rule.pk})
+        link = format_html('<a href="{}">{}{}</a>', address, f"{found.size:,}", "+" if found.is_cut else "")
+        return format_html("{} {}", link, badge(f"{found.dead:,} dead", Tone.BAD)) if found.dead else link
+
+    @admin.display(description="on", boolean=True)
+    def is_enabled(self, rule: IntegrationRule) -> bool:
+        """Whether it is asked."""
+        return rule.enabled
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Return the list, each rule with its figures: two queries more for all of them."""
+        found = super().get_changelist_instance(request)
+        now = timezone.now()
+        rows = list(found.result_list)
+        of_rule = {one.rule.pk: one for one in figures.of_rules(now=now)}
+        minutes = calls_by_minute([rule.pk for rule in rows], now)
+        for rule in rows:
+            rule.figures, rule.spark = of_rule[rule.pk], minutes[rule.pk]
+        found.result_list = rows
+        return found
+
+    # --- Acting ---
+
+    @admin.action(description="Turn the selected rules on", permissions=["switch"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Let rules be asked again."""
+        self._switch(request, queryset, enabled=True)
+
+    @admin.action(description="Turn the selected rules off", permissions=["switch"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Let rules rest."""
+        self._switch(request, queryset, enabled=False)
+
+    def _switch(self, request: HttpRequest, queryset: QuerySet[Any], *, enabled: bool) -> None:
+        chosen = IntegrationRule.objects.filter(pk__in=first(request, queryset))
+        names = list(chosen.exclude(enabled=enabled).values_list("name", flat=True))
+        for name in names:
+            rules.switch(name, enabled=enabled, now=timezone.now())
+        word = "on" if enabled else "off"
+        log(request, chosen, f"Turned {word}.")
+        messages.success(request, f"{plural(len(names), 'rule')} turned {word}.")
+
+    @admin.action(description="Give the selected rules a new signing secret", permissions=["switch"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Replace secrets, and show the new ones once."""
+        secrets: list[tuple[str, str]] = []
+        for rule in IntegrationRule.objects.filter(pk__in=first(request, queryset)):
+            try:
+                secrets.append((rule.name, rules.rotate_secret(rule.name, now=timezone.now())))
+            except ChatError as error:  # one that is being rotated must not hide the new secrets of the others
+                messages.warning(request, error.message)
+        log(request, IntegrationRule.objects.filter(name__in=[name for name, _ in secrets]), "New signing secret.")
+        if not secrets:
+            return None
+        both = f"{ADVICE} Calls carry signatures by the former secret too, for {overlap_text()}."
+        return shown_once(
+            request,
+            self,
+            title=f"New signing {'secret' if len(secrets) == 1 else 'secrets'}",
+            advice=both,
+            secrets=secrets,
+        )

@@ -1,1 +1,0 @@
-"""Verdicts that come by callback, and the record of every use of a token."""

@@ -1,0 +1,145 @@
+"""The record of what was done with callback tokens: each use, within bounds that nobody can exceed by calling more."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+
+from django.conf import settings
+from django.db import connection
+
+from integrations.models import CallbackResult, CallbackUse
+from integrations.wire.callback_tokens import Claims
+from rooms.errors import ChatError
+
+MAX_PER_MESSAGE = 50  # refusals and repeats that are recorded; a token is shown to one Lambda only
+DECISIVE = (CallbackResult.APPLIED, CallbackResult.LATE)
+# The first use of a token that decides: whoever comes at the same time waits for it, and finds it.
+CLAIM = """
+INSERT INTO integrations_callbackuse
+    (token_id, result, action, code, problem, message_pk, rule_pk, body_digest, address, at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (token_id) WHERE result IN ('applied', 'late') DO NOTHING
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """One call of the verdict endpoint. `claims` is None of a token that was not to be believed."""
+
+    claims: Claims | None
+    body: bytes
+    address: str
+    at: datetime
+
+    @property
+    def digest(self) -> str:
+        """What tells a repeat from another body."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+# --- State changes ----------------------------------------------------------------------------------------
+
+
+def decide(use: Use, result: CallbackResult, *, action: str, error: ChatError | None = None) -> bool:
+    """Record the use that decides what its token was for. Return False if another use did before.
+
+    In the transaction of the verdict: either both count or neither.
+    """
+    assert use.claims is not None
+    code, problem = (error.code, error.message[:200]) if error else (None, "")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            CLAIM,
+            [use.claims.id, result, action, code, problem, use.claims.message, use.claims.rule, use.digest,
+             use.address[:64], use.at],
+        )  # fmt: skip
+        is_first: bool = cursor.rowcount == 1
+    if is_first:
+        counts.add(result)
+    return is_first
+
+
+def note(use: Use, result: CallbackResult, *, action: str = "", error: ChatError | None = None) -> None:
+    """Record a use that changed nothing, unless there were too many: then it is only counted."""
+    counts.add(result)
+    if not _may_record(use):
+        counts.add(UNRECORDED)
+        return
+    CallbackUse.objects.create(
+        token_id=use.claims.id if use.claims else "",
+        result=result,
+        action=action,
+        code=error.code if error else None,
+        problem=error.message[:200] if error else "",
+        message_pk=use.claims.message if use.claims else None,
+        rule_pk=use.claims.rule if use.claims else None,
+        body_digest=use.digest if use.claims else "",
+        address=use.address[:64],
+        at=use.at,
+    )
+
+
+# --- Reading ----------------------------------------------------------------------------------------------
+
+
+def find_decisive(claims: Claims) -> CallbackUse | None:
+    """Return the use by which a token decided, None while it did not."""
+    return CallbackUse.objects.filter(token_id=claims.id, result__in=DECISIVE).first()
+
+
+def _may_record(use: Use) -> bool:
+    if use.claims is None:
+        return forged.take(settings.CALLBACK_FORGED_PER_MINUTE, time.monotonic())
+    mine = CallbackUse.objects.filter(message_pk=use.claims.message).exclude(result__in=DECISIVE)
+    return mine[:MAX_PER_MESSAGE].count() < MAX_PER_MESSAGE
+
+
+# --- Counting, a process for itself -----------------------------------------------------------------------
+
+UNRECORDED = "unrecorded"
+
+
+class Counts:
+    """How many uses there were since this process began, by what they came to. Shared by threads."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def add(self, result: str) -> None:
+        """Count one."""
+        with self._lock:
+            self._counts[str(result)] += 1
+
+    def figures(self) -> Mapping[str, int]:
+        """Return all counts, zeros too."""
+        return {name: self._counts[name] for name in (*CallbackResult.values, UNRECORDED)}
+
+
+class Bucket:
+    """Lets so many through a minute. Shared by threads."""
+
+    def __init__(self) -> None:
+        self._left = 0.0
+        self._filled_at: float | None = None
+        self._lock = Lock()
+
+    def take(self, per_minute: int, now: float) -> bool:
+        """Tell whether one more may go through. `now` in seconds of any clock that only goes forward."""
+        with self._lock:
+            passed = 60.0 if self._filled_at is None else now - self._filled_at
+            self._left, self._filled_at = min(self._left + passed * per_minute / 60, float(per_minute)), now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
+
+
+counts = Counts()
+forged = Bucket()

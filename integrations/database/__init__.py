@@ -1,0 +1,1 @@
+"""The advisory locks that this app takes in Postgres."""

@@ -1,0 +1,1 @@
+"""Events of rules after publish: from what happened in a room to deliveries."""

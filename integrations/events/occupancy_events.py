@@ -1,0 +1,250 @@
+"""How many are in a room, as rules are told: a worker's loop that compares what is with what they were told.
+
+Gateways write their counts once a second (rooms.occupancy.store); nobody else is asked. What rules were told lies in a
+table and changes with the deliveries, so no event is lost or told twice, whichever worker does it and whatever crashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from integrations import outbox
+from integrations.database.advisory_locks import AdvisoryLock, wait_for
+from integrations.events.signal_receivers import debt_of
+from integrations.matching import filters, rule_book
+from integrations.matching.rule_book import RuleBook
+from integrations.models import EventKind, RoomTold
+from integrations.wire import events
+from rooms.database import threads
+from rooms.database.statements import fetch
+from rooms.log import queries
+from rooms.occupancy import store
+from rooms.occupancy.counts import NOBODY, Metrics
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+ROOMS_AT_ONCE = 50  # so many are locked while rules are owed what happened there
+REST_SHARE = 5.0  # a comparison of many rooms is followed by a pause of so many times its length
+TICK_TIMEOUT_SECONDS = 20.0
+KINDS = (EventKind.OCCUPANCY, EventKind.OPENED, EventKind.CLOSED)
+
+_COLUMNS = Metrics._fields
+_TOLD = ", ".join(f"told.{name}" for name in _COLUMNS)
+_HERE = ", ".join(f"here.{name}" for name in _COLUMNS)
+
+# Room 0 is the mark that a comparison was made: without it nothing is known of what rules were told.
+_BEGIN = """
+SELECT pg_try_advisory_xact_lock(%(lock)s), mark.told_at IS NOT NULL,
+    coalesce(mark.told_at > clock_timestamp() - make_interval(secs => %(tick)s), false)
+FROM (SELECT 1) AS always LEFT JOIN integrations_roomtold AS mark ON mark.room_id = 0
+"""
+_MARK = """
+INSERT INTO integrations_roomtold (room_id, {columns}, told_at) VALUES (0, {zeros}, clock_timestamp())
+ON CONFLICT (room_id) DO UPDATE SET told_at = excluded.told_at
+""".format(columns=", ".join(_COLUMNS), zeros=", ".join("0" for _ in _COLUMNS))
+
+_BASELINE = f"""
+INSERT INTO integrations_roomtold (room_id, {", ".join(_COLUMNS)}, told_at)
+SELECT here.*, clock_timestamp() FROM ({{sums}}) AS here
+"""
+_COMPARE = f"""
+SELECT coalesce(here.room_id, told.room_id), room.name, here.room_id IS NOT NULL, told.room_id IS NOT NULL,
+    told.empty_since IS NOT NULL, told.told_at, {_HERE}, {_TOLD}
+FROM ({{sums}}) AS here (room_id, {", ".join(_COLUMNS)})
+FULL JOIN (SELECT * FROM integrations_roomtold WHERE room_id > 0) AS told ON told.room_id = here.room_id
+LEFT JOIN rooms_room AS room ON room.id = coalesce(here.room_id, told.room_id)
+WHERE told.room_id IS NULL
+    OR here.room_id IS NULL AND told.empty_since IS NULL
+    OR here.room_id IS NULL AND told.empty_since < clock_timestamp() - make_interval(secs => %(closed)s)
+    OR here.room_id IS NOT NULL AND told.empty_since IS NOT NULL
+    OR ({_HERE}) IS DISTINCT FROM ({_TOLD}) AND here.room_id IS NOT NULL
+        AND told.told_at < clock_timestamp() - make_interval(secs => %(quiet)s)
+ORDER BY told.told_at NULLS FIRST
+LIMIT %(limit)s
+"""
+# Each stores a change unless somebody has told rules of that room since, and returns the rooms where it did.
+_NEW = f"""
+FROM unnest(%(rooms)s::bigint[], %(seen)s::timestamptz[], {", ".join(f"%({name})s::int[]" for name in _COLUMNS)})
+    AS new (room_id, seen, {", ".join(_COLUMNS)})
+"""
+_OPEN = f"""
+INSERT INTO integrations_roomtold (room_id, {", ".join(_COLUMNS)}, told_at)
+SELECT new.room_id, {", ".join(f"new.{name}" for name in _COLUMNS)}, clock_timestamp() {_NEW}
+ON CONFLICT (room_id) DO NOTHING RETURNING room_id
+"""
+_CHANGE = f"""
+UPDATE integrations_roomtold AS told SET told_at = clock_timestamp(), empty_since = NULL,
+    {", ".join(f"{name} = new.{name}" for name in _COLUMNS)}
+{_NEW} WHERE told.room_id = new.room_id AND told.told_at = new.seen RETURNING told.room_id
+"""
+_EMPTY = f"""
+UPDATE integrations_roomtold AS told SET empty_since = clock_timestamp()
+{_NEW} WHERE told.room_id = new.room_id AND told.told_at = new.seen AND told.empty_since IS NULL RETURNING told.room_id
+"""
+_CLOSE = f"""
+DELETE FROM integrations_roomtold AS told USING (SELECT * {_NEW}) AS new
+WHERE told.room_id = new.room_id AND told.told_at = new.seen RETURNING told.room_id
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A room that is another than rules were told. `name` is None where the room is gone."""
+
+    room_id: int
+    name: str | None
+    here: Metrics | None  # None: nobody is there
+    told: Metrics | None  # None: closed, as far as rules know
+    told_at: datetime | None
+    is_waiting: bool  # for somebody to come back: it was found empty before
+
+    @property
+    def statement(self) -> str:
+        """What stores it."""
+        if self.here is None:
+            return _CLOSE if self.is_waiting else _EMPTY
+        return _OPEN if self.told is None else _CHANGE
+
+    @property
+    def events(self) -> list[EventKind]:
+        """What happened, as far as rules hear of it."""
+        if self.here is None:
+            return [EventKind.OCCUPANCY, EventKind.CLOSED] if self.is_waiting else []
+        if self.told is None:
+            return [EventKind.OPENED, EventKind.OCCUPANCY]
+        return [EventKind.OCCUPANCY] if self.here != self.told else []
+
+
+class OccupancyEvents:
+    """A worker's part in telling rules how many are in a room. `run` until cancelled."""
+
+    def __init__(self) -> None:
+        self.told = 0  # rooms that rules were told of, by this worker
+
+    async def run(self) -> None:
+        """Compare once a second; less often where comparing takes long, or Postgres is away."""
+        while True:
+            began = time.monotonic()
+            try:
+                # What the timeout leaves behind ends by its own: statements of a worker have a time limit.
+                self.told += await asyncio.wait_for(threads.run(tell), TICK_TIMEOUT_SECONDS)
+            except Exception as error:
+                logger.warning("Rules cannot be told how many are in rooms (%s).", type(error).__name__)
+            await asyncio.sleep(max(TICK_SECONDS, REST_SHARE * (time.monotonic() - began)))
+
+
+def tell() -> int:
+    """Owe rules what they were not told yet of rooms. Return of how many rooms; 0 where another worker does it.
+
+    While no rule hears of rooms nothing is compared, and what was told is forgotten.
+    """
+    book = rule_book.read()
+    if not any(book.hearing(kind) for kind in KINDS):
+        _forget()
+        return 0
+    differences = _look()
+    parts = [differences[start : start + ROOMS_AT_ONCE] for start in range(0, len(differences), ROOMS_AT_ONCE)]
+    return sum(_tell(part, book) for part in parts)
+
+
+def _look() -> list[Difference]:
+    """Return what differs; nothing where another worker has looked a moment ago, or nobody had looked before."""
+    with transaction.atomic():
+        ((is_ours, is_known, is_recent),) = fetch(
+            _BEGIN, lock=AdvisoryLock.COMPARING_ROOMS.value, tick=TICK_SECONDS / 2
+        )
+        if not is_ours or is_recent:
+            return []
+        fetch(_MARK)
+        if is_known:
+            return _compare()
+        # Nothing is told of those who were there before any rule listened.
+        _fetch_with_sums(_BASELINE)
+        return []
+
+
+def _tell(differences: Sequence[Difference], book: RuleBook) -> int:
+    """Store that rules are told of some rooms, and owe it to them, in one transaction. Return of how many rooms."""
+    owed = {one.room_id: _debts(one, book) for one in differences}
+    with transaction.atomic():
+        wait_for(AdvisoryLock.COMPARING_ROOMS)
+        # As publishing does: whoever holds its room may wait for a rule's lane.
+        queries.lock_rooms(room_id for room_id, debts in owed.items() if debts)
+        changed = _store(differences)
+        outbox.owe([debt for room_id in changed for debt in owed[room_id]], now=timezone.now())
+    return len(changed)
+
+
+def standing() -> tuple[int, float]:
+    """Return how many rooms are open as far as rules know, and how many seconds ago that was compared; 0: never."""
+    ((rooms, seconds),) = fetch(
+        "SELECT count(*) FILTER (WHERE room_id > 0), coalesce(max(extract(epoch FROM clock_timestamp() - told_at)) "
+        "FILTER (WHERE room_id = 0), 0) FROM integrations_roomtold"
+    )
+    return rooms, float(seconds)
+
+
+def _forget() -> None:
+    if RoomTold.objects.exists():
+        RoomTold.objects.all().delete()
+
+
+def _compare() -> list[Difference]:
+    rows = _fetch_with_sums(
+        _COMPARE,
+        closed=settings.ROOM_CLOSED_SECONDS,
+        quiet=settings.OCCUPANCY_EVENT_SECONDS,
+        limit=settings.OCCUPANCY_EVENTS_PER_SECOND,
+    )
+    size = len(_COLUMNS)
+    return [
+        Difference(
+            room_id=room_id,
+            name=name,
+            here=Metrics(*counts[:size]) if is_here else None,
+            told=Metrics(*counts[size:]) if is_told else None,
+            told_at=told_at,
+            is_waiting=is_waiting,
+        )
+        for room_id, name, is_here, is_told, is_waiting, told_at, *counts in rows
+    ]
+
+
+def _debts(one: Difference, book: RuleBook) -> list[outbox.Debt]:
+    if one.name is None or not one.events:
+        return []
+    payload = events.status_payload(one.here or NOBODY)
+    return [
+        debt_of(rule, kind, room_id=one.room_id, message_id=None, payload=payload)
+        for kind in one.events
+        for rule in book.hearing(kind)
+        if filters.hears(rule, room=one.name, client_id=None, key=one.name)
+    ]
+
+
+def _store(differences: Sequence[Difference]) -> list[int]:
+    """Write what rules are told, and return the rooms of which they are."""
+    changed: list[int] = []
+    for statement in (_OPEN, _CHANGE, _EMPTY, _CLOSE):
+        stored = [one for one in differences if one.statement is statement]
+        if stored:
+            columns = {name: [getattr(one.here or NOBODY, name) for one in stored] for name in _COLUMNS}
+            rooms, seen = [one.room_id for one in stored], [one.told_at for one in stored]
+            changed += [room_id for (room_id,) in fetch(statement, rooms=rooms, seen=seen, **columns)]
+    return sorted(changed)
+
+
+def _fetch_with_sums(sql: str, **values: Any) -> list[Any]:
+    sums, alive = store.sums_sql()
+    return fetch(sql.format(sums=sums.replace("%s", "%(alive)s")), alive=alive, **values)

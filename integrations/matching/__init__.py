@@ -1,0 +1,1 @@
+"""Matching: which rules an event goes to."""

@@ -1,0 +1,243 @@
+"""From an answer to what it means for the deliveries of a call. Pure: time and chance are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from integrations.egress.answers import Answer, CallFailed, explain
+from integrations.outbox import retry
+from integrations.outbox.retry import Chance
+from integrations.wire import callback_tokens, verdicts
+from integrations.wire.verdicts import Asked, BadAnswer
+from rooms.review.contract import Verdict
+
+RESPONSE_KEPT_CHARACTERS = 4096
+ERROR_MAX_CHARACTERS = 500
+# A batch that failed so often goes one by one from then on: one message may be why its target fails.
+TRIES_TOGETHER = 3
+FORGIVEN_TRIES = len(retry.VERDICT_DELAYS_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owed:
+    """A delivery that was claimed for a call."""
+
+    id: int
+    rule_id: int
+    room_id: int
+    message_id: int | None
+    event: str  # integrations.models.EventKind
+    serial: int
+    webhook_id: str
+    payload: str
+    attempt: int  # this call's number
+    tries: int  # calls that count, with this one; a resend begins anew
+    created_at: datetime
+    deadline: datetime | None
+    room: str
+    epoch: str
+    policy: str = ""  # what becomes of the message at the deadline, as its review said
+    is_late: bool = False  # the deadline has decided; its verdict may still overrule that
+    last_status: int | None = None
+
+    @property
+    def failed_often(self) -> bool:
+        """Whether this call is one too many to be made together with others."""
+        return self.tries > TRIES_TOGETHER
+
+    @property
+    def asks_stand_in(self) -> bool:
+        """Whether the call before brought no answer of use, in time: then the rule's stand-in is asked, in turns."""
+        is_down = self.last_status is None or retry.judge(self.last_status) is retry.Result.TEMPORARY
+        return self.deadline is not None and not self.is_late and self.tries % 2 == 0 and is_down
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be why a batch was refused, and shows by itself what it is worth."""
+        if self.attempt == 1:
+            return False
+        refused = self.last_status is not None and retry.judge(self.last_status) is not retry.Result.TEMPORARY
+        return refused or self.failed_often
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldLane:
+    """The claim on a lane: good while nobody else raised the fence."""
+
+    id: int
+    fence: int
+
+
+class Fate(StrEnum):
+    """What a call means for a delivery."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    DEAD = "dead"
+    CANCELLED = "cancelled"  # nobody needs it any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """What became of one delivery.
+
+    `fall_back`: the rule's policy decides now, no later answer can be hoped for. `alone`: it was refused as part of
+    a batch, and shows by itself what it is worth. `forgive`: the calls so far do not count against it. `answer`: a
+    verdict that is kept and decides nothing.
+    """
+
+    owed: Owed
+    fate: Fate
+    due_at: datetime
+    status: int | None
+    error: str = ""
+    verdict: Verdict | None = None
+    fall_back: bool = False
+    alone: bool = False
+    forgive: bool = False
+    answer: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one call brought, for all its deliveries. `is_shared`: another call's verdict served, none was made."""
+
+    lane: HeldLane | None
+    conclusions: Sequence[Conclusion]
+    started_at: datetime
+    duration_ms: float
+    response: str = field(default="", repr=False)
+    stand_in_id: int = 0  # the rule that was called in place of the deliveries' own
+    is_shared: bool = False
+
+    @property
+    def by_stand_in(self) -> bool:
+        """Whether another rule's target was called."""
+        return self.stand_in_id > 0
+
+    @property
+    def lane_due_at(self) -> datetime:
+        """When the lane's next call may begin: the head's retry holds back all behind it."""
+        return self.conclusions[0].due_at
+
+    @property
+    def narrow(self) -> int:
+        """By how many the lane's deliveries that go one by one change."""
+        if self.conclusions[0].alone:
+            return len(self.conclusions)
+        return -1 if len(self.conclusions) == 1 and self.conclusions[0].fate is not Fate.RETRY else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Says what an answer means. `has_verdicts`: the call was of a rule before publish, or of its shadow.
+
+    `late_counts`: a verdict is worth something after the deadline too. `has_other`: the next call about a message that
+    waits goes to another target: to the stand-in, or after its call back to the rule's own.
+    """
+
+    has_verdicts: bool
+    late_counts: bool
+    now: datetime
+    max_attempts: int
+    retry_for: timedelta  # since the event; then it is a dead letter
+    message_max_bytes: int
+    chance: Chance
+    has_other: bool = False
+
+    def conclude(self, owed: Sequence[Owed], came: Answer | CallFailed) -> list[Conclusion]:
+        """Return what became of each delivery of a call."""
+        if isinstance(came, CallFailed):
+            return self._failed(owed, None, str(came), is_final=came.is_final)
+        result = retry.judge(came.status)
+        if result is not retry.Result.SUCCESS:
+            wait = retry.read_retry_after(came.status, came.retry_after, now=self.now.timestamp())
+            is_final = result is retry.Result.FINAL
+            return self._failed(owed, came.status, explain(came), is_final=is_final, wait=wait)
+        try:
+            found = self._verdicts(owed, came.body)
+        except BadAnswer as error:
+            return self._failed(owed, came.status, str(error), is_about_one=True)
+        return [self._delivered(one, came.status, found.get(one.id)) for one in owed]
+
+    def share(self, one: Owed, verdict: Verdict) -> Conclusion:
+        """Return what becomes of a delivery whose message says what another call was about."""
+        return self._delivered(one, None, verdict)
+
+    def _delivered(self, one: Owed, status: int | None, verdict: Verdict | None) -> Conclusion:
+        decides = one.deadline is not None
+        answer = "" if decides or verdict is None else verdicts.as_text(verdict)
+        kept = verdict if decides else None
+        return Conclusion(owed=one, fate=Fate.DELIVERED, due_at=self.now, status=status, verdict=kept, answer=answer)
+
+    def _verdicts(self, owed: Sequence[Owed], body: bytes) -> Mapping[int, Verdict]:
+        if not self.has_verdicts:
+            return {}
+        asked = [
+            Asked(
+                key=one.id,
+                ids=frozenset({one.webhook_id, verdicts.read_payload(one.payload).id or ""}),
+                payload=one.payload,
+            )
+            for one in owed
+        ]
+        return verdicts.parse(body, asked, max_bytes=self.message_max_bytes)
+
+    def _failed(
+        self,
+        owed: Sequence[Owed],
+        status: int | None,
+        error: str,
+        *,
+        is_final: bool = False,
+        is_about_one: bool = False,
+        wait: float | None = None,
+    ) -> list[Conclusion]:
+        """Say when each is tried again, or that it is not. `wait`: what the endpoint asked for, in seconds."""
+        # What one target refuses for good (it was deleted, or its permission was), the other may still answer.
+        is_final = is_final and not self.has_other
+        # One message may be why the endpoint refuses a batch, or fails on it again and again.
+        is_refused = is_final or is_about_one
+        is_split = len(owed) > 1 and (is_refused or owed[0].failed_often)
+        due_at = self.now if is_split and is_refused else self.now + self._delay(owed[0], wait)
+        conclusions = []
+        for one in owed:
+            is_dead = (is_final and not is_split) or self._is_over(one, due_at)
+            asks = one.deadline is not None
+            conclusions.append(
+                Conclusion(
+                    owed=one,
+                    fate=Fate.DEAD if is_dead else Fate.RETRY,
+                    due_at=self.now if is_dead else due_at,
+                    status=status,
+                    error=_readable(error)[:ERROR_MAX_CHARACTERS],
+                    # After a timeout or a 5xx the endpoint may still call back: then the deadline decides, not we.
+                    fall_back=asks and not one.is_late and is_final and not is_split,
+                    alone=is_split,
+                    # Such calls end with the deadline, however far away that is.
+                    forgive=asks and not is_dead and one.tries >= min(FORGIVEN_TRIES, self.max_attempts),
+                )
+            )
+        return conclusions
+
+    def _is_over(self, one: Owed, due_at: datetime) -> bool:
+        """Tell whether a failed delivery is not tried again. Verdicts are asked for until the deadline has passed."""
+        if one.deadline is not None and not one.is_late and (due_at < one.deadline or not self.late_counts):
+            return due_at >= one.deadline
+        # Who sends one again by hand, much later, means more than one attempt.
+        is_old = one.attempt == one.tries and self.now - one.created_at >= self.retry_for
+        return one.tries >= self.max_attempts or is_old
+
+    def _delay(self, one: Owed, wait: float | None) -> timedelta:
+        if one.deadline is not None and not one.is_late:
+            wait = None if self.has_other else wait
+            return timedelta(seconds=retry.verdict_delay(one.tries, chance=self.chance, retry_after=wait))
+        return timedelta(seconds=retry.notification_delay(one.tries, chance=self.chance, retry_after=wait))
+
+
+def _readable(error: str) -> str:
+    """Return an error as tables, logs and mails can hold it, whatever the endpoint put into it."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in callback_tokens.hide(error))

@@ -1,0 +1,110 @@
+"""What changes deliveries outside of claims and records: by hand, after an outage, after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from integrations.models import Attempt, Delivery, DeliveryState, Lane
+from integrations.outbox import recovery_queries
+from integrations.outbox.claims import NOT_NEEDED
+from integrations.outbox.new_deliveries import NOTIFY, waking
+from rooms.database import large_tables
+from rooms.database.statements import together
+
+REPLAY_STEP = 1_000
+REPLAY_MAX = 100_000
+HASTEN_STEP = 1_000
+OVERDUE_STEP = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Which finished deliveries of a rule to send again. `since` and `until` are moments of their events."""
+
+    rule_id: int
+    states: Sequence[str] = (DeliveryState.DEAD.value,)
+    since: datetime | None = None
+    until: datetime | None = None
+    event: str = ""
+
+
+def resend(deliveries: Sequence[int], *, now: datetime) -> int:
+    """Owe finished deliveries once more, under their old webhook ids. Return how many they were.
+
+    One that asked for a verdict is left alone: its message was decided.
+    """
+    with transaction.atomic():
+        rows = together([(recovery_queries.RESEND, [now, sorted(deliveries)])])[0]
+        if rows:
+            together([*waking({(rule, room) for rule, room, in_lane in rows if in_lane}, now), NOTIFY])
+    return len(rows)
+
+
+def replay(query: Replay, *, now: datetime, most: int = REPLAY_MAX) -> int:
+    """Owe all that a query means once more, oldest first, in bounded steps. Return how many, `most` at most.
+
+    What is delivered in lanes comes in the order of its events again, before what the lanes are owed since.
+    """
+    # By their keys, which grow with time: nothing before `since` is read.
+    first = large_tables.first_id_at(Delivery, "created_at", query.since - large_tables.SKEW) if query.since else None
+    resent, place = 0, (first or 1) - 1
+    while resent < most:
+        found = _find(query, place, min(REPLAY_STEP, most - resent))
+        if not found:
+            break
+        resent += resend(found, now=now)
+        place = found[-1]
+    return resent
+
+
+def _find(query: Replay, after: int, limit: int) -> list[int]:
+    states = list(query.states)
+    values = [query.rule_id, states, query.since, query.since, query.until, query.until, query.event, query.event]
+    with transaction.atomic():
+        is_dead = states == [DeliveryState.DEAD]
+        sql = recovery_queries.FIND_DEAD_TO_REPLAY if is_dead else recovery_queries.FIND_TO_REPLAY
+        return [id_ for (id_,) in together([(sql, [*values, after, limit])])[0]]
+
+
+def hasten(rule_id: int, *, now: datetime) -> int:
+    """Make what waits for its next attempt due now, at most HASTEN_STEP of each kind. Return how many they were."""
+    limits: list[Any] = [now, rule_id, now, HASTEN_STEP]
+    with transaction.atomic(), connection.cursor() as cursor:
+        count = 0
+        for sql in (recovery_queries.HASTEN_LANES, recovery_queries.HASTEN_SINGLES):
+            cursor.execute(sql, limits)
+            count += cursor.rowcount
+        if count:
+            together([NOTIFY])
+    return count
+
+
+def reclaim(owners: Sequence[str], *, now: datetime) -> None:
+    """Make due at once what workers that died had under lease. Their calls are repeated, under the same ids."""
+    values = [now, now, list(owners)]
+    with transaction.atomic():
+        together([(recovery_queries.RECLAIM_LANES, values), (recovery_queries.RECLAIM_SINGLES, values), NOTIFY])
+
+
+def cancel_overdue(*, now: datetime) -> int:
+    """End asking about messages that their deadline has decided. Return how many they were, a step at most."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(recovery_queries.CANCEL_OVERDUE, [now, NOT_NEEDED, now, OVERDUE_STEP, now])
+        return int(cursor.rowcount)
+
+
+def forget(rule_id: int, *, limit: int) -> int:
+    """Delete some deliveries of a rule that is being removed. Return how many; 0: none are left."""
+    with transaction.atomic():
+        ids = list(Delivery.objects.filter(rule_id=rule_id).order_by("-id").values_list("id", flat=True)[:limit])
+        if ids:
+            Attempt.objects.filter(delivery_id__in=ids).delete()
+            Delivery.objects.filter(id__in=ids).delete()
+        else:
+            Lane.objects.filter(rule_id=rule_id).delete()
+    return len(ids)

@@ -1,0 +1,1 @@
+"""The REST API of tokens and callbacks: addresses, views, bodies, errors."""

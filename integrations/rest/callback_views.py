@@ -1,0 +1,29 @@
+"""The REST callback: where a Lambda that takes its time sends its verdict."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from integrations.callbacks import late_verdicts
+from integrations.rest import errors
+
+REPEATED_HEADER = "Idempotent-Replayed"
+
+
+class VerdictView(APIView):
+    """`POST /integrations/verdict` with `Authorization: Bearer <callback token>` and a verdict as JSON."""
+
+    def post(self, request: Request) -> Response:
+        """Apply the verdict, once; the same request again is answered as the first time."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        address = str(request.META.get("REMOTE_ADDR") or "")
+        taken = late_verdicts.take(token, request.body, now=datetime.now(UTC), address=address)
+        response = Response(taken.shape) if taken.error is None else errors.answer(taken.error)
+        if taken.is_repeated:
+            response[REPEATED_HEADER] = "true"
+        return response

@@ -1,0 +1,1 @@
+"""Rules before publish as a stage of the review."""

@@ -1,0 +1,51 @@
+"""Messages that wait for a rule that was just switched off: a transaction that began before may still have asked it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from django.db.models import Q
+from django.utils import timezone
+
+from integrations.matching import rule_book
+from integrations.models import IntegrationRule, When
+from integrations.review.reviewer import awaiting_of
+from rooms.database import threads
+from rooms.review import decide
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 5.0  # longer than a transaction that accepts messages takes
+SWEEP_TIMEOUT_SECONDS = 30.0
+
+
+class StrayWaits:
+    """A worker's part in it: after each change of a rule, once everybody knows of it. `run` until cancelled."""
+
+    def __init__(self) -> None:
+        self._seen = ""
+        self._swept = ""
+
+    async def run(self) -> None:
+        """Look every SWEEP_SECONDS whether a rule has changed."""
+        while True:
+            try:
+                # What the timeout leaves behind ends by its own: statements of a worker have a time limit.
+                await asyncio.wait_for(threads.run(self.sweep), SWEEP_TIMEOUT_SECONDS)
+            except Exception as error:
+                logger.warning("Waits for rules that are off could not be ended (%s).", type(error).__name__)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    def sweep(self) -> int:
+        """End the waits for rules that do not decide; return how many. Only the second look after a change acts."""
+        version = rule_book.read().version
+        if version == self._swept:
+            return 0
+        if version != self._seen:
+            self._seen = version
+            return 0
+        idle = IntegrationRule.objects.filter(Q(enabled=False) | Q(shadow_of__isnull=False), when=When.BEFORE)
+        ended = sum(decide.hasten(awaiting_of(pk), now=timezone.now()) for pk in idle.values_list("pk", flat=True))
+        self._swept = version
+        return ended

@@ -1,0 +1,1 @@
+"""Integration rules: what one may be, making and changing one."""

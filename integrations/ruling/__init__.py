@@ -1,1 +1,0 @@
-"""Rules: making and changing them, and what the log has to do with them."""

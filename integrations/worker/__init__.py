@@ -1,0 +1,1 @@
+"""The worker: claims deliveries, calls targets as freely as each allows, records the results."""

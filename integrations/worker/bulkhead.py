@@ -1,0 +1,183 @@
+"""Who may call how much: a throttle for each rule, and a share of the worker, so that no rule takes what others need.
+
+A rule takes so many calls that it has at most RULE_SHARE / (1 - RULE_SHARE) times as many under way as stay free. So
+one that hangs has at most RULE_SHARE of a worker, the next one as much of what it left, and one that has nothing under
+way may always begin a call while there is a place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+
+from integrations.models import IntegrationRule, When
+from integrations.outbox import Places
+from integrations.worker.throttle import Begun, Breaker, Ended, Throttle
+
+RULE_SHARE = 0.75
+BATCHES_UNDER_WAY = 4  # calls of one batched rule outside lanes; more would only make the batches smaller
+LEASE_MARGIN_SECONDS = 2.0
+PROBES_A_BUDGET = 5  # a target that is back is called again before the messages of the meantime are decided
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Whose target is called, for whom. They differ where one rule stands in for another."""
+
+    rule: IntegrationRule
+    throttle: Throttle
+    by_stand_in: bool = False
+
+
+class Bulkhead:
+    """The throttles of one worker. It belongs to the event loop's thread; times are of its monotonic clock."""
+
+    def __init__(self) -> None:
+        self.rules: Mapping[int, IntegrationRule] = {}
+        self.under_way = 0
+        self._concurrency: int = settings.DELIVERY_CONCURRENCY
+        self._throttles: dict[int, tuple[datetime, Throttle]] = {}
+        self._stand_ins: dict[int, IntegrationRule] = {}
+        # Rules that are owed something from before they were changed, in lanes or outside of them.
+        self._leftovers: set[tuple[int, bool]] = set()
+
+    @property
+    def free(self) -> int:
+        """How many calls may begin in all."""
+        return self._concurrency - self.under_way
+
+    @property
+    def throttles(self) -> Iterable[tuple[int, Throttle]]:
+        """The throttles by rule."""
+        return ((rule_id, throttle) for rule_id, (_, throttle) in self._throttles.items())
+
+    def learn(self, rules: Mapping[int, IntegrationRule]) -> bool:
+        """Take in the rules as they are now. One that was changed begins anew. Return whether any was changed."""
+        if rules is self.rules:
+            return False
+        self.rules = rules
+        self._stand_ins = {
+            rule.shadow_of_id: rule
+            for rule in rules.values()
+            if rule.stands_in and rule.enabled and rule.shadow_of_id is not None
+        }
+        former, self._throttles = self._throttles, {}
+        for rule in rules.values():
+            kept = former.get(rule.pk)
+            if kept is None or kept[0] != rule.changed_at:
+                cap = rule.concurrency or settings.DELIVERY_RULE_CONCURRENCY
+                kept = (rule.changed_at, Throttle(cap=cap, longest_pause=0.0))
+            kept[1].longest_pause = longest_pause_of(rule, has_stand_in=rule.pk in self._stand_ins)
+            self._throttles[rule.pk] = kept
+        return True
+
+    def places(self, now: float, *, lanes: bool, every: bool) -> tuple[list[Places], bool]:
+        """Return what may be claimed of each rule, from lanes or outside, and whether one waits for a free place.
+
+        `every`: also where a rule is owed something only from before it was changed.
+        """
+        found, is_short = [], False
+        for rule in self.rules.values():
+            if not rule.enabled or not (every or uses_lanes(rule) == lanes or (rule.pk, lanes) in self._leftovers):
+                continue
+            calls = self._calls(rule, now, lanes=lanes)
+            is_short |= calls <= 0 and self._is_up(rule, now)
+            if calls > 0:
+                lease = timeout_of(rule) + LEASE_MARGIN_SECONDS
+                if lanes:
+                    lease = max(lease, settings.DELIVERY_LEASE_SECONDS)
+                found.append(Places(rule_id=rule.pk, calls=calls, lease=lease))
+        return found, is_short
+
+    def note_taken(self, places: Iterable[Places], taken: Collection[int], *, lanes: bool) -> None:
+        """Remember which rules (`taken`) had something left, in lanes or outside, that they use no more."""
+        for place in places:
+            rule = self.rules.get(place.rule_id)
+            if place.rule_id in taken and rule is not None and uses_lanes(rule) != lanes:
+                self._leftovers.add((place.rule_id, lanes))
+            else:
+                self._leftovers.discard((place.rule_id, lanes))
+
+    def wait(self, now: float) -> float | None:
+        """Return the seconds until a rule may be called again that may not now, None where time changes nothing."""
+        waits = [wait for _, throttle in self._throttles.values() if (wait := throttle.wait(now)) is not None]
+        return min(waits, default=None)
+
+    def target_of(self, rule: IntegrationRule, now: float, *, by_stand_in: bool = False) -> Target | None:
+        """Return whom to call for a rule: its own target, its stand-in while that is down, or nobody now.
+
+        `by_stand_in`: its own target has just failed on this, so rather the stand-in, where there is one.
+        """
+        own = self._throttle_of(rule)
+        if own is None:
+            return None
+        if by_stand_in and (ready := self.stand_in_of(rule, now)) is not None:
+            return ready
+        if own.free(now) > 0:
+            return Target(rule=rule, throttle=own)
+        return None if self._is_up(rule, now) else self.stand_in_of(rule, now)
+
+    def stand_in_of(self, rule: IntegrationRule, now: float) -> Target | None:
+        """Return the stand-in of a rule, where it has one that may be called now."""
+        stand_in = self._stand_ins.get(rule.pk)
+        throttle = self._throttle_of(stand_in) if stand_in is not None else None
+        if stand_in is None or throttle is None or throttle.free(now) <= 0:
+            return None
+        return Target(rule=stand_in, throttle=throttle, by_stand_in=True)
+
+    def begin(self, target: Target, now: float) -> Begun:
+        """Count a call that begins."""
+        self.under_way += 1
+        return target.throttle.begin(now)
+
+    def end(self, target: Target, begun: Begun, ended: Ended, now: float, *, hold: float | None = None) -> bool:
+        """Count a call that ended. Return whether its target is back just now."""
+        self.under_way -= 1
+        return target.throttle.end(begun, ended, now, hold=hold)
+
+    def _calls(self, rule: IntegrationRule, now: float, *, lanes: bool) -> int:
+        own = self._throttle_of(rule)
+        if own is None:
+            return 0
+        calls, busy = own.free(now), own.under_way
+        stand_in = None if self._is_up(rule, now) else self.stand_in_of(rule, now)
+        if stand_in is not None:
+            calls += stand_in.throttle.free(now)
+            busy += stand_in.throttle.under_way
+        share = int(self.free * RULE_SHARE - busy * (1 - RULE_SHARE))
+        if busy == 0:
+            share = max(share, 1)
+        if rule.batched and not lanes:
+            share = min(share, BATCHES_UNDER_WAY - busy)
+        return min(calls, share, self.free)
+
+    def _is_up(self, rule: IntegrationRule, now: float) -> bool:
+        """Tell whether a rule's target is called as its limit allows, and not held back for a while."""
+        own = self._throttle_of(rule)
+        return own is not None and own.breaker is Breaker.CLOSED and now >= own.held_until
+
+    def _throttle_of(self, rule: IntegrationRule) -> Throttle | None:
+        found = self._throttles.get(rule.pk)
+        return found[1] if found else None
+
+
+def longest_pause_of(rule: IntegrationRule, *, has_stand_in: bool) -> float:
+    """Return the longest pause (seconds) between two probes. While authors wait, a part of what they wait for."""
+    longest: float = settings.BREAKER_PROBE_SECONDS
+    # With a stand-in, the author whose message is the probe is the one who waits.
+    if rule.when != When.BEFORE or rule.is_shadow or has_stand_in:
+        return longest
+    return min(longest, (rule.budget_seconds or settings.REVIEW_DEADLINE_SECONDS) / PROBES_A_BUDGET)
+
+
+def uses_lanes(rule: IntegrationRule) -> bool:
+    """Tell whether what a rule is owed waits in lanes."""
+    return rule.ordered and rule.when == When.AFTER and not rule.is_shadow
+
+
+def timeout_of(rule: IntegrationRule) -> float:
+    """Return the longest time (seconds) for one call of a rule."""
+    return float(rule.timeout_seconds or settings.DELIVERY_TIMEOUT_SECONDS)

@@ -1,0 +1,290 @@
+"""Making the calls of claims: whom to call, which verdicts serve without a call, and what the answers mean."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from integrations.egress.answers import Answer, CallFailed
+from integrations.models import IntegrationRule, Late, When
+from integrations.monitoring.traffic import Traffic
+from integrations.outbox import Claim, retry
+from integrations.outbox.conclusions import RESPONSE_KEPT_CHARACTERS, Fate, Judge, Owed, Report
+from integrations.wire import callback_tokens
+from integrations.wire.verdicts import read_payload
+from integrations.worker.bulkhead import LEASE_MARGIN_SECONDS, Bulkhead, Target, timeout_of
+from integrations.worker.clock import Clock
+from integrations.worker.targets import Targets
+from integrations.worker.throttle import Begun, Ended
+from integrations.worker.verdict_cache import Place, Subject, VerdictCache, subject_of
+from rooms.review.contract import Verdict
+
+logger = logging.getLogger(__name__)
+
+LEAST_TIMEOUT_SECONDS = 0.1
+# A call that we cut short before this says nothing about its target.
+TELLING_SECONDS = 1.0
+GONE = 410
+STAND_IN_SHARE = 0.5  # of the time that a message still has: so much is left for the stand-in
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A call that was made, on its way to the database."""
+
+    claim: Claim
+    report: Report
+
+
+@dataclass(eq=False, kw_only=True)
+class Parked:
+    """A message that waits for the verdict on another one that says the same."""
+
+    claim: Claim
+    subject: Subject
+    since: float
+
+
+@dataclass(kw_only=True)
+class Caller:
+    """Makes calls. `done` gets what they brought, `back` claims that are not called for now, `recovered` a rule's id.
+
+    Bounded: calls by the bulkhead; messages that wait for another's verdict by VERDICT_CACHE_WAITING.
+    """
+
+    targets: Targets
+    bulkhead: Bulkhead
+    traffic: Traffic
+    done: Callable[[Done], None]
+    back: Callable[[Claim], None]
+    recovered: Callable[[int], None]
+    find_app_id: Callable[[], Awaitable[str]]
+    count_workers: Callable[[], int]
+    clock: Clock = field(default_factory=Clock)
+    cache: VerdictCache = field(default_factory=lambda: VerdictCache(max_texts=settings.VERDICT_CACHE_TEXTS))
+    _tasks: dict[asyncio.Task[None], Claim] = field(default_factory=dict)
+    _parked: set[Parked] = field(default_factory=set)
+
+    def begin(self, claim: Claim) -> None:
+        """Make the call of a claim, or let a verdict serve that another call brought."""
+        try:
+            if claim.rule.cache_seconds > 0 and claim.owed[0].deadline is not None and not claim.owed[0].is_late:
+                self._begin_known(claim)
+            else:
+                self._start(claim, {})
+        except Exception as error:
+            # One that cannot be read ends no worker. Its lease runs out, until its attempts are used up.
+            logger.error("A call of rule %s could not be begun: %s", claim.rule.pk, type(error).__name__)
+
+    async def finish(self, seconds: float) -> None:
+        """Let the calls under way come to an end, and give back what did not within so many seconds."""
+        for parked in list(self._parked):
+            self._parked.discard(parked)
+            self.back(parked.claim)
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=seconds)
+        left = dict(self._tasks)
+        for task, claim in left.items():
+            task.cancel()
+            self.back(claim)
+        if left:
+            await asyncio.wait(list(left), timeout=1.0)
+
+    # --- Verdicts that serve for several ---
+
+    def _begin_known(self, claim: Claim) -> None:
+        to_call: dict[int, Subject] = {}
+        for one in claim.owed:
+            subject = self._subject_of(claim.rule, one)
+            found = self._look(claim.rule, subject)
+            alone = Claim(rule=claim.rule, owed=[one])
+            if isinstance(found, Verdict):
+                self._share(alone, found)
+            elif found is Place.WAIT and len(self._parked) < settings.VERDICT_CACHE_WAITING:
+                self._park(Parked(claim=alone, subject=subject, since=time.monotonic()))
+            else:
+                # Those after it in the same call wait for it.
+                self.cache.begin(subject, now=time.monotonic())
+                to_call[one.id] = subject
+        if to_call:
+            owed = [one for one in claim.owed if one.id in to_call]
+            self._start(Claim(rule=claim.rule, owed=owed), to_call)
+
+    def _look(self, rule: IntegrationRule, subject: Subject) -> Verdict | Place:
+        # Each worker makes its part of the first calls.
+        after = math.ceil(rule.cache_after / self.count_workers())
+        return self.cache.look(subject, seconds=rule.cache_seconds, after=after, now=time.monotonic())
+
+    def _subject_of(self, rule: IntegrationRule, one: Owed) -> Subject:
+        message = read_payload(one.payload)
+        return subject_of(message, room_id=one.room_id, rule_id=rule.pk, changed_at=rule.changed_at)
+
+    def _park(self, parked: Parked) -> None:
+        self._parked.add(parked)
+        self.cache.wait(parked.subject, lambda: self._look_again(parked))
+
+    def _look_again(self, parked: Parked) -> None:
+        """A call about the same text has ended: take its verdict, or go on waiting, or call."""
+        if parked not in self._parked:
+            return  # given back meanwhile
+        found = self._look(parked.claim.rule, parked.subject)
+        if found is Place.WAIT:
+            self.cache.wait(parked.subject, lambda: self._look_again(parked))
+            return
+        self._parked.discard(parked)
+        if isinstance(found, Verdict):
+            self._share(parked.claim, found)
+        elif time.monotonic() - parked.since > LEASE_MARGIN_SECONDS / 2:
+            # Its lease would end before a call that begins now.
+            self.back(parked.claim)
+        else:
+            self.cache.begin(parked.subject, now=time.monotonic())
+            self._start(parked.claim, {parked.claim.owed[0].id: parked.subject})
+
+    def _share(self, claim: Claim, verdict: Verdict) -> None:
+        now = self.clock.now()
+        one = judge_of(claim.rule, now).share(claim.owed[0], verdict)
+        self.traffic.share(claim.rule.pk, at=now, events=1, shared=1, verdicts={verdict.action.value: 1})
+        report = Report(lane=None, conclusions=[one], started_at=now, duration_ms=0.0, is_shared=True)
+        self.done(Done(claim=claim, report=report))
+
+    # --- Calls ---
+
+    def _start(self, claim: Claim, subjects: Mapping[int, Subject]) -> None:
+        now = time.monotonic()
+        by_stand_in = any(one.asks_stand_in for one in claim.owed)
+        target = self.bulkhead.target_of(claim.rule, now, by_stand_in=by_stand_in)
+        if target is None:  # it went down, or asked to be left alone, since the claim was asked for
+            self._tell_cache(subjects, {})
+            self.back(claim)
+            return
+        begun = self.bulkhead.begin(target, now)
+        call = _Call(claim=claim, target=target, subjects=subjects)
+        task = asyncio.create_task(self._call(call))
+        self._tasks[task] = claim
+        task.add_done_callback(lambda task: self._ended(task, call, begun))
+
+    def _ended(self, task: asyncio.Task[None], call: _Call, begun: Begun) -> None:
+        self._tasks.pop(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The lease runs out and the delivery is tried again, until its attempts are used up.
+            logger.error("A call of rule %s could not be made: %s", call.claim.rule.pk, type(error).__name__)
+        is_back = self.bulkhead.end(call.target, begun, call.ended, time.monotonic(), hold=call.hold)
+        self._tell_cache(call.subjects, call.verdicts)
+        if is_back:
+            self.recovered(call.target.rule.pk)
+
+    def _tell_cache(self, subjects: Mapping[int, Subject], verdicts: Mapping[int, Verdict]) -> None:
+        for delivery, subject in subjects.items():
+            self.cache.end(subject, verdicts.get(delivery))
+
+    async def _call(self, call: _Call) -> None:
+        claim, rule = call.claim, call.claim.rule
+        app_id = await self.find_app_id()
+        began, started_at = time.monotonic(), self.clock.now()
+        timeout = timeout_of(call.target.rule)
+        has_stand_in = self.bulkhead.stand_in_of(rule, began) is not None
+        share = STAND_IN_SHARE if has_stand_in and not call.target.by_stand_in else 1.0
+        if rule.late != Late.APPLY or share < 1.0:
+            timeout = timeout_for(timeout, claim.owed, started_at, share=share)
+        came: Answer | CallFailed
+        try:
+            came = await self.targets.call(call.target.rule, claim.owed, app_id=app_id, now=started_at, timeout=timeout)
+        except CallFailed as failure:
+            came = failure
+        duration, now = time.monotonic() - began, self.clock.now()
+        judge = judge_of(rule, now, has_other=has_stand_in or call.target.by_stand_in)
+        conclusions = judge.conclude(claim.owed, came)
+        call.ended = ended_of(came, was_cut=timeout < min(timeout_of(call.target.rule), TELLING_SECONDS * share))
+        if isinstance(came, Answer):
+            call.hold = retry.read_retry_after(came.status, came.retry_after, now=now.timestamp())
+        call.verdicts = {one.owed.id: one.verdict for one in conclusions if one.verdict is not None}
+        report = Report(
+            lane=claim.lane,
+            conclusions=conclusions,
+            started_at=started_at,
+            duration_ms=duration * 1000,
+            response=kept_of(came),
+            stand_in_id=call.target.rule.pk if call.target.by_stand_in else 0,
+        )
+        self._count(call, report, came)
+        self.done(Done(claim=claim, report=report))
+
+    def _count(self, call: _Call, report: Report, came: Answer | CallFailed) -> None:
+        fates = [one.fate for one in report.conclusions]
+        actions: dict[str, int] = {}
+        for verdict in call.verdicts.values():
+            actions[verdict.action.value] = actions.get(verdict.action.value, 0) + 1
+        self.traffic.add(
+            call.target.rule.pk,
+            seconds=report.duration_ms / 1000,
+            failed=any(fate is not Fate.DELIVERED for fate in fates),
+            at=report.started_at,
+            events=fates.count(Fate.DELIVERED),
+            dead=fates.count(Fate.DEAD),
+            verdicts=actions,
+            error=report.conclusions[0].error,
+            gone=isinstance(came, Answer) and came.status == GONE,
+        )
+
+
+@dataclass(kw_only=True)
+class _Call:
+    """A call under way, and what is known of it when it ends."""
+
+    claim: Claim
+    target: Target
+    subjects: Mapping[int, Subject]
+    ended: Ended = Ended.UNKNOWN
+    hold: float | None = None
+    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
+
+
+def judge_of(rule: IntegrationRule, now: datetime, *, has_other: bool = False) -> Judge:
+    """Return who says what answers to a rule mean. See Judge."""
+    return Judge(
+        has_verdicts=rule.when == When.BEFORE,
+        late_counts=rule.late == Late.APPLY,
+        now=now,
+        max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
+        retry_for=timedelta(seconds=settings.DELIVERY_RETRY_SECONDS),
+        message_max_bytes=settings.MESSAGE_MAX_BYTES,
+        chance=random.uniform,
+        has_other=has_other,
+    )
+
+
+def timeout_for(timeout: float, owed: Sequence[Owed], now: datetime, *, share: float = 1.0) -> float:
+    """Return the seconds that a call may take: no longer than the first message waits for its verdict.
+
+    `share`: of that time, where another call may follow.
+    """
+    deadlines = [one.deadline for one in owed if one.deadline is not None and not one.is_late]
+    if not deadlines:
+        return timeout
+    return max(LEAST_TIMEOUT_SECONDS, min(timeout, (min(deadlines) - now).total_seconds() * share))
+
+
+def ended_of(came: Answer | CallFailed, *, was_cut: bool) -> Ended:
+    """Return what an answer, or its absence, says about the target."""
+    if isinstance(came, CallFailed):
+        return Ended.UNKNOWN if came.is_final or was_cut else Ended.FAILED
+    if came.status == 429:
+        return Ended.TOO_MUCH
+    return Ended.FAILED if retry.judge(came.status) is retry.Result.TEMPORARY else Ended.WELL
+
+
+def kept_of(came: Answer | CallFailed) -> str:
+    """Return as much of an answer as is kept for the people who look into it."""
+    if isinstance(came, CallFailed):
+        return ""
+    text = came.body[: RESPONSE_KEPT_CHARACTERS * 4].decode(errors="replace")
+    return callback_tokens.hide(text).replace("\0", "\ufffd")[:RESPONSE_KEPT_CHARACTERS]

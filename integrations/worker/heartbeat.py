@@ -1,0 +1,232 @@
+"""Which workers live: each says so every second, and what one that died had under lease is taken from it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from django.db import connection, transaction
+
+from integrations import outbox
+from integrations.models import RuleThrottle, WorkerProcess
+from integrations.monitoring.live_state import SILENT_SECONDS
+from integrations.worker.bulkhead import Bulkhead
+from integrations.worker.clock import Clock
+from integrations.worker.throttle import Breaker
+from rooms.database.threads import SingleThread
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS: Final = 1.0
+DATABASE_SECONDS: Final = 10.0
+MOST_WORKERS: Final = 1_000  # that one looks at
+BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a worker says of one rule."""
+
+    rule_id: int
+    breaker: str
+    limit: float
+    calls: int
+    opened_at: datetime | None
+    probe_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulse:
+    """How many workers live, this one among them, the names of those that do not live any more, and what time it is.
+
+    `ahead`: by how much Postgres' clock is ahead of this host's.
+    """
+
+    living: int
+    dead: Sequence[str]
+    ahead: timedelta
+
+
+def host() -> str:
+    """Return a name for where process ids mean the same: the machine since it started, or its container.
+
+    Machines made from one image may have one host name, and their first namespaces one number.
+    """
+    name = socket.gethostname()[:190]
+    try:
+        return f"{name} {os.readlink('/proc/self/ns/pid')} {BOOT.read_text().strip()[:36]}"
+    except OSError:
+        return name
+
+
+class Heart:
+    """Beats for one worker until cancelled. `leave` when it ends in order."""
+
+    def __init__(self, name: str, bulkhead: Bulkhead, clock: Clock, *, reclaimed: Callable[[], None]) -> None:
+        self.living = 1  # workers
+        self._clock = clock
+        self._beating_since: float | None = None
+        self._name = name
+        self._bulkhead = bulkhead
+        self._reclaimed = reclaimed
+        self._thread = SingleThread("heart")  # its own: a busy pool must not make a worker look dead
+
+    async def run(self) -> None:
+        """Beat, and bury the dead."""
+        while True:
+            try:
+                async with asyncio.timeout(DATABASE_SECONDS):
+                    calls, told = self._bulkhead.under_way, told_of(self._bulkhead)
+                    sees = self._sees_silence()
+                    pulse = await self._thread.run(beat, self._name, calls=calls, told=told, sees_silence=sees)
+                    self.living, dead = pulse.living, pulse.dead
+                    self._clock.set(pulse.ahead)
+                    buried = await self._thread.run(bury, dead, now=self._clock.now()) if dead else []
+                if buried:
+                    logger.warning("Workers died; their calls are repeated: %s", ", ".join(buried))
+                    self._reclaimed()
+            except Exception as error:
+                logger.warning("The heartbeat failed (%s).", type(error).__name__)
+                self._beating_since = None
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _sees_silence(self) -> bool:
+        """Tell whether others would have been heard: after Postgres was away, all are silent who could not speak."""
+        now = time.monotonic()
+        if self._beating_since is None:
+            self._beating_since = now
+        return now - self._beating_since >= SILENT_SECONDS
+
+    async def leave(self) -> None:
+        """Say that this worker has ended in order."""
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS):
+                await self._thread.run(leave, self._name)
+        except Exception as error:
+            logger.warning("The end of this worker was not noted (%s).", type(error).__name__)
+        self._thread.close()
+
+
+def told_of(bulkhead: Bulkhead) -> list[Told]:
+    """Return what is worth saying of rules: those that are called, or are called less than they could."""
+    clock, now = time.monotonic(), datetime.now(UTC)
+    return [
+        Told(
+            rule_id=rule_id,
+            breaker=throttle.breaker.value,
+            limit=throttle.limit,
+            calls=throttle.under_way,
+            opened_at=now + timedelta(seconds=throttle.opened_at - clock) if is_open else None,
+            probe_at=now + timedelta(seconds=throttle.probe_at - clock) if is_open else None,
+        )
+        for rule_id, throttle in bulkhead.throttles
+        if (is_open := throttle.breaker is not Breaker.CLOSED) or throttle.under_way or throttle.limit < throttle.cap
+    ]
+
+
+BEAT: Final = """
+INSERT INTO integrations_workerprocess (name, host, pid, started_at, seen_at, calls)
+VALUES (%(name)s, %(host)s, %(pid)s, now(), now(), %(calls)s)
+ON CONFLICT (name) DO UPDATE SET seen_at = now(), calls = excluded.calls
+RETURNING id, clock_timestamp()
+"""
+FIND_OTHERS: Final = """
+SELECT name, host, pid, seen_at < now() - %(silent)s * interval '1 s' FROM integrations_workerprocess
+WHERE name <> %(name)s ORDER BY id LIMIT %(most)s
+"""
+LOCK_DEAD: Final = """
+SELECT id, name, host, pid, seen_at < now() - %(silent)s * interval '1 s' FROM integrations_workerprocess
+WHERE name = ANY(%(names)s) ORDER BY id FOR UPDATE SKIP LOCKED
+"""
+
+
+def beat(name: str, *, calls: int, told: Sequence[Told], sees_silence: bool = True) -> Pulse:
+    """Say that this worker lives and how it calls, and look at the others.
+
+    `sees_silence`: one that has said nothing for long is dead, wherever its process is.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('synchronous_commit', 'off', true)")
+        asked_at = datetime.now(UTC)
+        cursor.execute(BEAT, {"name": name, "host": host(), "pid": os.getpid(), "calls": calls})
+        worker_id, at = cursor.fetchone()
+        ahead = at - (asked_at + (datetime.now(UTC) - asked_at) / 2)
+        _tell(worker_id, told)
+        cursor.execute(FIND_OTHERS, {"name": name, "silent": SILENT_SECONDS, "most": MOST_WORKERS})
+        others = cursor.fetchall()
+    here = host()
+    # Process ids can be looked up where they mean the same as here.
+    dead = [
+        other
+        for other, of, pid, is_silent in others
+        if (is_silent and sees_silence) or (of == here and not is_running(pid))
+    ]
+    return Pulse(living=1 + len(others) - len(dead), dead=dead, ahead=ahead)
+
+
+def _tell(worker_id: int, told: Sequence[Told]) -> None:
+    RuleThrottle.objects.filter(worker_id=worker_id).exclude(rule_id__in=[one.rule_id for one in told]).delete()
+    RuleThrottle.objects.bulk_create(
+        [
+            RuleThrottle(
+                worker_id=worker_id,
+                rule_id=one.rule_id,
+                breaker=one.breaker,
+                limit=one.limit,
+                calls=one.calls,
+                opened_at=one.opened_at,
+                probe_at=one.probe_at,
+            )
+            for one in told
+        ],
+        update_conflicts=True,
+        unique_fields=["worker", "rule"],
+        update_fields=["breaker", "limit", "calls", "opened_at", "probe_at"],
+    )
+
+
+def bury(names: Sequence[str], *, now: datetime) -> list[str]:
+    """Take from dead workers what they had under lease. Return who was buried here: others may do it as well."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LOCK_DEAD, {"names": list(names), "silent": SILENT_SECONDS})
+        # One that was only slow has said so meanwhile.
+        dead = [
+            (id_, name)
+            for id_, name, of, pid, is_silent in cursor.fetchall()
+            if is_silent or (of == host() and not is_running(pid))
+        ]
+        if dead:
+            RuleThrottle.objects.filter(worker_id__in=[id_ for id_, _ in dead]).delete()
+            WorkerProcess.objects.filter(pk__in=[id_ for id_, _ in dead]).delete()
+            outbox.reclaim([name for _, name in dead], now=now)
+    return [name for _, name in dead]
+
+
+def leave(name: str) -> None:
+    """Forget a worker that has given back what it had."""
+    with transaction.atomic():
+        RuleThrottle.objects.filter(worker__name=name).delete()
+        WorkerProcess.objects.filter(name=name).delete()
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process of this host runs; one that ended and is not collected yet does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # pid (name) state ...: the name may hold anything.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] not in ("Z", "X")
+    except OSError:
+        return True

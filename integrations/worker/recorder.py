@@ -1,0 +1,260 @@
+"""Storing what calls brought: everything that gathered while the last was being stored goes in one transaction.
+
+Two loops, so that a lane that somebody holds delays no verdict. While Postgres is away nothing is dropped: the worker
+claims nothing more, and what it has is stored again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ParamSpec, TypeVar
+
+from django.db import InterfaceError, OperationalError
+
+from integrations import outbox
+from integrations.models import IntegrationRule, Late
+from integrations.outbox import Claim
+from integrations.outbox.conclusions import Conclusion, Fate
+from integrations.review.reviewer import awaiting_of
+from integrations.worker.caller import Done
+from integrations.worker.clock import Clock
+from rooms.database.threads import SingleThread
+from rooms.errors import Code
+from rooms.log.outcomes import Outcome
+from rooms.review.contract import Action, Decision, Verdict
+
+logger = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 0.5  # after Postgres was away
+DATABASE_SECONDS = 30.0
+REST_SECONDS = 0.005
+AWAY = (OperationalError, InterfaceError, TimeoutError)
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Store = Callable[[Sequence[Done]], Awaitable[bool]]
+
+
+@dataclass
+class Metrics:
+    """What this worker did since it started."""
+
+    calls: int = 0
+    failed_calls: int = 0
+    shared: int = 0
+    seconds_in_calls: float = 0.0
+    seconds_storing: float = 0.0
+    expired: int = 0
+    lost_leases: int = 0
+    fates: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def count(self, done: Done) -> None:
+        """Add a call, or what came of none."""
+        report = done.report
+        self.fates.update(one.fate.value for one in report.conclusions)
+        if report.is_shared:
+            self.shared += 1
+            return
+        self.calls += 1
+        self.seconds_in_calls += report.duration_ms / 1000
+        self.failed_calls += any(one.fate is not Fate.DELIVERED for one in report.conclusions)
+
+
+class Recorder:
+    """The results of one worker on their way to Postgres. `stored`: what was, and whether more is due now."""
+
+    def __init__(self, owner: str, *, stored: Callable[[Sequence[Done], bool], None], clock: Clock) -> None:
+        self.metrics = Metrics()
+        self._clock = clock
+        self._owner = owner
+        self._stored = stored
+        self._singles = _Queue("record")
+        self._lanes = _Queue("record-lanes")
+        self._backs: list[Claim] = []
+        self._is_ending = False
+
+    @property
+    def waiting(self) -> int:
+        """How many results are not stored yet."""
+        return len(self._singles) + len(self._lanes)
+
+    def add(self, done: Done) -> None:
+        """Store what a call brought, soon."""
+        self.metrics.count(done)
+        (self._singles if done.report.lane is None else self._lanes).add(done)
+
+    def give_back(self, claim: Claim) -> None:
+        """Give a claim back that was not called, soon."""
+        self._backs.append(claim)
+        self._lanes.has_more.set()
+
+    def finish(self) -> None:
+        """Nothing is added any more: `run` ends when all is stored, or cannot be."""
+        self._is_ending = True
+        self._singles.has_more.set()
+        self._lanes.has_more.set()
+
+    async def run(self) -> None:
+        """Store until `finish`."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._drain(self._singles, self._store_singles))
+                group.create_task(self._drain(self._lanes, self._store_lanes))
+        finally:
+            self._singles.thread.close()
+            self._lanes.thread.close()
+
+    async def _drain(self, queue: _Queue, store: Store) -> None:
+        while True:
+            await queue.has_more.wait()
+            queue.has_more.clear()
+            if queue is self._lanes:
+                await self._store_backs()
+            if part := queue.take():
+                began = time.monotonic()
+                has_more = await self._store_patiently(part, store)
+                queue.stored()
+                self._stored(part, has_more)
+                if len(part) > 1:
+                    # Under load the next transaction carries more, and costs hardly more than with less.
+                    await asyncio.sleep(min(time.monotonic() - began, REST_SECONDS))
+            if self._is_ending and not queue and not (queue is self._lanes and self._backs):
+                return
+
+    async def _store_patiently(self, part: Sequence[Done], store: Store) -> bool:
+        """Return whether more is due now."""
+        while True:
+            began = time.monotonic()
+            try:
+                has_more = await store(part)
+                self.metrics.seconds_storing += time.monotonic() - began
+                return has_more
+            except AWAY as error:
+                logger.warning("%d results wait for Postgres (%s).", len(part), type(error).__name__)
+                if self._is_ending:
+                    return False  # the leases run out and the calls are repeated
+                await asyncio.sleep(PAUSE_SECONDS)
+            except Exception as error:
+                if len(part) == 1:
+                    # Poison: its lease runs out, it is tried again, and at last becomes a dead letter.
+                    rule_id, name = part[0].claim.rule.pk, type(error).__name__
+                    logger.error("The result of rule %s cannot be stored: %s", rule_id, name)
+                    return False
+                middle = len(part) // 2
+                first = await self._store_patiently(part[:middle], store)
+                return await self._store_patiently(part[middle:], store) or first
+
+    async def _store_lanes(self, part: Sequence[Done]) -> bool:
+        reports = [done.report for done in part]
+        recorded = await self._lanes.run(outbox.record_lanes, reports, owner=self._owner, now=self._clock.now())
+        self.metrics.lost_leases += len(reports) - recorded.kept
+        return recorded.has_more
+
+    async def _store_backs(self) -> None:
+        backs, self._backs = self._backs, []
+        if backs:
+            try:
+                await self._lanes.run(outbox.release, backs, now=self._clock.now())
+            except AWAY:
+                logger.warning("%d leases could not be given back; they run out.", len(backs))
+
+    async def _store_singles(self, part: Sequence[Done]) -> bool:
+        """Store results with their verdicts. Late ones come first, in a transaction of their own: both lock rooms.
+
+        A crash between the two makes the call again, and its verdict finds that it has counted already.
+        """
+        now = self._clock.now()
+        late = decisions_of(part, lambda one, rule: may_overrule(one, rule, now))
+        overruled: set[int] = set()
+        if late:
+            recorded = await self._singles.run(outbox.overrule, late, now=now)
+            overruled = late.keys() - set(recorded.stale)
+            self._count(recorded.outcomes)
+        # One whose deadline has passed may still wait for somebody to notice that.
+        decisions = decisions_of(part, lambda one, rule: one.owed.id not in overruled)
+        reports = [done.report for done in part]
+        recorded = await self._singles.run(outbox.record_singles, reports, decisions, owner=self._owner, now=now)
+        self._count(recorded.outcomes)
+        if recorded.stale:
+            await self._overrule_stale(part, frozenset(recorded.stale))
+        return False  # what follows from verdicts wakes all workers by itself
+
+    async def _overrule_stale(self, part: Sequence[Done], stale: frozenset[int]) -> None:
+        """The deadline came in between: what it decided may be overruled."""
+        now = self._clock.now()
+        late = decisions_of(part, lambda one, rule: one.owed.id in stale and may_overrule(one, rule, now))
+        if late:
+            recorded = await self._singles.run(outbox.overrule, late, now=now)
+            self._count(recorded.outcomes)
+
+    def _count(self, outcomes: Iterable[Outcome]) -> None:
+        self.metrics.outcomes.update(outcome.kind.value for outcome in outcomes)
+
+
+def decisions_of(part: Iterable[Done], counts: Callable[[Conclusion, IntegrationRule], bool]) -> dict[int, Decision]:
+    """Return the verdicts of calls by delivery, of those conclusions that count."""
+    decisions: dict[int, Decision] = {}
+    for done in part:
+        rule = done.claim.rule
+        for one in done.report.conclusions:
+            verdict = fall_back_of(one.owed.policy) if one.fall_back else one.verdict
+            if verdict is None or one.owed.message_id is None or not counts(one, rule):
+                continue
+            awaiting = awaiting_of(one.owed.rule_id)
+            by = f"{awaiting} failed" if one.fall_back else f"{awaiting} shared" if done.report.is_shared else ""
+            decisions[one.owed.id] = Decision(message=one.owed.message_id, awaiting=awaiting, verdict=verdict, by=by)
+    return decisions
+
+
+def may_overrule(one: Conclusion, rule: IntegrationRule, now: datetime) -> bool:
+    """Tell whether a verdict may have come after the deadline decided, and counts all the same."""
+    return (
+        one.verdict is not None
+        and rule.late == Late.APPLY
+        and one.owed.deadline is not None
+        and one.owed.deadline <= now
+    )
+
+
+def fall_back_of(policy: str) -> Verdict:
+    """Return what becomes of a message that its endpoint will never judge; `policy`: that of its deadline."""
+    known = (Action.PUBLISH, Action.REJECT, Action.HOLD)
+    action = Action(policy) if policy in known else Action.REJECT
+    return Verdict(action=action, code=Code.REJECTED_BY_RULE, reason="The message could not be checked.")
+
+
+class _Queue:
+    """Results of one kind, and the thread that stores them."""
+
+    def __init__(self, name: str) -> None:
+        self.has_more = asyncio.Event()
+        self.thread = SingleThread(name)
+        self._waiting: list[Done] = []
+        self._storing = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + self._storing
+
+    def add(self, done: Done) -> None:
+        self._waiting.append(done)
+        self.has_more.set()
+
+    def take(self) -> list[Done]:
+        taken, self._waiting = self._waiting, []
+        self._storing = len(taken)
+        return taken
+
+    def stored(self) -> None:
+        self._storing = 0
+
+    async def run(
+        self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        return await asyncio.wait_for(self.thread.run(function, *args, **kwargs), DATABASE_SECONDS)

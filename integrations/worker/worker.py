@@ -1,0 +1,249 @@
+"""The delivery worker: claims what is owed, has the calls made, and what they bring recorded.
+
+Several loops share one process: this module claims, `calling` makes the calls, `recording` stores what they bring,
+`deadlines` lets the deadline decide. Nothing is known here alone: a worker that is killed loses its leases, and another
+takes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from django.conf import settings
+
+from integrations import outbox
+from integrations.egress.outgoing import Outgoing
+from integrations.events.occupancy_events import OccupancyEvents
+from integrations.models import ApiKey
+from integrations.monitoring.cleanup import Cleanup
+from integrations.monitoring.traffic import Traffic
+from integrations.outbox import Claimed, Places
+from integrations.outbox.conclusions import Fate
+from integrations.review.orphaned_waits import StrayWaits
+from integrations.rules import rules
+from integrations.worker import deadlines, wakeups
+from integrations.worker.bulkhead import Bulkhead
+from integrations.worker.caller import Caller, Done
+from integrations.worker.clock import Clock
+from integrations.worker.heartbeat import Heart
+from integrations.worker.recorder import AWAY, DATABASE_SECONDS, Metrics, Recorder
+from integrations.worker.targets import Targets
+from integrations.worker.timers import Timers
+from rooms.database import threads
+from rooms.database.threads import SingleThread
+from rooms.log import announce
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+PAUSE_SECONDS = 0.5  # after Postgres was away
+FINISH_SECONDS = 3.0  # for calls under way when the worker is told to stop
+UNSTORED = 4  # times the calls at once: so many results wait for Postgres before nothing more is claimed
+HASTEN_STEPS = 1_000  # of integrations.outbox.hasten, after a target was down
+
+
+class Worker:
+    """One process's share of the deliveries. `run` until `stop`."""
+
+    def __init__(self, outgoing: Outgoing, *, name: str | None = None) -> None:
+        self.name = name or f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._clock = Clock()
+        self._timers = Timers(self._wake.set)
+        self._bulkhead = Bulkhead()
+        self.traffic = Traffic()
+        self._recorder = Recorder(self.name, stored=self._stored, clock=self._clock)
+        self._caller = Caller(
+            targets=Targets(outgoing),
+            bulkhead=self._bulkhead,
+            traffic=self.traffic,
+            done=self._done,
+            back=self._recorder.give_back,
+            recovered=self._hasten,
+            find_app_id=self._find_app_id,
+            count_workers=lambda: self._heart.living,
+            clock=self._clock,
+        )
+        self._heart = Heart(self.name, self._bulkhead, self._clock, reclaimed=self._wake.set)
+        self._thread = SingleThread("claim")
+        self._app_id = ""
+        self._hastening: dict[int, asyncio.Task[None]] = {}
+        self._is_full = False  # more was due than could be taken: each place that gets free counts
+        self._has_looked = False  # since somebody told that something may be due
+        self._polled_at = 0.0
+
+    @property
+    def metrics(self) -> Metrics:
+        """What this worker did."""
+        return self._recorder.metrics
+
+    def stop(self) -> None:
+        """Ask the worker to finish what is under way and end."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until `stop`; then finish calls within FINISH_SECONDS, record them, and give the rest back."""
+        announcer = announce.Announcer(asyncio.get_running_loop())
+        announce.bind(announcer)
+        background = [
+            asyncio.create_task(wakeups.listen(outbox.CHANNEL, self._notified), name="listen"),
+            asyncio.create_task(deadlines.run(self.metrics, self._clock), name="deadlines"),
+            asyncio.create_task(self._heart.run(), name="heart"),
+            asyncio.create_task(self.traffic.run(), name="traffic"),
+            asyncio.create_task(Cleanup().run(), name="cleanup"),
+            asyncio.create_task(OccupancyEvents().run(), name="occupancy"),
+            asyncio.create_task(StrayWaits().run(), name="stray waits"),
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._claim(), name="claim")
+                group.create_task(self._recorder.run(), name="record")
+        finally:
+            for task in [*background, *self._hastening.values()]:
+                task.cancel()
+            await asyncio.wait(background, timeout=FINISH_SECONDS)
+            await asyncio.wait([asyncio.create_task(self._heart.leave())], timeout=FINISH_SECONDS)
+            await asyncio.wait([asyncio.create_task(announcer.close())], timeout=FINISH_SECONDS)
+            announce.bind(None)
+            self._timers.close()
+            self._thread.close()
+
+    # --- Claiming -----------------------------------------------------------------------------------------
+
+    async def _claim(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                if await self._take_work():
+                    continue
+                await self._rest()
+            await self._caller.finish(FINISH_SECONDS)
+        finally:
+            self._recorder.finish()
+
+    async def _take_work(self) -> bool:
+        """Claim what is due and begin its calls. Return whether there is more that could be taken."""
+        now = time.monotonic()
+        every = now - self._polled_at >= POLL_SECONDS
+        if every:  # notifications may be lost
+            self._has_looked, self._polled_at = False, now
+        self._is_full = False
+        # What cannot be stored is not called for either.
+        if self._recorder.waiting > settings.DELIVERY_CONCURRENCY * UNSTORED:
+            self._is_full = True
+            return False
+        try:
+            # Somebody waits for a verdict: those calls begin before anything else is looked for.
+            has_more = await self._take(outbox.claim_singles, lanes=False, every=every)
+            has_more |= await self._take(outbox.claim_lanes, lanes=True, every=every)
+            if not self._has_looked:  # for rules that are not known yet
+                has_more = await self._claim_with(outbox.claim_singles, (), lanes=False)
+        except AWAY as error:
+            logger.warning("Nothing can be claimed (%s); trying again.", type(error).__name__)
+            await asyncio.sleep(PAUSE_SECONDS)
+            return False
+        return has_more
+
+    async def _take(self, claim: Callable[..., Claimed], *, lanes: bool, every: bool) -> bool:
+        places, is_short = self._bulkhead.places(time.monotonic(), lanes=lanes, every=every)
+        self._is_full |= is_short
+        return bool(places) and await self._claim_with(claim, places, lanes=lanes)
+
+    async def _claim_with(self, claim: Callable[..., Claimed], places: Sequence[Places], *, lanes: bool) -> bool:
+        self._has_looked = True
+        claimed = await asyncio.wait_for(
+            self._thread.run(
+                claim,
+                places,
+                free=max(self._bulkhead.free, 0),
+                max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
+                owner=self.name,
+                now=self._clock.now(),
+            ),
+            DATABASE_SECONDS,
+        )
+        has_changed = self._bulkhead.learn(claimed.rules)
+        for one in claimed.claims:
+            self._caller.begin(one)
+        for rule_id, number in claimed.given_up.items():
+            self.traffic.share(rule_id, at=self._clock.now(), dead=number)
+        taken = Counter(one.rule.pk for one in claimed.claims)
+        self._bulkhead.note_taken(places, taken, lanes=lanes)
+        is_full = self._bulkhead.free <= 0 or any(taken[place.rule_id] >= place.calls for place in places)
+        self._is_full |= is_full
+        return has_changed or (is_full and bool(claimed.claims))
+
+    async def _rest(self) -> None:
+        wait = self._bulkhead.wait(time.monotonic())
+        try:
+            await asyncio.wait_for(self._wake.wait(), min(POLL_SECONDS, wait or POLL_SECONDS))
+        except TimeoutError:
+            pass  # the poll: notifications may be lost, and retries come due without one
+
+    def _notified(self) -> None:
+        self._has_looked = False
+        self._wake.set()
+        for wait in {rule.batch_wait_ms for rule in self._bulkhead.rules.values() if rule.batched and rule.enabled}:
+            self._timers.repeat_once(wait / 1000)
+
+    # --- What calls bring ---------------------------------------------------------------------------------
+
+    def _done(self, done: Done) -> None:
+        self._recorder.add(done)
+        if self._is_full:
+            self._wake.set()  # its place is free
+
+    def _stored(self, part: Sequence[Done], has_more: bool) -> None:
+        """Look again where lanes are owed more, and exactly when the soonest retry is due; later ones meet the poll."""
+        now = self._clock.now()
+        for done in part:
+            for one in done.report.conclusions:
+                if one.fate is Fate.RETRY and (wait := (one.due_at - now).total_seconds()) < POLL_SECONDS:
+                    self._timers.at(wait)
+        if has_more or self._is_full:
+            self._wake.set()
+
+    def _hasten(self, rule_id: int) -> None:
+        """A target is back: what waits for its own next attempt there is due now."""
+        if rule_id not in self._hastening:
+            task = self._hastening[rule_id] = asyncio.create_task(self._hasten_all(rule_id))
+            task.add_done_callback(lambda _: self._hastening.pop(rule_id))
+
+    async def _hasten_all(self, rule_id: int) -> None:
+        ids = [rule_id]
+        stood_in_for = self._bulkhead.rules.get(rule_id)
+        if stood_in_for is not None and stood_in_for.stands_in and stood_in_for.shadow_of_id:
+            ids.append(stood_in_for.shadow_of_id)
+        try:
+            for each in ids:
+                for _ in range(HASTEN_STEPS):
+                    if not await threads.run(outbox.hasten, each, now=self._clock.now()):
+                        break
+                    self._wake.set()
+        except AWAY as error:
+            logger.warning("What waits for rule %s is not hastened (%s).", rule_id, type(error).__name__)
+
+    async def _find_app_id(self) -> str:
+        """Return the app's id as keys name it; it never changes once there is a key."""
+        if not self._app_id:
+            self._app_id = await asyncio.wait_for(threads.run(read_app_id), DATABASE_SECONDS)
+        return self._app_id
+
+
+def read_app_id() -> str:
+    """Return the id of this instance's app, "" while it has no key."""
+    return ApiKey.objects.order_by("id").values_list("app_id", flat=True).first() or ""
+
+
+def make_outgoing() -> Outgoing:
+    """Return the connections of a worker, as the settings allow them."""
+    return Outgoing(allowed=rules.allow_list(), max_connections=settings.DELIVERY_CONCURRENCY)

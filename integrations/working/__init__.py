@@ -1,1 +1,0 @@
-"""The worker: takes what is owed, calls as freely as each target bears, and records what that brought."""
