@@ -20,7 +20,7 @@ run: .venv/run.stamp
 	@exec $(BIN)/python manage.py up --port $(PORT) --data $(DATA) $(if $(GATEWAYS),--gateways $(GATEWAYS)) --workers $(WORKERS)
 
 test: .venv/dev.stamp tests/node_modules/.stamp
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n auto --durations 10 $(TESTS)
 
 check: .venv/dev.stamp tests/node_modules/.stamp
 	@$(BIN)/ruff format --check .

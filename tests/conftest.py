@@ -14,7 +14,7 @@ from tests.instance import Instance
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(postgres: str) -> None:
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None, postgres: str) -> None:
     """Pytest-django asks for this before it makes the test database: the server is up by then.
 
     It stands here and not beside `postgres`: only a conftest overrides a fixture of a plugin.

@@ -2,6 +2,9 @@
 
 It is loaded by `-p` before pytest-django reads the settings: they need the addresses, not yet the servers.
 With DATABASE_URL and REDIS_URL in the environment those servers are used instead.
+
+The workers of pytest-xdist have a database each in one Postgres, which their controller starts before them. Each
+worker starts a Valkey of its own: rooms have the same numbers in each database, and so the same channels.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +33,7 @@ POSTGRES = Postgres(data=DATA, durable=False)
 VALKEY = Valkey(data=DATA, port=free_port(), password=make_password())
 EXTERNAL_POSTGRES = "DATABASE_URL" in os.environ
 EXTERNAL_VALKEY = "REDIS_URL" in os.environ
+POSTGRES_OF_WORKERS = pytest.StashKey[ExitStack]()
 
 os.environ.setdefault("DATABASE_URL", POSTGRES.url)
 os.environ.setdefault("REDIS_URL", VALKEY.url)
@@ -66,9 +71,9 @@ def serve(name: str, command: list[str], user: str | None, is_ready: Callable[[]
             process.wait(timeout=5)
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of the Postgres of this test run. Database tests get it through pytest-django by themselves."""
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """Run the Postgres of this test run, unless there is one already, and yield its URL."""
     if EXTERNAL_POSTGRES:
         yield os.environ["DATABASE_URL"]
         return
@@ -78,6 +83,28 @@ def postgres() -> Iterator[str]:
     next(server)
     yield POSTGRES.url
     server.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionstart(session: pytest.Session) -> Generator[None, None, None]:
+    """Start Postgres for the workers, which inherit its address; xdist's own hook starts them."""
+    if session.config.getoption("numprocesses", None):
+        postgres = session.config.stash[POSTGRES_OF_WORKERS] = ExitStack()
+        postgres.enter_context(running_postgres())
+        if not EXTERNAL_VALKEY:
+            del os.environ["REDIS_URL"]
+    yield
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash.get(POSTGRES_OF_WORKERS, ExitStack()).close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of the Postgres of this test run. Database tests get it through pytest-django by themselves."""
+    with running_postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -32,30 +32,37 @@ def key(instance: Instance) -> str:
     return instance.key()
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def idle_member(instance: Instance, key: str) -> Iterator[IdleMember]:
-    """A member that is idle while all other tests run."""
+    """A member that is idle while the other tests of the shared instance run."""
     with IdleMember(instance.url, key) as member:
         yield member
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def half_sent(instance: Instance, idle_member: IdleMember) -> Iterator[list[HalfSent]]:
-    """200 requests of which the rest never comes, begun before all other tests."""
+    """200 requests of which the rest never comes, begun before other tests."""
     with ExitStack() as stack:
         yield [stack.enter_context(HalfSent(instance.port, number)) for number in range(200)]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def silent(instance: Instance, key: str, idle_member: IdleMember) -> Iterator[list[Silent]]:
-    """A client that asked for heartbeats and one that did not, opened before all other tests."""
+    """A client that asked for heartbeats and one that did not, opened before other tests."""
     with Silent(instance.port, key, heartbeats=True) as one, Silent(instance.port, key, heartbeats=False) as other:
         yield [one, other]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def dripping(instance: Instance, half_sent: list[HalfSent]) -> Iterator[list[Dripping]]:
-    """Two clients that send a request byte by byte, begun before all other tests."""
+    """Two clients that send a request byte by byte, begun before other tests."""
     whole = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with Dripping(instance.port) as one, Dripping(instance.port, first=whole) as other:
         yield [one, other]
+
+
+@pytest.fixture(scope="session")
+def quiet_clients(
+    idle_member: IdleMember, half_sent: list[HalfSent], silent: list[Silent], dripping: list[Dripping]
+) -> None:
+    """All of them. Tests ask for this that run before those of the quiet clients, which have less to wait then."""

@@ -22,6 +22,8 @@ ROOM = "busy"
 MEGABYTE = 1_048_576
 SECONDS = 20
 
+pytestmark = pytest.mark.usefixtures("quiet_clients")
+
 
 class DeafMember:
     """A member that attaches and then reads nothing until it is asked to."""

@@ -14,6 +14,8 @@ from playwright.async_api import Browser, Page
 from rooms.protocol.wire import Action
 from tests.instance import Instance
 
+pytestmark = pytest.mark.usefixtures("quiet_clients")
+
 ASK_FOR_A_TOKEN = """async (url) => {
     const answers = [];
     for (const mode of ["cors", "no-cors"]) {

@@ -1,4 +1,4 @@
-"""Clients that were opened before all other tests here and have said nothing since."""
+"""Clients that were opened before other tests of the shared instance and have said nothing since."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import urllib.request
 
 import psutil
+import pytest
 
 from tests.faults import traffic
 from tests.faults.quiet_clients import ROOM, Dripping, HalfSent, IdleMember, Silent
@@ -15,6 +16,8 @@ from tests.instance import Instance, wait_until
 IDLE_SECONDS = 120 if os.environ.get("SLOW") else 40
 DROPPED_SECONDS = 40  # 15 of silence, 30 for who asked to become a WebSocket, and some grace
 MEGABYTE = 1_048_576
+
+pytestmark = pytest.mark.usefixtures("quiet_clients")
 
 
 def test_requests_of_which_the_rest_never_comes_are_dropped(instance: Instance, half_sent: list[HalfSent]) -> None:
