@@ -47,8 +47,13 @@ def tables() -> tuple[SmallTable, ...]:
 
 
 def query_of(asked: Sequence[SmallTable]) -> str:
-    """Return the SQL of one row with the versions of tables."""
+    """Return the SQL of one row with the versions of tables; `versions_of` reads it."""
     return f"SELECT {', '.join(f'({table.query})' for table in asked)}"
+
+
+def versions_of(asked: Sequence[SmallTable], found: Sequence[Sequence[str]]) -> dict[SmallTable, str]:
+    """Return the versions of tables from the rows that `query_of` found. Where no app has such tables, that is none."""
+    return dict(zip(asked, found[0], strict=True)) if asked else {}
 
 
 @contextmanager

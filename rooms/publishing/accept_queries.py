@@ -60,7 +60,7 @@ def look(message_ids: Collection[Key], authors: Collection[Key]) -> Found:
         rooms=queries.locked(rooms),
         known={(row.room_id, row.message_id): row for row in rows},
         busy=set(busy),
-        versions=dict(zip(tables, versions[0], strict=True)),
+        versions=small_tables.versions_of(tables, versions),
     )
 
 

@@ -62,7 +62,7 @@ def look(messages: Collection[int]) -> Found:
         rows=rows,
         says={row.id: _says(row) for row in rows.values()},
         next={(room, author): (message, Status(status)) for room, author, message, status in following},
-        versions=dict(zip(tables, versions[0], strict=True)),
+        versions=small_tables.versions_of(tables, versions),
     )
 
 
