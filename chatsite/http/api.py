@@ -17,12 +17,13 @@ from django.urls import set_script_prefix
 from integrations.rest.cors import public_api
 from rooms.page.content_security import content_security
 
-PATHS = ("/channels", "/time")
+PATHS = ("/channels", "/time")  # and everything below them: see rooms.rest.urls
 
 
 def is_api(scope: dict[str, Any]) -> bool:
-    """Tell whether an HTTP request is for the REST API's asynchronous views."""
-    return bool(scope.get("path", "").startswith(PATHS))
+    """Return whether an HTTP request is for the REST API's asynchronous views."""
+    path = scope.get("path", "")
+    return any(path == api or path.startswith(api + "/") for api in PATHS)
 
 
 class ApiHandler(ASGIHandler):
