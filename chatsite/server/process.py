@@ -157,6 +157,8 @@ class GatewayServer(Server):
 
     def _application_ended(self, websocket: WebSocket, task: asyncio.Task[None]) -> None:
         self._applications.pop(websocket, None)
+        if websocket.application_queue is not None:
+            websocket.application_queue.drop()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a WebSocket's application failed (%s)", type(error).__name__, exc_info=error)
             websocket.handle_exception(error)
@@ -172,13 +174,23 @@ class GatewayServer(Server):
 
     def figures(self) -> dict[str, tuple[str, str, int]]:
         """See chatsite.server.status."""
-        doors, listener = self.doors, self.listener
+        doors, listener, receive = self.doors, self.listener, self.ws_factory.receive_budget
         return {
             "chat_sockets": ("gauge", "Connections of all kinds", len(self._open)),
             "chat_handshakes": (
                 "gauge",
                 "Connections without a whole request yet (limit: HANDSHAKES_MAX_PER_GATEWAY)",
                 len(doors),
+            ),
+            "chat_receive_bytes": (
+                "gauge",
+                f"Frames that wait to be handled (limit: {receive.max_bytes} bytes; above it sockets are read in turn)",
+                receive.used,
+            ),
+            "chat_reads_paused": (
+                "counter",
+                "Sockets not read for a while because too much waited in the process",
+                receive.pauses,
             ),
             "chat_slow_sockets": ("gauge", "Peers that do not take all at once", len(self.ws_factory.slow)),
             "chat_sockets_accepted": ("counter", "Connections accepted", listener.accepted),

@@ -125,6 +125,7 @@ class Connection(TwistedConnection):
         if hasattr(self, "socket"):
             super().connectionLost(reason)
             self._tell_writer()
+            self.writer = None  # which holds this connection, too: nothing but the garbage collector would find the two
             self._lost(self)
 
     def _tell_writer(self) -> None:

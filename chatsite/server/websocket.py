@@ -18,43 +18,13 @@ from twisted.internet.defer import Deferred
 
 from chatsite.server.broadcast import BroadcastSocket
 from chatsite.server.frames import BINARY, PONG, read_plain
+from chatsite.server.receive_queue import ReceiveBudget, ReceiveQueue
 from chatsite.server.transport import Connection
 from chatsite.server.upgrade import Upgrade
 
 logger = logging.getLogger(__name__)
 
-INBOX_FRAMES = 32  # frames of one connection that may wait to be handled; then its socket is not read
-
-
-class Inbox:
-    """What a WebSocket's application has still to receive. It stops the reading where too much waits."""
-
-    __slots__ = ("_loop", "_messages", "_transport", "_waiter")
-
-    def __init__(self, transport: Connection, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._messages: list[dict[str, Any]] = [{"type": "websocket.connect"}]
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put_nowait(self, message: dict[str, Any]) -> None:
-        """Add a message."""
-        self._messages.append(message)
-        if len(self._messages) == INBOX_FRAMES:
-            self._transport.pauseProducing()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def receive(self) -> dict[str, Any]:
-        """Return the next message. One task may wait at a time."""
-        while not self._messages:
-            self._waiter = self._loop.create_future()
-            await self._waiter
-        message = self._messages.pop(0)
-        if len(self._messages) == INBOX_FRAMES // 2 and self._transport.connected:
-            self._transport.resumeProducing()
-        self._waiter = None
-        return message
+AUTOBAHN_BYTES = 4_096  # given to autobahn at once, which reads all frames in it whether there is room for them or not
 
 
 class Ignored:
@@ -70,7 +40,9 @@ class WebSocket(DaphneWebSocket):
     """One WebSocket. It is opened by `open`, or by autobahn where the request is not a plain one."""
 
     broadcast: BroadcastSocket | None = None
-    application_queue: Inbox | None = None
+    application_queue: ReceiveQueue | None = None
+    unread = b""  # came while the queue was full, or before the handshake was answered
+    is_paused = False
     response = b""  # what accepts the handshake of a plain request
 
     # What autobahn sets for each connection, and what is the same for all of them.
@@ -111,7 +83,7 @@ class WebSocket(DaphneWebSocket):
         self.connected = 1
         self.state = self.STATE_CONNECTING
         self.response = upgrade.response
-        self.data = rest
+        self.unread = rest
         self._start(upgrade.scope(list(transport.client[:2]), self.factory.address))
 
     def connectionMade(self) -> None:
@@ -141,7 +113,7 @@ class WebSocket(DaphneWebSocket):
     def _start(self, scope: dict[str, Any]) -> None:
         self.broadcast = BroadcastSocket(self.transport, self.factory.slow)
         scope["extensions"] = {"broadcast": self.broadcast}
-        self.application_queue = Inbox(self.transport, self.factory.loop)
+        self.application_queue = ReceiveQueue(self.factory.receive_budget, self.factory.loop, self)
         self.factory.start(self, scope)
 
     # --- What the application says --------------------------------------------------------------------------
@@ -167,8 +139,8 @@ class WebSocket(DaphneWebSocket):
     def _opened(self) -> None:
         if self.broadcast is not None:
             self.broadcast.flush()
-        if self.data and self.state == self.STATE_OPEN:
-            self.consumeData()
+        if self.state == self.STATE_OPEN:
+            self.resume_reading()
 
     def serverReject(self) -> None:
         """Refuse the handshake."""
@@ -182,52 +154,89 @@ class WebSocket(DaphneWebSocket):
         if self.broadcast is not None:
             self.broadcast.flush()
         if self.state == self.STATE_OPEN:
-            self.sendCloseFrame(code=1000 if code is None else code)
+            self._say_goodbye(1000 if code is None else code)
 
     def handle_exception(self, exception: BaseException) -> None:
         """The application failed."""
         if self.state == self.STATE_CONNECTING:
             self.failHandshake("Internal server error", 500)
         else:
-            self.sendCloseFrame(code=1011)
+            self._say_goodbye(1011)
 
-    def processHandshake(self) -> None:
-        """Let frames wait that come before a plain request is accepted."""
-        if not self.response:
-            super().processHandshake()
+    def _say_goodbye(self, code: int) -> None:
+        """Send a close frame, and read on until the peer's comes: no other frame is handled any more."""
+        self.sendCloseFrame(code=code)
+        self.resume_reading()
 
     # --- What the peer says -----------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
+        """Read what the peer sent, or keep it until there is room for its frames."""
+        if self.unread or self._must_wait():
+            self.unread += data
+            self._pause_reading()
+        else:
+            self._read(data)
+
+    def _read(self, data: bytes) -> None:
         """Read plain frames, as most are, and leave the rest to autobahn. A pong is dropped: the kernel noted it."""
         start, size = 0, len(data)
-        while (
-            start < size
-            and self.state == self.STATE_OPEN
-            and not self.data
-            and self.current_frame is None
-            and not self.inside_message
-            and (plain := read_plain(data, start, max_bytes=self.maxFramePayloadSize)) is not None
-        ):
-            first, payload, start = plain
-            if first != PONG:
-                self.onMessage(payload, first == BINARY)
-        if start < size:
-            self._dataReceived(data[start:] if start else data)
+        while start < size:
+            if self._must_wait():
+                self.unread = data[start:]
+                break
+            plain = None
+            if self.state == self.STATE_OPEN and self._is_between_frames():
+                plain = read_plain(data, start, max_bytes=self.maxFramePayloadSize)
+            if plain is None:
+                piece = data[start : start + AUTOBAHN_BYTES]
+                start += len(piece)
+                self._dataReceived(piece)
+            else:
+                first, payload, start = plain
+                if first != PONG:
+                    self.onMessage(payload, first == BINARY)
+        if self._must_wait():
+            self._pause_reading()
+
+    def _is_between_frames(self) -> bool:
+        """Return whether autobahn has no part of a frame or of a message."""
+        return not self.data and self.current_frame is None and not self.inside_message
+
+    def _must_wait(self) -> bool:
+        """Return whether the application has to receive, or to answer the handshake, before more is read."""
+        queue = self.application_queue
+        return queue is not None and (
+            (queue.is_full and self.state == self.STATE_OPEN) or self.state == self.STATE_CONNECTING
+        )
+
+    def _pause_reading(self) -> None:
+        if not self.is_paused:
+            self.is_paused = True
+            self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Go on with what was kept, and then with what the kernel has."""
+        unread, self.unread = self.unread, b""
+        if unread:
+            self._read(unread)
+        if self.is_paused and not self._must_wait() and self.transport.connected:
+            self.is_paused = False
+            self.transport.resumeProducing()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         """Hand a frame to the application."""
-        if self.muted or self.application_queue is None:
+        if self.muted or self.application_queue is None or self.state != self.STATE_OPEN:
             return
         if isBinary:
-            self.application_queue.put_nowait({"type": "websocket.receive", "bytes": payload})
+            self.application_queue.put({"type": "websocket.receive", "bytes": payload}, len(payload))
             return
         try:
             text = payload.decode()
         except UnicodeDecodeError:
             self._invalid_payload("the text is not UTF-8")
             return
-        self.application_queue.put_nowait({"type": "websocket.receive", "text": text})
+        self.application_queue.put({"type": "websocket.receive", "text": text}, len(payload))
 
     def onPing(self, payload: bytes) -> None:
         """Answer within the bounds of replies: autobahn would keep every pong that the peer does not read."""
@@ -235,14 +244,16 @@ class WebSocket(DaphneWebSocket):
             self.broadcast.reply(bytes((PONG, len(payload))) + payload, binary=True)
 
     def onOpen(self) -> None:
-        """Autobahn completed a handshake."""
+        """Autobahn completed a handshake; it has still to read what came with the request."""
+        self.factory.loop.call_soon(self._opened)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The connection is over."""
         if self.broadcast is not None:
             self.broadcast.forget()
         if self.application_queue is not None:
-            self.application_queue.put_nowait({"type": "websocket.disconnect", "code": code})
+            self.unread = b""
+            self.application_queue.end({"type": "websocket.disconnect", "code": code})
             self.factory.closed(self)
 
     def connectionLost(self, reason: Any = None) -> None:
@@ -260,6 +271,7 @@ class WebSocketFactory(DaphneFactory):
         self.loop: asyncio.AbstractEventLoop  # set by the server, like the other three
         self.address: list[Any] = ["", 0]  # our own, for scopes
         self.slow: dict[BroadcastSocket, None] = {}
+        self.receive_budget = ReceiveBudget()
         self.start: Callable[[WebSocket, dict[str, Any]], None]  # with its scope
         self.closed: Callable[[WebSocket], None]
 
