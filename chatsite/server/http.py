@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from io import BytesIO
 from typing import Any
 
 from daphne.http_protocol import HTTPFactory as DaphneFactory
@@ -11,13 +13,24 @@ from django.conf import settings
 from twisted.web.http import HTTPChannel
 
 from chatsite.server.handshakes import HEADER_SECONDS
+from chatsite.server.request_bodies import RequestBodies
 
 LEAST_BYTES_PER_SECOND = 10_000  # what a body must bring on average, besides HEADER_SECONDS
-_TOO_LARGE_BODY = b'{"error":{"code":40009,"statusCode":413,"message":"The request body is too large."}}'
-TOO_LARGE = (
-    b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Type: application/json\r\n"
-    b"X-Ably-Errorcode: 40009\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_LARGE_BODY), _TOO_LARGE_BODY)
+UPGRADE_MAX_BYTES = 65_536  # of a body that comes with the request for a WebSocket: autobahn takes it for frames
+
+_ANSWER = (
+    b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Type: application/json\r\nX-Ably-Errorcode: %d\r\n%b"
+    b"Content-Length: %d\r\n\r\n%b"
 )
+
+
+def _answer(status: bytes, code: int, text: str, more_headers: bytes = b"") -> bytes:
+    body = json.dumps({"error": {"code": code, "statusCode": int(status[:3]), "message": text}}).encode()
+    return _ANSWER % (status, code, more_headers, len(body), body)
+
+
+TOO_LARGE = _answer(b"413 Content Too Large", 40009, "The request body is too large.")
+BUSY = _answer(b"503 Service Unavailable", 50004, "The server is busy; try again in a moment.", b"Retry-After: 1\r\n")
 
 
 class Request(WebRequest):
@@ -30,27 +43,56 @@ class Request(WebRequest):
         super().__init__(*args, **kwargs)
         # Twisted would read forms too, for nobody, and all others wait meanwhile: a second for 2 MB.
         self._parsePOSTFormSubmission = False
-        self._room = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        self._received = 0
         self._is_refused = False
+        self._bodies: RequestBodies = self.server.request_bodies
 
     def gotLength(self, length: int | None) -> None:
         """Refuse a body that says that it is too large."""
         super().gotLength(length)
-        if length is not None and length > self._room:
-            self._refuse()
+        if length is not None and length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            self._refuse(TOO_LARGE)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a part of the body, or refuse one that turns out to be too large."""
-        if len(data) > self._room:
-            self._refuse()
-        else:
-            self._room -= len(data)
+        """Keep a part of the body, or refuse one that turns out to be too large, or for which there is no memory."""
+        if self._is_refused:
+            return
+        self._received += len(data)
+        if self._received > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            self._refuse(TOO_LARGE)
+        elif self._bodies.grow(self, len(data)):
             super().handleContentChunk(data)
+        else:
+            self.refuse_for_memory()
 
-    def _refuse(self) -> None:
+    def process(self) -> Any:
+        """Serve the request, which is whole. Its body is released when its application ends, if it gets one."""
+        if self._received > UPGRADE_MAX_BYTES and self.requestHeaders.hasHeader(b"Upgrade"):
+            self._refuse(TOO_LARGE)
+        if self._is_refused:
+            return None
+        self._bodies.complete(self)
+        serving = super().process()
+        if self.application_queue is None:
+            self._bodies.release(self)
+        return serving
+
+    def connectionLost(self, reason: Any) -> None:
+        """Forget a body that did not come to its end. An application that is under way has its own to the end."""
+        if self.application_queue is None:
+            self._bodies.release(self)
+        super().connectionLost(reason)
+
+    def refuse_for_memory(self) -> None:
+        """See request_bodies.Body."""
+        self._refuse(BUSY)
+
+    def _refuse(self, answer: bytes) -> None:
         if not self._is_refused:
             self._is_refused = True
-            self.channel.transport.write(TOO_LARGE)
+            self._bodies.release(self)
+            self.content = BytesIO()  # what came so far is dropped now, not when the peer has read the answer
+            self.channel.transport.write(answer)
             self.channel.loseConnection()
 
 

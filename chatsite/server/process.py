@@ -31,6 +31,7 @@ from chatsite.server.board import Board
 from chatsite.server.handshakes import Doors
 from chatsite.server.http import HTTPFactory
 from chatsite.server.listener import Listener
+from chatsite.server.request_bodies import RequestBodies
 from chatsite.server.sweep import sweep
 from chatsite.server.transport import Connection
 from chatsite.server.upgrade import Upgrade
@@ -68,6 +69,7 @@ class GatewayServer(Server):
         self.endpoints: list[str] = []  # Daphne insists on one that it can name; ours is open already
         self._listening = listening
         self._board = board
+        self.request_bodies = RequestBodies(largest_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
         self._open: set[Connection] = set()
         self._lost = self._open.discard
         self._closed: deque[tuple[float, asyncio.Task[None]]] = deque()  # applications that should end soon
@@ -141,6 +143,14 @@ class GatewayServer(Server):
         protocol.makeConnection(connection)
         protocol.dataReceived(data)
 
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        """Start what serves a request, and release the request's body when that ends, wherever the peer is by then."""
+        queue = super().create_application(protocol, scope)
+        if queue is not None:
+            task = self.connections[protocol]["application_instance"]
+            task.add_done_callback(lambda _: self.request_bodies.release(protocol))
+        return queue
+
     def _open_websocket(self, connection: Connection, upgrade: Upgrade, rest: bytes) -> None:
         self.ws_factory.make().open(connection, upgrade, rest)
 
@@ -174,7 +184,8 @@ class GatewayServer(Server):
 
     def figures(self) -> dict[str, tuple[str, str, int]]:
         """See chatsite.server.status."""
-        doors, listener, receive = self.doors, self.listener, self.ws_factory.receive_budget
+        doors, listener = self.doors, self.listener
+        receive, bodies = self.ws_factory.receive_budget, self.request_bodies
         return {
             "chat_sockets": ("gauge", "Connections of all kinds", len(self._open)),
             "chat_handshakes": (
@@ -186,6 +197,16 @@ class GatewayServer(Server):
                 "gauge",
                 f"Frames that wait to be handled (limit: {receive.max_bytes} bytes; above it sockets are read in turn)",
                 receive.used,
+            ),
+            "chat_request_body_bytes": (
+                "gauge",
+                f"Bodies of HTTP requests that are not answered yet (limit: {bodies.max_bytes} bytes)",
+                bodies.used,
+            ),
+            "chat_request_bodies_refused": (
+                "counter",
+                "HTTP requests refused with 503: there was no room for their bodies",
+                bodies.refused,
             ),
             "chat_reads_paused": (
                 "counter",

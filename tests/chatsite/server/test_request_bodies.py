@@ -1,0 +1,120 @@
+"""Bodies of HTTP requests take a bounded part of the process' memory; what has no room is answered 503."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.testing import StringTransport
+
+from chatsite.server.http import HTTPFactory
+from chatsite.server.request_bodies import RequestBodies
+
+
+class Incoming:
+    def __init__(self) -> None:
+        self.is_refused = False
+
+    def refuse_for_memory(self) -> None:
+        self.is_refused = True
+
+
+def test_what_came_in_slowly_makes_room_for_others() -> None:
+    bodies = RequestBodies(largest_bytes=1, max_bytes=100)
+    slow, quick = Incoming(), Incoming()
+    assert bodies.grow(slow, 90)
+    assert bodies.grow(quick, 20)
+
+    assert slow.is_refused and not quick.is_refused
+    assert (bodies.used, bodies.refused) == (20, 1)
+
+
+def test_whole_bodies_are_kept_and_newcomers_refused() -> None:
+    bodies = RequestBodies(largest_bytes=1, max_bytes=100)
+    whole, newcomer = Incoming(), Incoming()
+    assert bodies.grow(whole, 90)
+    bodies.complete(whole)
+    assert not bodies.grow(newcomer, 20)
+    assert bodies.used == 90
+
+    bodies.release(whole)
+    assert bodies.grow(newcomer, 20)
+    assert not whole.is_refused
+
+
+@given(st.lists(st.tuples(st.sampled_from(["grow", "complete", "release"]), st.integers(0, 4), st.integers(0, 60))))
+def test_the_limit_holds_and_nothing_is_counted_twice(steps: list[tuple[str, int, int]]) -> None:
+    bodies = RequestBodies(largest_bytes=1, max_bytes=100)
+    requests = [Incoming() for _ in range(5)]
+    for step, number, size in steps:
+        if step == "grow" and not requests[number].is_refused:
+            bodies.grow(requests[number], size)
+        elif step != "grow":
+            getattr(bodies, step)(requests[number])
+        assert 0 <= bodies.used <= 100
+    for request in requests:
+        bodies.release(request)
+    assert bodies.used == 0
+
+
+class Server:
+    """As much of Daphne's server as a request asks for."""
+
+    proxy_forwarded_address_header = None
+    root_path = server_name = ""
+    request_buffer_size = 8192
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self.request_bodies = RequestBodies(largest_bytes=1, max_bytes=max_bytes)
+        self.served: list[Any] = []
+
+    def protocol_connected(self, protocol: Any) -> None:
+        """Daphne's interface."""
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        """Daphne's interface."""
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        self.served.append(protocol)
+        return self
+
+    def put_nowait(self, message: dict[str, Any]) -> None:
+        """The application's queue."""
+
+
+def post(server: Server, body: bytes, *, of: int | None = None) -> StringTransport:
+    """Send a request of which this much of the body has come. Return the peer's side of it."""
+    channel = HTTPFactory(server).buildProtocol(None)
+    transport = StringTransport()
+    channel.makeConnection(transport)
+    head = b"POST /channels/lobby/messages HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    channel.dataReceived(head % (of or len(body)) + body)
+    return transport
+
+
+def test_bodies_that_have_no_room_are_refused_and_the_others_served() -> None:
+    server = Server(max_bytes=100_000)
+    slow = post(server, bytes(60_000), of=200_000)
+    served = post(server, bytes(60_000))
+    late = post(server, bytes(60_000))
+
+    assert slow.value().startswith(b"HTTP/1.1 503 ") and b"Retry-After: 1\r\n" in slow.value()
+    assert late.value().startswith(b"HTTP/1.1 503 ")
+    assert served.value() == b"" and len(server.served) == 1
+    assert server.request_bodies.used == 60_000
+
+    server.request_bodies.release(server.served[0])  # its application ended
+    post(server, bytes(60_000))
+    assert len(server.served) == 2
+
+
+def test_a_body_that_ends_with_its_connection_is_forgotten() -> None:
+    server = Server(max_bytes=100_000)
+    channel = HTTPFactory(server).buildProtocol(None)
+    channel.makeConnection(StringTransport())
+    channel.dataReceived(b"POST /channels HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n" + bytes(5_000))
+    assert server.request_bodies.used == 5_000
+    channel.connectionLost(None)
+
+    assert server.request_bodies.used == 0
