@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from integrations.lambda_runtime import limits
-from integrations.lambda_runtime.faults import Dice, FaultError, Faults, parse_latency
-from integrations.lambda_runtime.function import Function, FunctionError, Runtime
+from integrations.lambda_runtime.execution.faults import Dice, FaultError, Faults, parse_latency
+from integrations.lambda_runtime.execution.function import Function, FunctionError, Runtime
 from integrations.lambda_runtime.log import Level, Log
 from integrations.lambda_runtime.server import Options, serve
 

@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from integrations.lambda_runtime import limits
-from integrations.lambda_runtime.control import Control
-from integrations.lambda_runtime.environment import Environment, Programs
-from integrations.lambda_runtime.event_queue import EventQueue
-from integrations.lambda_runtime.faults import Dice
-from integrations.lambda_runtime.front import Front
-from integrations.lambda_runtime.function import Function, FunctionError, Runtime
-from integrations.lambda_runtime.function_url import FunctionUrl
+from integrations.lambda_runtime.endpoints.control import Control
+from integrations.lambda_runtime.endpoints.function_url import FunctionUrl
+from integrations.lambda_runtime.endpoints.invoke_api import InvokeApi
+from integrations.lambda_runtime.endpoints.router import Router
+from integrations.lambda_runtime.execution.environment import Environment, Programs
+from integrations.lambda_runtime.execution.event_queue import EventQueue
+from integrations.lambda_runtime.execution.faults import Dice
+from integrations.lambda_runtime.execution.function import Function, FunctionError, Runtime
+from integrations.lambda_runtime.execution.invoker import Invoker
+from integrations.lambda_runtime.execution.pool import Pool
 from integrations.lambda_runtime.http_server import HttpServer
-from integrations.lambda_runtime.invoke_api import InvokeApi
-from integrations.lambda_runtime.invoker import Invoker
 from integrations.lambda_runtime.log import Log
-from integrations.lambda_runtime.pool import Pool
 from integrations.lambda_runtime.reload import watch
 
 
@@ -67,8 +67,8 @@ async def serving(
     invoker = Invoker(function, pool, lines, dice)
     url, events = FunctionUrl(invoker, lines), EventQueue(invoker, lines)
     invoke = InvokeApi(invoker, events, qualifiers=options.qualifiers)
-    front = Front(url, invoke, Control(dice) if options.control else None, lines)
-    server = HttpServer(front.handle, refuse=url.refuse)
+    router = Router(url, invoke, Control(dice) if options.control else None, lines)
+    server = HttpServer(router.handle, refuse=url.refuse)
     background: list[asyncio.Task[None]] = []
     try:
         url.port = await server.start(host, port)

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from integrations.egress.answers import KEPT_HEADERS, Answer, CallFailed
-from integrations.lambda_runtime.event import Arrival, encode_event
+from integrations.lambda_runtime.endpoints.event import Arrival, encode_event
+from integrations.lambda_runtime.endpoints.response import MalformedAnswer, interpret
 from integrations.lambda_runtime.http_message import HttpRequest
-from integrations.lambda_runtime.response import MalformedAnswer, interpret
 
 # Lambda's quotas for the payload of one call.
 MAX_SYNC_BYTES = 6_291_456

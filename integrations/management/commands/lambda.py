@@ -7,8 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from integrations.lambda_runtime.command_line import add_options, run
-from integrations.lambda_runtime.faults import FaultError
-from integrations.lambda_runtime.function import FunctionError
+from integrations.lambda_runtime.execution.faults import FaultError
+from integrations.lambda_runtime.execution.function import FunctionError
 
 
 class Command(BaseCommand):

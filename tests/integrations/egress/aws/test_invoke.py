@@ -10,7 +10,7 @@ import pytest
 
 from integrations.egress.answers import Answer, CallFailed, explain
 from integrations.egress.aws import invoke, places
-from integrations.lambda_runtime.event import Arrival, build_event
+from integrations.lambda_runtime.endpoints.event import Arrival, build_event
 from integrations.lambda_runtime.http_message import HttpRequest
 from integrations.outbox import retry
 

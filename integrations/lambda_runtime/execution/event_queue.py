@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from integrations.lambda_runtime import limits
-from integrations.lambda_runtime.invocation import Failed, Invocation
-from integrations.lambda_runtime.invoker import Invoker
+from integrations.lambda_runtime.execution.invocation import Failed, Invocation
+from integrations.lambda_runtime.execution.invoker import Invoker
+from integrations.lambda_runtime.execution.pool import Throttled
 from integrations.lambda_runtime.log import Log
-from integrations.lambda_runtime.pool import Throttled
 
 Create = Callable[[], Invocation]
 

@@ -1,4 +1,4 @@
-"""What callers may not do to the Function URL, and what it then answers."""
+"""What no caller may do to the server, and what it then answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 
 from integrations.lambda_runtime import limits
@@ -18,76 +17,6 @@ from integrations.lambda_runtime.http_server import HttpServer, ServerLimits
 
 Serve = Callable[..., Awaitable[Any]]
 Eventually = Callable[..., Awaitable[None]]
-
-# Waits until the test says so: each call adds a line to a file, and ends when the file `go` is there.
-GATE = """
-    import os, pathlib, time
-    here = pathlib.Path(os.environ["HERE"])
-
-    def handler(event, context):
-        with (here / "arrived").open("a") as file:
-            file.write("x")
-        while not (here / "go").exists():
-            time.sleep(0.005)
-        return {"pid": os.getpid()}
-"""
-
-
-async def test_above_the_concurrency_calls_are_throttled_and_those_below_are_served(
-    serve: Serve, eventually: Eventually, tmp_path: Any
-) -> None:
-    served = await serve("gate.py", GATE, concurrency=2, timeout_seconds=20, environment={"HERE": str(tmp_path)})
-    (tmp_path / "arrived").touch()
-    running = [asyncio.create_task(served.get()) for _ in range(2)]
-    await eventually(lambda: (tmp_path / "arrived").read_text() == "xx")
-    refused = await asyncio.gather(*(served.get() for _ in range(5)))
-    (tmp_path / "go").touch()
-    assert {answer.status_code for answer in refused} == {429}
-    assert refused[0].json()["message"] == "Rate Exceeded."
-    assert refused[0].headers["x-amzn-errortype"] == "TooManyRequestsException"
-    pids = {(await task).json()["pid"] for task in running}
-    assert len(pids) == 2, "each call has an environment of its own"
-    assert served.log.count("Init Duration") == 1, "one was warm, the other was started for its call"
-    assert (await served.get()).json()["pid"] in pids
-
-
-async def test_as_many_callers_as_the_concurrency_are_never_throttled(serve: Serve) -> None:
-    served = await serve("fast.py", "def handler(event, context):\n    return 1\n", concurrency=3)
-
-    async def call_often() -> set[int]:
-        return {(await served.get()).status_code for _ in range(60)}
-
-    assert await asyncio.gather(*(call_often() for _ in range(3))) == [{200}] * 3
-
-
-async def test_an_environment_that_nobody_calls_is_given_back(
-    serve: Serve, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "ENVIRONMENT_IDLE_SECONDS", 0.2)
-    served = await serve("pid.py", "import os\ndef handler(event, context):\n    return os.getpid()\n")
-    pid = (await served.get()).json()
-    await eventually(lambda: not psutil.pid_exists(pid))
-    assert (await served.get()).json() != pid
-
-
-@pytest.mark.parametrize(
-    ("file", "source"),
-    [
-        ("size.py", "def handler(event, context):\n    return len(event['body'])\n"),
-        ("size.mjs", "export const handler = async (event) => event.body.length;"),
-    ],
-)
-async def test_a_request_may_have_nearly_six_megabytes_and_no_more(serve: Serve, file: str, source: str) -> None:
-    served = await serve(file, source, timeout_seconds=20, memory_mb=512)
-    headers = {"content-type": "text/plain"}
-    size = limits.MAX_PAYLOAD_BYTES - 4_000  # the event has more in it than the body
-    assert (await served.client.post("", content=b"x" * size, headers=headers)).text == str(size)
-    for too_large in (limits.MAX_PAYLOAD_BYTES - 10, limits.MAX_PAYLOAD_BYTES + 1):
-        refused = await served.client.post("", content=b"x" * too_large, headers=headers)
-        assert refused.status_code == 413
-        assert refused.headers["x-amzn-errortype"] == "RequestTooLargeException"
-        assert "6291456" in refused.json()["Message"]
-    assert (await served.client.post("", content=b"x", headers=headers)).text == "1"
 
 
 async def send(url: str, data: bytes) -> bytes:

@@ -6,9 +6,9 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 
+from integrations.lambda_runtime.execution.invocation import Failed, Invocation, Outcome, Returned
+from integrations.lambda_runtime.execution.runtime_api import MAX_ANSWER_BYTES, RuntimeApi
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
-from integrations.lambda_runtime.invocation import Failed, Invocation, Outcome, Returned
-from integrations.lambda_runtime.runtime_api import MAX_ANSWER_BYTES, RuntimeApi
 
 VERSION = "/2018-06-01/runtime"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from integrations.lambda_runtime import log
-from integrations.lambda_runtime.faults import NO_FATE, Fate
+from integrations.lambda_runtime.execution.faults import NO_FATE, Fate
 
 
 class ErrorType(StrEnum):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from integrations.lambda_runtime.endpoints.response import MalformedAnswer, interpret, throttled
 from integrations.lambda_runtime.http_message import HttpResponse
-from integrations.lambda_runtime.response import MalformedAnswer, interpret, throttled
 
 JSON_HEADERS = (("content-type", "application/json"),)
 

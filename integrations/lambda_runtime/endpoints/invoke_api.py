@@ -14,13 +14,14 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
-from integrations.lambda_runtime import limits, response
-from integrations.lambda_runtime.event_queue import EventQueue
-from integrations.lambda_runtime.function_url import draw_trace_id
+from integrations.lambda_runtime import limits
+from integrations.lambda_runtime.endpoints import response
+from integrations.lambda_runtime.endpoints.function_url import draw_trace_id
+from integrations.lambda_runtime.execution.event_queue import EventQueue
+from integrations.lambda_runtime.execution.invocation import Failed, Invocation
+from integrations.lambda_runtime.execution.invoker import Invoker
+from integrations.lambda_runtime.execution.pool import Throttled
 from integrations.lambda_runtime.http_message import Headers, HttpRequest, HttpResponse
-from integrations.lambda_runtime.invocation import Failed, Invocation
-from integrations.lambda_runtime.invoker import Invoker
-from integrations.lambda_runtime.pool import Throttled
 
 PREFIX = "/2015-03-31/functions/"
 PATH = re.compile(re.escape(PREFIX) + r"([^/]{1,500})/invocations\Z")

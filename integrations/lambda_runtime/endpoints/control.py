@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from integrations.lambda_runtime.faults import Dice, Fault, FaultError, parse_latency
+from integrations.lambda_runtime.execution.faults import Dice, Fault, FaultError, parse_latency
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
 
 PREFIX = "/_lambda/"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.lambda_runtime.event import Arrival, build_event, encode_event, is_text
+from integrations.lambda_runtime.endpoints.event import Arrival, build_event, encode_event, is_text
 from integrations.lambda_runtime.http_message import HttpRequest
 
 ARRIVAL = Arrival(url_id="filter", request_id="id-1", trace_id="Root=1-2-3", epoch_ms=1_583_348_638_390, port=9100)

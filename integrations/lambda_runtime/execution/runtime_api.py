@@ -12,8 +12,8 @@ from typing import Protocol
 import msgspec
 
 from integrations.lambda_runtime import limits
+from integrations.lambda_runtime.execution.invocation import ErrorType, Failed, Invocation, Outcome, Returned
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
-from integrations.lambda_runtime.invocation import ErrorType, Failed, Invocation, Outcome, Returned
 
 VERSION = "/2018-06-01/runtime"
 INVOCATION_PATH = re.compile(VERSION + r"/invocation/([0-9a-zA-Z-]{1,64})/(response|error)\Z")

@@ -1,4 +1,4 @@
-"""Who answers a request: the Function URL, the Invoke API or the control path; and the line that says so."""
+"""The router gives each request to the Function URL, the Invoke API or the control path, and logs a line about it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 import msgspec
 
-from integrations.lambda_runtime.control import Control
-from integrations.lambda_runtime.function_url import FunctionUrl
+from integrations.lambda_runtime.endpoints.control import Control
+from integrations.lambda_runtime.endpoints.function_url import FunctionUrl
+from integrations.lambda_runtime.endpoints.invoke_api import InvokeApi
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
-from integrations.lambda_runtime.invoke_api import InvokeApi
 from integrations.lambda_runtime.log import Level, Log
 
 MAX_SUMMARY_BYTES = 256 * 1024
 ACTIONS = frozenset({"accept", "publish", "modify", "replace", "reject", "hold"})
 
 
-class Front:
-    """The one handler of the HTTP server."""
+class Router:
+    """Handles every request of the HTTP server."""
 
     def __init__(self, url: FunctionUrl, invoke: InvokeApi, control: Control | None, lines: Log) -> None:
         self._url = url

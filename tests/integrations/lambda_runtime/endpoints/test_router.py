@@ -1,4 +1,4 @@
-"""What is logged at each level, and that a request's line tells the verdict and nothing of the message."""
+"""A request's line tells the verdict and nothing of the message."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from integrations.lambda_runtime.front import request_line, summary
+from integrations.lambda_runtime.endpoints.router import request_line, summary
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
-from integrations.lambda_runtime.log import Level, Log, Report
 
 
 @pytest.mark.parametrize(
@@ -40,24 +39,3 @@ def test_a_requests_line_holds_no_query_body_or_header() -> None:
     answer = HttpResponse(status=200, headers=(("x-amzn-requestid", "id-1"),), body=b'{"action":"modify","x":"SECRET"}')
     line = request_line(request, answer, 0.0123)
     assert line.split("  ")[1:] == ["POST /a", "200", "12.3 ms", "id-1", "modify"]
-
-
-@pytest.mark.parametrize(
-    ("level", "said"),
-    [
-        (Level.NONE, []),
-        (Level.ERRORS, ["went wrong", "INJECTED"]),
-        (Level.REQUESTS, ["went wrong", "INJECTED", "a request"]),
-        (Level.AWS, ["START", "went wrong", "END", "REPORT", "INJECTED", "a request"]),
-    ],
-)
-def test_each_level_says_what_it_should(level: Level, said: list[str]) -> None:
-    lines: list[str] = []
-    log = Log(lines.append, level=level)
-    log.start("r")
-    log.end(Report(request_id="r", seconds=1, memory_mb=128, peak_bytes=1), "went wrong")
-    log.injected("r", "error")
-    log.say("a request", level=Level.REQUESTS)
-    assert [line.startswith(word) for line, word in zip("".join(lines).splitlines(), said, strict=True)] == [
-        True
-    ] * len(said)

@@ -70,7 +70,7 @@ def as_dict(event: chat_hook.Event) -> dict[str, Any]:
 def run_node() -> Iterator[Run]:
     node = shutil.which("node")
     assert node is not None
-    command = [node, str(Path(__file__).with_name("kit_cases.mjs")), str(KIT / "chat_hook.mjs")]
+    command = [node, str(Path(__file__).with_name("chat_hook_cases.mjs")), str(KIT / "chat_hook.mjs")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={})
 
     def run(run: str, **given: Any) -> dict[str, Any]:

@@ -6,9 +6,16 @@ import asyncio
 from collections.abc import Callable
 
 from integrations.lambda_runtime import limits
-from integrations.lambda_runtime.environment import Environment
-from integrations.lambda_runtime.faults import NO_FATE, Fault
-from integrations.lambda_runtime.invocation import ErrorType, Failed, Invocation, Outcome, Undelivered, timed_out
+from integrations.lambda_runtime.execution.environment import Environment
+from integrations.lambda_runtime.execution.faults import NO_FATE, Fault
+from integrations.lambda_runtime.execution.invocation import (
+    ErrorType,
+    Failed,
+    Invocation,
+    Outcome,
+    Undelivered,
+    timed_out,
+)
 from integrations.lambda_runtime.log import Log
 
 

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from integrations.lambda_runtime import limits, log
-from integrations.lambda_runtime.function import Function
-from integrations.lambda_runtime.http_server import HttpServer, ServerLimits
-from integrations.lambda_runtime.invocation import (
+from integrations.lambda_runtime.execution.function import Function
+from integrations.lambda_runtime.execution.invocation import (
     ErrorType,
     Failed,
     Invocation,
@@ -24,8 +23,9 @@ from integrations.lambda_runtime.invocation import (
     ended,
     timed_out,
 )
-from integrations.lambda_runtime.process import HandlerProcess, describe_exit
-from integrations.lambda_runtime.runtime_api import MAX_BODY_BYTES, RuntimeApi
+from integrations.lambda_runtime.execution.process import HandlerProcess, describe_exit
+from integrations.lambda_runtime.execution.runtime_api import MAX_BODY_BYTES, RuntimeApi
+from integrations.lambda_runtime.http_server import HttpServer, ServerLimits
 
 LOOPBACK = "127.0.0.1"
 # While the function runs, its process says nothing.

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from integrations.lambda_runtime.command_line import add_options, run
-from integrations.lambda_runtime.function import FunctionError
+from integrations.lambda_runtime.execution.function import FunctionError
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "integrations.lambda_runtime"]

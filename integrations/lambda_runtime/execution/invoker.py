@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from integrations.lambda_runtime.faults import Dice, Fault
-from integrations.lambda_runtime.function import Function
-from integrations.lambda_runtime.invocation import Invocation, Outcome
+from integrations.lambda_runtime.execution.faults import Dice, Fault
+from integrations.lambda_runtime.execution.function import Function
+from integrations.lambda_runtime.execution.invocation import Invocation, Outcome
+from integrations.lambda_runtime.execution.pool import Pool, Throttled
 from integrations.lambda_runtime.log import Log
-from integrations.lambda_runtime.pool import Pool, Throttled
 
 
 class Invoker:

@@ -6,12 +6,13 @@ import os
 import time
 import uuid
 
-from integrations.lambda_runtime import event, limits, response
+from integrations.lambda_runtime import limits
+from integrations.lambda_runtime.endpoints import event, response
+from integrations.lambda_runtime.execution.invocation import Failed, Invocation
+from integrations.lambda_runtime.execution.invoker import Invoker
+from integrations.lambda_runtime.execution.pool import Throttled
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
-from integrations.lambda_runtime.invocation import Failed, Invocation
-from integrations.lambda_runtime.invoker import Invoker
 from integrations.lambda_runtime.log import Log
-from integrations.lambda_runtime.pool import Throttled
 
 
 class FunctionUrl:
