@@ -23,11 +23,11 @@ from rooms.admin.journey import Tone
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import PlainTitleAdmin, actor, badge, first, log, moment_of, plural, quiet
 from rooms.errors import Code
+from rooms.log.lifecycle import MODERATOR
 from rooms.log.outcomes import OutcomeKind
 from rooms.models import Message, Status
 from rooms.review import decide
-from rooms.review.contract import Action, Decision, Verdict
-from rooms.review.pipeline import MODERATOR
+from rooms.review.contract import Decision, Verdict, VerdictAction
 
 REASON_MAX_CHARACTERS = 500
 EFFECT_TONES = {Effect.MASK: Tone.PLAIN, Effect.HOLD: Tone.WAITING, Effect.REJECT: Tone.BAD}
@@ -172,14 +172,16 @@ class HeldMessageAdmin(MessageAdmin):
     @admin.action(description="Publish the selected messages", permissions=["decide"])
     def publish(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Let members see them."""
-        self._decide(request, queryset, Verdict(action=Action.PUBLISH))
+        self._decide(request, queryset, Verdict(action=VerdictAction.PUBLISH))
 
     @admin.action(description="Reject the selected messages", permissions=["decide"])
     def reject(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Refuse them, with a reason for their authors."""
         reason = request.POST.get("reason", "").strip()[:REASON_MAX_CHARACTERS]
         reason = reason or "A moderator refused the message."
-        self._decide(request, queryset, Verdict(action=Action.REJECT, code=Code.REJECTED_BY_MODERATION, reason=reason))
+        self._decide(
+            request, queryset, Verdict(action=VerdictAction.REJECT, code=Code.REJECTED_BY_MODERATION, reason=reason)
+        )
 
     def _decide(self, request: HttpRequest, queryset: QuerySet[Any], verdict: Verdict) -> None:
         chosen = first(request, queryset)

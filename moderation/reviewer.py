@@ -9,8 +9,8 @@ from moderation.folding import fold, is_visible, mask
 from moderation.texts import replace_texts, texts_of
 from moderation.words import Effect, Hit, Matcher
 from rooms.errors import Code
-from rooms.log.content import Content
-from rooms.review.contract import Action, Deferral, Submission, Verdict
+from rooms.log.content import Content, Draft
+from rooms.review.contract import Deferral, Verdict, VerdictAction
 
 NOTHING_TO_SEE = "The message has no visible character. Write something that people can read."
 FORBIDDEN = "The message holds something that is not allowed in this room. Change it and send it again."
@@ -22,19 +22,19 @@ class LocalReviewer:
 
     name = "moderation"
 
-    def review(self, submissions: Sequence[Submission]) -> list[Verdict | Deferral | None]:
-        """Answer each submission at once; None where there is no objection."""
+    def review(self, drafts: Sequence[Draft]) -> list[Verdict | Deferral | None]:
+        """Answer each draft at once; None where there is no objection."""
         book = rules.read()
-        return [_review(submission.content, book.matcher_for(submission.room)) for submission in submissions]
+        return [_review(draft.content, book.matcher_for(draft.room)) for draft in drafts]
 
-    def defer(self, deferred: Sequence[tuple[int, Submission, Deferral]]) -> None:
+    def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
         """Do nothing: this reviewer never defers."""
         assert not deferred
 
 
 def _review(content: Content, matcher: Matcher | None) -> Verdict | None:
     if _shows_nothing(content):
-        return Verdict(action=Action.REJECT, code=Code.REJECTED_BY_VALIDATION, reason=NOTHING_TO_SEE)
+        return Verdict(action=VerdictAction.REJECT, code=Code.REJECTED_BY_VALIDATION, reason=NOTHING_TO_SEE)
     return _apply_rules(content, matcher) if matcher is not None else None
 
 
@@ -58,10 +58,12 @@ def _apply_rules(content: Content, matcher: Matcher) -> Verdict | None:
     strongest = min((hit for hits in found.values() for hit in hits), key=_weakness)
     if strongest.rule.effect is Effect.REJECT:
         reason = strongest.rule.reason or FORBIDDEN
-        return Verdict(action=Action.REJECT, code=Code.REJECTED_BY_MODERATION, reason=reason)
+        return Verdict(action=VerdictAction.REJECT, code=Code.REJECTED_BY_MODERATION, reason=reason)
     if strongest.rule.effect is Effect.HOLD:
-        return Verdict(action=Action.HOLD, reason=f"Held by the word rule “{strongest.rule.name}”.")
-    return Verdict(action=Action.REPLACE, content=replace_texts(content, lambda text: _mask(text, found.get(text, []))))
+        return Verdict(action=VerdictAction.HOLD, reason=f"Held by the word rule “{strongest.rule.name}”.")
+    return Verdict(
+        action=VerdictAction.REPLACE, content=replace_texts(content, lambda text: _mask(text, found.get(text, [])))
+    )
 
 
 def _weakness(hit: Hit) -> int:

@@ -11,7 +11,7 @@ from rooms.protocol.serials import draw_epoch, encode
 
 
 class Room(models.Model):
-    """A log with a name. `head` is the last serial given out; only rooms.log.queries moves it."""
+    """A log with a name. `head` is the last serial given out; only rooms.log.room_locks moves it."""
 
     name = models.CharField(max_length=255, unique=True)
     title = models.CharField(max_length=120, blank=True, help_text="Shown to people; the name where empty.")
@@ -44,7 +44,7 @@ class MessageAction(models.IntegerChoices):
 
 
 class Status(models.TextChoices):
-    """Where a message is on its way. Only rooms.publishing.accept, decide, overrule and amend change it."""
+    """The state of a message on its way. Only rooms.log.lifecycle changes it."""
 
     ACCEPTED = "accepted", "waiting for a verdict"
     APPROVED = "approved", "approved, waiting for the author's earlier messages"
@@ -93,7 +93,7 @@ class Message(models.Model):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(fields=["room", "message_id"], name="message_id_once_in_a_room"),
-            # Of published messages alone, so that nothing is looked up by these but serials: see rooms.log.queries.
+            # Of published messages alone, so that only serials are looked up by these: see rooms.log.message_queries.
             models.UniqueConstraint(
                 fields=["room", "serial"], condition=Q(serial__isnull=False), name="message_serial_once"
             ),

@@ -15,7 +15,7 @@ from integrations.access.tokens import LEEWAY_SECONDS, is_storable
 from integrations.database.advisory_locks import AdvisoryLock, wait_for
 from integrations.models import ApiKey, Revocation, Subject
 from rooms.errors import ChatError, Code
-from rooms.review.waiting_queries import read_clock
+from rooms.review.deadline_queries import read_clock
 
 MARGIN = timedelta(seconds=30)  # the protocol's, for clients to get another token
 TICK = timedelta(milliseconds=1)

@@ -21,11 +21,16 @@ from rooms.errors import ChatError, Code
 from rooms.log.outcomes import OutcomeKind
 from rooms.log.rows import milliseconds
 from rooms.models import Verdict as VerdictRecord
-from rooms.review import decide
-from rooms.review.contract import Action, Decision, Verdict
+from rooms.review import decide, late
+from rooms.review.contract import Decision, Verdict, VerdictAction
 from rooms.review.overrule import overrule
 
-WORDS = {Action.PUBLISH: "accept", Action.REPLACE: "modify", Action.REJECT: "reject", Action.HOLD: "hold"}
+WORDS = {
+    VerdictAction.PUBLISH: "accept",
+    VerdictAction.REPLACE: "modify",
+    VerdictAction.REJECT: "reject",
+    VerdictAction.HOLD: "hold",
+}
 COUNTED = (OutcomeKind.PUBLISHED, OutcomeKind.REJECTED, OutcomeKind.HELD, OutcomeKind.PENDING)
 TOO_LATE = "The message was decided at its deadline."
 
@@ -162,7 +167,7 @@ def _repeat(former: CallbackUse, use: Use, message_id: str) -> Answer:
 
 
 def _deadline_decided(decision: Decision) -> bool:
-    step = decide.deadline_of(decision.awaiting)
+    step = late.deadline_of(decision.awaiting)
     return VerdictRecord.objects.filter(message_id=decision.message, step=step).exists()
 
 

@@ -27,7 +27,7 @@ from integrations.models import EventKind, RoomTold
 from integrations.wire import events
 from rooms.database import threads
 from rooms.database.statements import fetch
-from rooms.log import queries
+from rooms.log import room_locks
 from rooms.occupancy import store
 from rooms.occupancy.counts import NOBODY, Metrics
 
@@ -180,7 +180,7 @@ def _tell(differences: Sequence[Difference], book: RuleBook) -> int:
     with transaction.atomic():
         wait_for(AdvisoryLock.COMPARING_ROOMS)
         # As publishing does: whoever holds its room may wait for a rule's lane.
-        queries.lock_rooms(room_id for room_id, debts in owed.items() if debts)
+        room_locks.lock_rooms(room_id for room_id, debts in owed.items() if debts)
         changed = _store(differences)
         outbox.owe([debt for room_id in changed for debt in owed[room_id]], now=timezone.now())
     return len(changed)

@@ -11,11 +11,11 @@ from integrations import outbox
 from integrations.matching import filters, rule_book
 from integrations.models import EventKind, IntegrationRule
 from integrations.wire import events
+from rooms.log.content import Draft
 from rooms.log.entries import Entry
 from rooms.log.rows import milliseconds
 from rooms.models import MessageAction
-from rooms.review.contract import Submission
-from rooms.review.endings import Reviewed
+from rooms.review.endings import ReviewEnd
 
 CHANGES = {MessageAction.UPDATE: EventKind.EDITED, MessageAction.DELETE: EventKind.DELETED}
 
@@ -50,9 +50,7 @@ def owe_changed(sender: Any, *, entries: Sequence[Entry], by: str = "", rooms: C
     _owe(debts, rooms)
 
 
-def owe_accepted(
-    sender: Any, *, accepted: Sequence[tuple[int, Submission]], rooms: Collection[int], **kwargs: Any
-) -> None:
+def owe_accepted(sender: Any, *, accepted: Sequence[tuple[int, Draft]], rooms: Collection[int], **kwargs: Any) -> None:
     """Write a delivery for each message that was stored, whatever its review makes of it, and each rule that hears."""
     hearing = rule_book.read().hearing(EventKind.ACCEPTED)
     if not hearing:
@@ -69,7 +67,7 @@ def owe_accepted(
     _owe(debts, rooms)
 
 
-def owe_reviewed(sender: Any, *, ended: Sequence[Reviewed], rooms: Collection[int], **kwargs: Any) -> None:
+def owe_reviewed(sender: Any, *, ended: Sequence[ReviewEnd], rooms: Collection[int], **kwargs: Any) -> None:
     """Write a delivery for each review that ended and each rule that hears of that."""
     hearing = rule_book.read().hearing(EventKind.REVIEWED)
     if not hearing:
@@ -83,7 +81,7 @@ def owe_reviewed(sender: Any, *, ended: Sequence[Reviewed], rooms: Collection[in
         message = one.message
         if concerned := _concerned(hearing, one.room, message.client_id, message.id):
             review = events.Review(
-                outcome=one.kind, by=one.by, at=milliseconds(now), reason=one.reason, code=one.code, detail=one.detail
+                outcome=one.ending, by=one.by, at=milliseconds(now), reason=one.reason, code=one.code, detail=one.detail
             )
             payload, serial = events.review_payload(message, review), moment + place
             debts += [

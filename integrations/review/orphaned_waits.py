@@ -12,7 +12,7 @@ from integrations.matching import rule_book
 from integrations.models import IntegrationRule, When
 from integrations.review.reviewer import awaiting_of
 from rooms.database import threads
-from rooms.review import decide
+from rooms.review import deadlines
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,6 @@ class StrayWaits:
             self._seen = version
             return 0
         idle = IntegrationRule.objects.filter(Q(enabled=False) | Q(shadow_of__isnull=False), when=When.BEFORE)
-        ended = sum(decide.hasten(awaiting_of(pk), now=timezone.now()) for pk in idle.values_list("pk", flat=True))
+        ended = sum(deadlines.hasten(awaiting_of(pk), now=timezone.now()) for pk in idle.values_list("pk", flat=True))
         self._swept = version
         return ended

@@ -14,7 +14,8 @@ from integrations.matching.rule_book import RuleBook
 from integrations.models import AtDeadline, EventKind, IntegrationRule, Trust
 from integrations.review import author_trust
 from integrations.wire import events
-from rooms.review.contract import Action, Deferral, Submission, Verdict
+from rooms.log.content import Draft
+from rooms.review.contract import Deferral, Verdict, VerdictAction
 
 NAME = "integrations"
 STEP_PREFIX = "rule-"
@@ -43,7 +44,7 @@ class WebhookReviewer:
 
     name = NAME
 
-    def review(self, submissions: Sequence[Submission]) -> Sequence[Verdict | Deferral | None]:
+    def review(self, submissions: Sequence[Draft]) -> Sequence[Verdict | Deferral | None]:
         """Answer each submission with the deferral to its next rule, or None after the last."""
         book = rule_book.read()
         if not book.before:
@@ -56,7 +57,7 @@ class WebhookReviewer:
             for submission, rule in zip(submissions, asked, strict=True)
         ]
 
-    def defer(self, deferred: Sequence[tuple[int, Submission, Deferral]]) -> None:
+    def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
         """Write the deliveries that ask for the verdicts, and those to the shadows of the rules that are asked."""
         book, now = rule_book.read(), timezone.now()
         debts: list[outbox.Debt] = []
@@ -89,18 +90,18 @@ def budget_of(rules: Sequence[IntegrationRule], *, began: datetime, now: datetim
     return max(end - now, timedelta(0))
 
 
-def _next_rule(submission: Submission, book: RuleBook) -> IntegrationRule | None:
+def _next_rule(submission: Draft, book: RuleBook) -> IntegrationRule | None:
     # Disabled rules keep their place in the chain: a message that passed one goes on after it. Where the rule
     # was removed, the chain starts again: asking twice is safe, skipping is not.
     passed = book.place_of(rule_of(submission.passed))
     return next((rule for rule in book.before[passed + 1 :] if rule.enabled and _concerns(rule, submission)), None)
 
 
-def _concerns(rule: IntegrationRule, submission: Submission) -> bool:
+def _concerns(rule: IntegrationRule, submission: Draft) -> bool:
     return filters.hears(rule, room=submission.room, client_id=submission.client_id or "", key=submission.message_id)
 
 
-def _read_trust(asked: Sequence[tuple[Submission, IntegrationRule | None]]) -> Mapping[str, Trust]:
+def _read_trust(asked: Sequence[tuple[Draft, IntegrationRule | None]]) -> Mapping[str, Trust]:
     """Return the trust of the authors on whom a rule's policy depends; one query, or none."""
     return author_trust.read(
         {
@@ -116,23 +117,23 @@ def _minds_trust(rule: IntegrationRule) -> bool:
 
 
 def _deferral(
-    rule: IntegrationRule, submission: Submission, book: RuleBook, trusted: Mapping[str, Trust], now: datetime
+    rule: IntegrationRule, submission: Draft, book: RuleBook, trusted: Mapping[str, Trust], now: datetime
 ) -> Deferral:
     # Nobody vouches for an author without a client id.
     author = trusted.get(submission.client_id or "", Trust.NEW) if _minds_trust(rule) else None
     policy = policy_of(rule, author)
     if policy == AtDeadline.RETRY:
         wait = timedelta(seconds=settings.REVIEW_WAIT_SECONDS)
-        return Deferral(step=step_of(rule.pk), budget=wait, at_deadline=Action.HOLD)
+        return Deferral(step=step_of(rule.pk), budget=wait, at_deadline=VerdictAction.HOLD)
     earlier = _earlier(submission, book)
     # The time for which a rule lets messages wait is not counted: they have the whole budget for those after it.
     has_waited = any(AtDeadline.RETRY in _policies(one) for one in earlier)
     began = now if has_waited else datetime.fromtimestamp(submission.accepted_ms / 1000, UTC)
     budget = budget_of([*earlier, rule], began=began, now=now)
-    return Deferral(step=step_of(rule.pk), budget=budget, at_deadline=Action(policy))
+    return Deferral(step=step_of(rule.pk), budget=budget, at_deadline=VerdictAction(policy))
 
 
-def _earlier(submission: Submission, book: RuleBook) -> list[IntegrationRule]:
+def _earlier(submission: Draft, book: RuleBook) -> list[IntegrationRule]:
     """Return the rules that a message has waited for, as far as can be told from the rules as they are now."""
     if not submission.passed:
         return []
@@ -147,7 +148,7 @@ def _policies(rule: IntegrationRule) -> tuple[str, str, str]:
 def _debt(
     rule_id: int,
     message_id: int,
-    submission: Submission,
+    submission: Draft,
     payload: str,
     deadline: datetime | None,
     *,

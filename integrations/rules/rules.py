@@ -22,7 +22,7 @@ from integrations.rules.specification import Wanted, allow_list, check, check_he
 from integrations.secrets.sealing import seal
 from integrations.wire.signing import draw_secret
 from rooms.errors import ChatError, Code
-from rooms.review import decide
+from rooms.review import deadlines
 
 __all__ = [
     "Wanted",
@@ -79,7 +79,7 @@ def edit(name: str, wanted: Wanted, *, now: datetime) -> IntegrationRule:
         _save(rule, update_fields=list(columns))
         outbox.wake()
     if did_decide and not _decides(rule):
-        decide.hasten(awaiting_of(rule.pk), now=now)
+        deadlines.hasten(awaiting_of(rule.pk), now=now)
     return rule
 
 
@@ -99,7 +99,7 @@ def remove(name: str, *, now: datetime) -> None:
         rule.delete()
     if rule.when == When.BEFORE:
         # Whoever accepted messages while the rule was being removed may have asked it after it was switched off.
-        decide.hasten(awaiting_of(pk), now=now)
+        deadlines.hasten(awaiting_of(pk), now=now)
 
 
 def switch(name: str, *, enabled: bool, now: datetime) -> IntegrationRule:
@@ -115,7 +115,7 @@ def switch(name: str, *, enabled: bool, now: datetime) -> IntegrationRule:
         if enabled:
             outbox.wake()
     if did_decide and not enabled:
-        decide.hasten(awaiting_of(rule.pk), now=now)
+        deadlines.hasten(awaiting_of(rule.pk), now=now)
     return rule
 
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
+from rooms.log.content import Draft
 from rooms.occupancy.counts import Metrics
 from rooms.protocol.wire import Format, Message, for_format
-from rooms.review.contract import Submission
 
 VERSION: Final = 1
 
@@ -77,7 +77,7 @@ def message_payload(message: Message) -> str:
     return _encoder.encode(for_format(message, Format.JSON)).decode()
 
 
-def submission_payload(submission: Submission) -> str:
+def submission_payload(submission: Draft) -> str:
     """Return the payload of a message that is not published yet, as its author or the last rule left it."""
     content = submission.content
     return message_payload(

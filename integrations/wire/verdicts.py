@@ -19,16 +19,16 @@ from rooms.errors import ChatError, Code
 from rooms.log.content import Content
 from rooms.protocol.wire import Message
 from rooms.publishing.payload import INTEGERS, read_content
-from rooms.review.contract import Action, Verdict
+from rooms.review.contract import Verdict, VerdictAction
 
 # `publish` and `replace` are this server's own words for the same.
-ACTIONS: Mapping[str, Action] = {
-    "accept": Action.PUBLISH,
-    "publish": Action.PUBLISH,
-    "modify": Action.REPLACE,
-    "replace": Action.REPLACE,
-    "reject": Action.REJECT,
-    "hold": Action.HOLD,
+ACTIONS: Mapping[str, VerdictAction] = {
+    "accept": VerdictAction.PUBLISH,
+    "publish": VerdictAction.PUBLISH,
+    "modify": VerdictAction.REPLACE,
+    "replace": VerdictAction.REPLACE,
+    "reject": VerdictAction.REJECT,
+    "hold": VerdictAction.HOLD,
 }
 REASON_MAX_CHARACTERS = 500
 DETAIL_MAX_DEPTH = 16
@@ -130,7 +130,7 @@ def _verdict(judgement: Judgement, payload: str, max_bytes: int) -> Verdict:
     if action is None:
         raise BadAnswer(f"The action is one of {', '.join(ACTIONS)}.")
     reason = _reason(judgement.reason)
-    if action is Action.REJECT:
+    if action is VerdictAction.REJECT:
         detail = judgement.rejection_detail
         for value in _values(detail, DETAIL_MAX_DEPTH):
             if isinstance(value, str) and "\0" in value:
@@ -140,12 +140,12 @@ def _verdict(judgement: Judgement, payload: str, max_bytes: int) -> Verdict:
         return Verdict(
             action=action, code=Code.REJECTED_BY_RULE, reason=reason or "The message was refused.", detail=detail
         )
-    if action is Action.HOLD:
+    if action is VerdictAction.HOLD:
         return Verdict(action=action, reason=reason)
     if judgement.message is None:
-        if action is Action.REPLACE:
+        if action is VerdictAction.REPLACE:
             raise BadAnswer("The action modify needs a message with the new data.")
-        return Verdict(action=Action.PUBLISH, reason=reason)
+        return Verdict(action=VerdictAction.PUBLISH, reason=reason)
     return _replacement(judgement.message, payload, reason, max_bytes)
 
 
@@ -158,8 +158,8 @@ def _replacement(change: Change, payload: str, reason: str, max_bytes: int) -> V
     )
     content = _read(changed, change, original, max_bytes)
     if content == read_content(original, max_bytes=max_bytes * 2):
-        return Verdict(action=Action.PUBLISH, reason=reason)
-    return Verdict(action=Action.REPLACE, content=content, reason=reason)
+        return Verdict(action=VerdictAction.PUBLISH, reason=reason)
+    return Verdict(action=VerdictAction.REPLACE, content=content, reason=reason)
 
 
 def _read(changed: Message, change: Change, original: Message, max_bytes: int) -> Content:

@@ -10,7 +10,7 @@ from integrations import outbox
 from integrations.worker.clock import Clock
 from integrations.worker.recorder import DATABASE_SECONDS, Metrics
 from rooms.database.threads import SingleThread
-from rooms.review import decide
+from rooms.review import deadlines
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +42,11 @@ async def _step(thread: SingleThread, metrics: Metrics, clock: Clock, *, cancels
     cancelled = 0
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
-            expired = await thread.run(decide.expire)
+            expired = await thread.run(deadlines.expire)
             if cancels:
                 cancelled = await thread.run(outbox.cancel_overdue, now=clock.now())
     except Exception as error:
         logger.warning("Deadlines could not be checked (%s).", type(error).__name__)
         return False
     metrics.expired += expired
-    return expired == decide.EXPIRE_BATCH_MESSAGES or cancelled >= outbox.OVERDUE_STEP
+    return expired == deadlines.EXPIRE_BATCH_MESSAGES or cancelled >= outbox.OVERDUE_STEP

@@ -27,7 +27,7 @@ from integrations.worker.clock import Clock
 from rooms.database.threads import SingleThread
 from rooms.errors import Code
 from rooms.log.outcomes import Outcome
-from rooms.review.contract import Action, Decision, Verdict
+from rooms.review.contract import Decision, Verdict, VerdictAction
 
 logger = logging.getLogger(__name__)
 
@@ -225,8 +225,8 @@ def may_overrule(one: Conclusion, rule: IntegrationRule, now: datetime) -> bool:
 
 def fall_back_of(policy: str) -> Verdict:
     """Return what becomes of a message that its endpoint will never judge; `policy`: that of its deadline."""
-    known = (Action.PUBLISH, Action.REJECT, Action.HOLD)
-    action = Action(policy) if policy in known else Action.REJECT
+    known = (VerdictAction.PUBLISH, VerdictAction.REJECT, VerdictAction.HOLD)
+    action = VerdictAction(policy) if policy in known else VerdictAction.REJECT
     return Verdict(action=action, code=Code.REJECTED_BY_RULE, reason="The message could not be checked.")
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from integrations.wire.verdicts import as_text
 from rooms.protocol.wire import Message
-from rooms.review.contract import Action, Verdict
+from rooms.review.contract import Verdict, VerdictAction
 
 Key = bytes
 LookAgain = Callable[[], None]
@@ -121,8 +121,8 @@ class VerdictCache:
                 look_again()
 
     def _learn(self, known: _Known, subject: Subject, verdict: Verdict) -> None:
-        replaces = verdict.action is Action.REPLACE
-        text = Action.REPLACE.value if replaces else as_text(verdict)
+        replaces = verdict.action is VerdictAction.REPLACE
+        text = VerdictAction.REPLACE.value if replaces else as_text(verdict)
         known.contradicts |= known.shared not in (None, text)
         known.shared, known.verdict = text, verdict
         if replaces and len(known.replaced) < MAX_REPLACED:

@@ -11,7 +11,7 @@ from django.db.models.functions import Left
 
 from rooms.models import Message, MessageAction, Status
 from rooms.protocol.serials import encode
-from rooms.review.contract import Action
+from rooms.review.contract import VerdictAction
 
 MAX_STEPS_OF_A_KIND = 100
 PREVIEW_CHARACTERS = 400
@@ -52,10 +52,10 @@ class Step:
 
 
 WORDS = {
-    Action.PUBLISH.value: ("Let through", Tone.GOOD),
-    Action.REPLACE.value: ("Content replaced", Tone.GOOD),
-    Action.REJECT.value: ("Refused", Tone.BAD),
-    Action.HOLD.value: ("Held for a moderator", Tone.WAITING),
+    VerdictAction.PUBLISH.value: ("Let through", Tone.GOOD),
+    VerdictAction.REPLACE.value: ("Content replaced", Tone.GOOD),
+    VerdictAction.REJECT.value: ("Refused", Tone.BAD),
+    VerdictAction.HOLD.value: ("Held for a moderator", Tone.WAITING),
 }
 
 Source = Callable[[Message], Iterable[Step]]

@@ -10,7 +10,7 @@ from django.conf import settings
 
 from rooms.database import threads
 from rooms.fanout.hub import Hub
-from rooms.log import queries
+from rooms.log import reading
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Healer:
 
     async def heal_all(self) -> None:
         """Compare all rooms with Postgres by one query, and read what is missing."""
-        heads = await threads.run(queries.read_heads, list(self._hubs)) if self._hubs else {}
+        heads = await threads.run(reading.read_heads, list(self._hubs)) if self._hubs else {}
         for room_id, head in heads.items():
             hub = self._hubs.get(room_id)
             if hub is not None:
@@ -73,7 +73,7 @@ class Healer:
         while hub.tail.has_hole and not hub.is_closed:
             before = hub.tail.position
             try:
-                entries, reaches = await threads.run(queries.read_after, hub.room, before, settings.CATCH_UP_MESSAGES)
+                entries, reaches = await threads.run(reading.read_after, hub.room, before, settings.CATCH_UP_MESSAGES)
             except Exception as error:
                 logger.warning("healing waits for Postgres (%s)", type(error).__name__)
                 return

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rooms.database import threads
 from rooms.fanout.passes import Passes
-from rooms.log import queries
+from rooms.log import reading
 from rooms.log.directory import RoomRef
 from rooms.log.entries import Entry, serial_of
 
@@ -74,7 +74,7 @@ class Reader:
         while True:
             try:
                 self.reads += 1
-                return await threads.run(queries.read_after, room, after, self._limit)
+                return await threads.run(reading.read_after, room, after, self._limit)
             except Exception as error:
                 logger.warning("catching up waits for Postgres (%s)", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -25,14 +25,14 @@ from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
 from rooms.gateway.connections import Connections
 from rooms.gateway.starting_points import StartingPoints
-from rooms.log import announce, queries
+from rooms.log import announce, reading
 from rooms.log.announce import Announcer, Told
 from rooms.log.directory import Directory, RoomRef
 from rooms.log.entries import Entry, unpack
 from rooms.log.outcomes import News, Outcome, OutcomeKind
 from rooms.occupancy.heartbeat import BEAT_SECONDS, OccupancyDesk
 from rooms.publishing.acceptor import Acceptor
-from rooms.review.decide import expire
+from rooms.review.deadlines import expire
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Gateway:
             self._early[room.id] = []
             subscribed = await self._subscribe(room.id)
             # With the last entries: whoever comes back to a gateway that has just started missed little more.
-            end = await threads.repeat(queries.read_end, room, settings.HUB_PRELOAD_MESSAGES)
+            end = await threads.repeat(reading.read_end, room, settings.HUB_PRELOAD_MESSAGES)
             if end is None:
                 self.directory.forget(room.name)
                 raise ChatError(Code.NOT_FOUND, "The room was deleted a moment ago; attach again.")

@@ -20,7 +20,7 @@ from rooms.access.grants import Grant
 from rooms.database import threads
 from rooms.errors import ChatError, Code
 from rooms.fanout.hub import Hub
-from rooms.log import queries
+from rooms.log import reading
 from rooms.log.directory import RoomRef
 from rooms.log.rows import milliseconds
 from rooms.protocol import serials
@@ -121,18 +121,18 @@ def _lost(text: str) -> StartingPoint:
 
 def read_head(room: RoomRef) -> int:
     """Return how far a room reaches."""
-    return queries.read_heads([room.id]).get(room.id, 0)
+    return reading.read_heads([room.id]).get(room.id, 0)
 
 
 def read_oldest(room: RoomRef) -> int:
     """Return the serial from which on a token without the operation history may resume."""
     limit = timedelta(seconds=settings.RESUME_SECONDS_WITHOUT_HISTORY)
-    return queries.read_before_time(room, timezone.now() - limit, after=0)
+    return reading.read_before_time(room, timezone.now() - limit, after=0)
 
 
 def read_rewind(room: RoomRef, count: int, ago: timedelta | None) -> int:
     """Return the serial after which the last messages come: so many, or those of a time (bounded in number too)."""
-    oldest = queries.read_last(room, REWIND_MAX_MESSAGES)
+    oldest = reading.read_last(room, REWIND_MAX_MESSAGES)
     if ago is None:
-        return max(oldest, queries.read_last(room, count))
-    return queries.read_before_time(room, timezone.now() - ago, after=oldest)
+        return max(oldest, reading.read_last(room, count))
+    return reading.read_before_time(room, timezone.now() - ago, after=oldest)

@@ -9,10 +9,10 @@ import msgspec
 from django.db import transaction
 from msgspec.structs import replace
 
-from rooms.log import announce, lifecycle, queries, signals
+from rooms.log import announce, lifecycle, message_queries, room_locks, signals
 from rooms.log.content import Content
 from rooms.log.entries import Entry
-from rooms.log.rows import LockedRoom, Row
+from rooms.log.rows import LockedRoom, Row, entries_of
 from rooms.models import MessageAction, MessageVersion, Status
 
 
@@ -44,10 +44,10 @@ def _amend(
     now: datetime,
 ) -> int:
     with transaction.atomic():
-        rooms = queries.lock_rooms({row.room_id for row in queries.find(messages).values()})
+        rooms = room_locks.lock_rooms({row.room_id for row in message_queries.find(messages).values()})
         rows = [
             row
-            for row in queries.find(messages).values()
+            for row in message_queries.find(messages).values()
             if row.status == Status.PUBLISHED and row.action != MessageAction.DELETE
         ]
         changes = [Change(row=row, action=action, content=change(row.content), by=by) for row in rows]
@@ -65,7 +65,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def apply(changes: Sequence[Change], rooms: dict[int, LockedRoom], now: datetime) -> list[Entry]:
-    """Write: change published rows under the locks of their rooms, keep what they said, and tell the apps.
+    """Change published rows under the locks of their rooms, keep their former content, and signal the apps. Writes.
 
     Return the log's new entries, for the caller to announce.
     """
@@ -73,12 +73,11 @@ def apply(changes: Sequence[Change], rooms: dict[int, LockedRoom], now: datetime
         return []
     MessageVersion.objects.bulk_create(_version_of(change.row, change.by, now) for change in changes)
     for change in changes:
-        change.row.content, change.row.action = change.content, change.action
-        lifecycle.move(change.row, rooms[change.row.room_id], now)
+        lifecycle.change(change.row, change.action, change.content, rooms[change.row.room_id], now)
     rows = [change.row for change in changes]
-    queries.update(rows)
-    queries.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
-    entries = lifecycle.entries_of(rows, rooms)
+    message_queries.update(rows)
+    room_locks.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
+    entries = entries_of(rows, rooms)
     by_whom: dict[str, list[Entry]] = {}
     for change, entry in zip(changes, entries, strict=True):
         by_whom.setdefault(change.by, []).append(entry)

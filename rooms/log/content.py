@@ -1,4 +1,8 @@
-"""The content of a message, and a message before the log has it. Pure."""
+"""The two shapes of a message inside the server, without its state: what it says, and who says it where. Pure.
+
+A `Draft` is what an author sent, frozen; reviewers see it. A `rooms.log.rows.Row` is the same message with its state,
+as the table has it. Both are `Authored`, and both hold their `Content`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import msgspec
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """What a message says. Either text or binary is set, or neither."""
+    """The words of a message: its name, data and extras. Either text or binary is set, or neither."""
 
     name: str | None = None
     text: str | None = None
@@ -22,17 +26,29 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
         return self.text if self.binary is None else self.binary
 
 
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody wants to publish, checked for shape and capability. `origin` waits for a late verdict."""
+class Authored(msgspec.Struct, kw_only=True):
+    """The author of a message, its room and its content."""
 
     room_id: int
-    room: str
-    message_id: str
-    author: str
+    message_id: str  # the public id: a second message with it in the same room is the first one, repeated
+    author: str  # messages of one author in one room are published in order
     client_id: str | None
     connection_id: str | None
     content: Content
-    origin: str = ""
+    origin: str = ""  # the gateway whose author waits for the outcome
+
+
+# mypy takes msgspec's structs for dataclasses, which forbid a frozen one below one that is not; msgspec allows it.
+class Draft(Authored, frozen=True, kw_only=True):  # type: ignore[misc]
+    """A message as its author sent it, checked for shape and capability; reviewers see it so.
+
+    Where a reviewer is asked again after one of its steps let the message pass, `passed` is that step, and `content`
+    what earlier reviewers made of it.
+    """
+
+    room: str
+    accepted_ms: int = 0  # milliseconds since the epoch; 0 before it is accepted
+    passed: str = ""
 
 
 def size_of(content: Content) -> int:

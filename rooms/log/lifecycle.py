@@ -1,55 +1,96 @@
-"""Making messages visible: the one place where serials are given out. Called under the locks of the rooms."""
+"""The life of a message: the only module that changes the status, the serial and the deadline of a row.
+
+    approved ──▶ accepted ──▶ approved ──▶ published ──▶ published at a later serial (edited, hidden)
+        │       (a reviewer    │   (its author's order)
+        │        owes a        ├──▶ held ──▶ published | rejected (a moderator decides)
+        └──────▶ verdict)      └──▶ rejected
+
+Functions change a row in memory, under the lock of its room; their callers store it. A verdict that comes after its
+deadline may also take a row that is not published back to where it was (`reopen`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
-from rooms.log import signals
-from rooms.log.entries import Entry
-from rooms.log.rows import LockedRoom, Row, entry_of
-from rooms.models import Status
+from rooms.errors import Code
+from rooms.log.content import Content, Draft
+from rooms.log.rows import LockedRoom, Row
+from rooms.models import MessageAction, Status
+
+MODERATOR = "moderator"  # what a held message awaits
+REASON_MAX_CHARACTERS = 500
+
+
+def start(draft: Draft, now: datetime) -> Row:
+    """Return the row of a draft to which nobody has objected yet."""
+    return Row(
+        room_id=draft.room_id,
+        message_id=draft.message_id,
+        author=draft.author,
+        client_id=draft.client_id,
+        connection_id=draft.connection_id,
+        content=draft.content,
+        origin=draft.origin,
+        status=Status.APPROVED,
+        accepted_at=now,
+    )
+
+
+def await_verdict(row: Row, step: str, *, deadline: datetime, at_deadline: str) -> None:
+    """Let a row wait for the verdict of a review step, "reviewer:step", until its deadline."""
+    row.status, row.awaiting, row.deadline, row.at_deadline = Status.ACCEPTED, step, deadline, at_deadline
+
+
+def approve(row: Row) -> None:
+    """Let a row pass the step that it awaited; it is published in its author's order."""
+    row.status = Status.APPROVED
+    _await_nothing(row)
+
+
+def hold(row: Row, *, reason: str) -> None:
+    """Keep a row for a moderator. It leaves its author's order."""
+    row.status = Status.HELD
+    _await_nothing(row)
+    row.awaiting = MODERATOR
+    row.reason = reason[:REASON_MAX_CHARACTERS]
+
+
+def reject(row: Row, *, code: int | None, reason: str, detail: dict[str, Any] | None) -> None:
+    """Refuse a row for good; its author is told the code, the reason and the detail."""
+    row.status = Status.REJECTED
+    _await_nothing(row)
+    row.error_code = code or Code.REJECTED_BY_MODERATION
+    row.reason = (reason or "The message was refused by a moderator.")[:REASON_MAX_CHARACTERS]
+    row.detail = detail
+
+
+def reopen(row: Row, step: str) -> None:
+    """Take a row that is not published back to where it awaited a review step, for a verdict that came late."""
+    assert row.serial is None
+    row.status = Status.APPROVED
+    _await_nothing(row)
+    row.awaiting = step
+    row.error_code, row.reason, row.detail = None, "", None
 
 
 def publish(row: Row, room: LockedRoom, now: datetime) -> None:
-    """Give a row its serial and make it visible. The caller stores row and head."""
+    """Make a row visible: give it the next serial of its room. The caller stores the room's head too."""
     assert row.serial is None and row.room_id == room.id
     row.status = Status.PUBLISHED
     row.serial = row.created_serial = room.next_serial()
     row.published_at = now
-    row.awaiting, row.deadline, row.at_deadline = "", None, ""
+    _await_nothing(row)
 
 
-def move(row: Row, room: LockedRoom, now: datetime) -> None:
-    """Give a published row that was changed the next place in the log. The caller stores row and head."""
+def change(row: Row, action: MessageAction, content: Content, room: LockedRoom, now: datetime) -> None:
+    """Edit or hide a published row: give it the next serial of its room. The caller stores the room's head too."""
     assert row.serial is not None and row.room_id == room.id
+    row.content, row.action = content, action
     row.serial = room.next_serial()
     row.changed_at = now
 
 
-def take_ready(undecided: Iterable[Row]) -> list[Row]:
-    """Return the approved rows that no undecided earlier message of the same author holds back.
-
-    `undecided` are rows in order of acceptance, accepted and approved ones.
-    """
-    waiting: set[tuple[int, str]] = set()
-    ready: list[Row] = []
-    for row in undecided:
-        key = (row.room_id, row.author)
-        if row.status == Status.ACCEPTED:
-            waiting.add(key)
-        elif row.status == Status.APPROVED and key not in waiting:
-            ready.append(row)
-    return ready
-
-
-def entries_of(rows: Sequence[Row], rooms: dict[int, LockedRoom]) -> list[Entry]:
-    """Return rows that got a serial as the log's entries."""
-    return [entry_of(row, (room := rooms[row.room_id]).name, room.epoch) for row in rows]
-
-
-def tell(entries: list[Entry], rooms: dict[int, LockedRoom]) -> list[Entry]:
-    """Write: tell the apps (their outbox) of newly published messages, in the same transaction. Return them."""
-    if entries:
-        signals.messages_published.send(sender=None, entries=entries, rooms=rooms)
-    return entries
+def _await_nothing(row: Row) -> None:
+    row.awaiting, row.deadline, row.at_deadline = "", None, ""

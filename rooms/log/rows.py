@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from rooms.log.content import Content, size_of
+from rooms.log.content import Authored, Content, Draft, size_of
 from rooms.log.entries import Entry
 from rooms.models import MessageAction, Status
 from rooms.protocol.serials import encode
@@ -33,15 +33,9 @@ class LockedRoom(msgspec.Struct, kw_only=True):
         return self.head
 
 
-class Row(msgspec.Struct, kw_only=True):
-    """One row of rooms_message, as far as the log needs it."""
+class Row(Authored, kw_only=True):
+    """One row of rooms_message. Only rooms.log.lifecycle changes its state."""
 
-    room_id: int
-    message_id: str
-    author: str
-    client_id: str | None
-    connection_id: str | None
-    content: Content
     status: Status
     accepted_at: datetime
     id: int = 0
@@ -56,7 +50,6 @@ class Row(msgspec.Struct, kw_only=True):
     error_code: int | None = None
     reason: str = ""
     detail: dict[str, Any] | None = None
-    origin: str = ""
 
 
 # --- Columns ----------------------------------------------------------------------------------------------
@@ -136,6 +129,27 @@ def entry_of(row: Row, room: str, epoch: str) -> Entry:
         pk=row.id,
         wire=wire_of(row, epoch),
         size=size_of(row.content) + ENTRY_OVERHEAD_BYTES,
+    )
+
+
+def entries_of(rows: Sequence[Row], rooms: Mapping[int, LockedRoom]) -> list[Entry]:
+    """Return published rows as the log's entries, in the same order."""
+    return [entry_of(row, (room := rooms[row.room_id]).name, room.epoch) for row in rows]
+
+
+def draft_of(row: Row, room: str, *, passed: str = "") -> Draft:
+    """Return a row as reviewers see it."""
+    return Draft(
+        room_id=row.room_id,
+        room=room,
+        message_id=row.message_id,
+        author=row.author,
+        client_id=row.client_id,
+        connection_id=row.connection_id,
+        content=row.content,
+        origin=row.origin,
+        accepted_ms=milliseconds(row.accepted_at),
+        passed=passed,
     )
 
 

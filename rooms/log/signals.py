@@ -1,6 +1,6 @@
-"""What the log says to the apps that build on it.
+"""Signals of the log to the apps that build on it.
 
-Each is sent inside the transaction of what it tells of. Receivers only write rows (the outbox); an exception undoes
+Each is sent inside the transaction that made the change. Receivers only write rows (the outbox); an exception undoes
 the change. Nothing is put together for a signal that nobody hears. All have
 `rooms: dict[int, rooms.log.rows.LockedRoom]`: every room that the transaction has locked, so that receivers can take
 locks of their own in one order.
@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from django.dispatch import Signal
 
-# `accepted: Sequence[tuple[int, rooms.review.contract.Submission]]`: messages that were stored, by primary key, as
-# their authors wrote them and in order, whatever the reviewers made of them in the same transaction.
+# `accepted: Sequence[tuple[int, rooms.log.content.Draft]]`: messages that were stored, by primary key, as their authors
+# wrote them and in order, whatever the reviewers made of them in the same transaction.
 messages_accepted = Signal()
 
 # `entries: Sequence[rooms.log.entries.Entry]`: messages that became visible, in order.
@@ -21,6 +21,6 @@ messages_published = Signal()
 # (`entry.wire.action` tells which), at their new places, in order; who or what did it.
 messages_amended = Signal()
 
-# `ended: Sequence[rooms.review.endings.Reviewed]`: messages that a reviewer or a moderator gave a verdict on, and what
-# became of them. What passes all reviewers without a word has no review that could end.
+# `ended: Sequence[rooms.review.endings.ReviewEnd]`: messages that a reviewer or a moderator gave a verdict on, and what
+# became of them. A message on which no reviewer gave a verdict has no review that could end.
 reviews_ended = Signal()

@@ -16,7 +16,7 @@ from rooms.fanout.sockets import Batch, Encoding
 from rooms.log.directory import RoomRef
 from rooms.occupancy.counts import EVENT, NOBODY, Metrics, told_of
 from rooms.protocol.serials import encode as encode_serial
-from rooms.protocol.wire import Action, Message, MessageAction, ProtocolMessage, encode
+from rooms.protocol.wire import META_ACTION, Action, Message, ProtocolMessage, encode
 
 SLICE_ASKERS = 128  # told before the loop, and other rooms, have their turn: less than a millisecond
 
@@ -159,7 +159,7 @@ class Askers:
             data=json.dumps({"metrics": value}, separators=(",", ":")),
             encoding="json",
             timestamp=now,
-            action=MessageAction.META,
+            action=META_ACTION,
         )
         message = ProtocolMessage(
             action=Action.MESSAGE,

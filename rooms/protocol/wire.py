@@ -59,12 +59,7 @@ class Flag(IntFlag):
     ANNOTATION_SUBSCRIBE = 1 << 22
 
 
-class MessageAction(IntEnum):
-    """What a message is, where it is none that somebody published (TM5); those have rooms.models.MessageAction."""
-
-    META = 3
-
-
+META_ACTION = 3  # of messages that the server itself says (TM5); those of members have rooms.models.MessageAction
 MODES = Flag.PRESENCE | Flag.PUBLISH | Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE
 
 

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from django.conf import settings
 
 from rooms.database import threads
-from rooms.log import queries
+from rooms.log import message_queries
 from rooms.log.outcomes import Outcome, OutcomeKind, outcome_of
 from rooms.models import Room
-from rooms.review import waiting_queries
 
 POLL_SECONDS = 1.0
 POLL_BATCH_MESSAGES = 1000
@@ -97,6 +96,6 @@ class Verdicts:
 def read_outcomes(messages: Sequence[int]) -> list[Outcome]:
     """Return the outcomes of those messages (primary keys) that are decided."""
     # Of thousands that wait for a Lambda, few are decided: only those are read.
-    rows = queries.find(waiting_queries.find_decided(messages)).values()
+    rows = message_queries.find(message_queries.find_decided(messages)).values()
     epochs = dict(Room.objects.filter(id__in={row.room_id for row in rows}).values_list("id", "epoch"))
     return [outcome_of(row, epochs[row.room_id]) for row in rows if row.room_id in epochs]

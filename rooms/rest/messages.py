@@ -14,7 +14,7 @@ from rooms.access.authentication import authenticate
 from rooms.access.grants import Grant
 from rooms.database import threads
 from rooms.gateway import gateway
-from rooms.log import queries, rows
+from rooms.log import reading, rows
 from rooms.log.directory import RoomRef, require_name
 from rooms.protocol.wire import for_format
 from rooms.publishing.drafts import drafts_of, first_refusal
@@ -61,7 +61,7 @@ async def history(request: HttpRequest, room: RoomRef) -> HttpResponse:
     """Answer one page of published messages, and links to the first and the next."""
     query = HistoryQuery.parse(request, room)
     page, more = await threads.run(
-        queries.read_history,
+        reading.read_history,
         room,
         start=query.start,
         end=query.end,

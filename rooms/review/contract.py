@@ -1,7 +1,7 @@
-"""The words between the log and those who check messages before anybody sees them.
+"""The contract between the log and reviewers, which check messages before anybody sees them. Pure.
 
 A reviewer is named by dotted path in the setting ROOMS_REVIEWERS, and asked in that order, like middleware.
-It answers each submission with a Verdict, with a Deferral (its verdict comes later, through rooms.review.decide), or
+It answers each draft with a Verdict, with a Deferral (its verdict comes later, through rooms.review.decide), or
 with None: no objection, ask the next.
 """
 
@@ -13,14 +13,12 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
-import msgspec
-
-from rooms.log.content import Content
+from rooms.log.content import Content, Draft
 
 STEP_MAX_CHARACTERS = 120  # of the name under which a verdict is recorded
 
 
-class Action(StrEnum):
+class VerdictAction(StrEnum):
     """What a verdict does with a message."""
 
     PUBLISH = "publish"  # as it is
@@ -28,26 +26,17 @@ class Action(StrEnum):
     REJECT = "reject"  # never shown; the author is told why
     HOLD = "hold"  # a human decides
 
-
-class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """A message on its way to the room. `passed` is this reviewer's own last step, "" at first."""
-
-    room_id: int
-    room: str
-    message_id: str
-    author: str
-    client_id: str | None
-    connection_id: str | None
-    content: Content
-    accepted_ms: int  # milliseconds since the epoch
-    passed: str = ""
+    @property
+    def refuses(self) -> bool:
+        """Whether a message with this verdict is not shown, or not yet."""
+        return self in (VerdictAction.REJECT, VerdictAction.HOLD)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """A decision. `content` goes with REPLACE; code, reason and detail are what the author of a rejected one sees."""
 
-    action: Action
+    action: VerdictAction
     content: Content | None = None
     code: int | None = None
     reason: str = ""
@@ -56,16 +45,16 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Deferral:
-    """The verdict comes later. `step` names whose, unique within the reviewer; `at_deadline` is never REPLACE."""
+    """The promise of a verdict. `step` names it, unique within the reviewer; `at_deadline` is never REPLACE."""
 
     step: str
     budget: timedelta
-    at_deadline: Action
+    at_deadline: VerdictAction
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """A late verdict on one message. It counts only if the message still awaits exactly this step."""
+    """A deferred verdict on one message. It counts only if the message still awaits exactly this step."""
 
     message: int  # primary key
     awaiting: str  # "reviewer:step"
@@ -78,11 +67,11 @@ class Reviewer(Protocol):
 
     name: str
 
-    def review(self, submissions: Sequence[Submission]) -> Sequence[Verdict | Deferral | None]:
-        """Answer each submission, in order. Called inside the accepting transaction, before the rows exist."""
+    def review(self, drafts: Sequence[Draft]) -> Sequence[Verdict | Deferral | None]:
+        """Answer each draft, in order. Called inside the accepting transaction, before the rows exist."""
 
-    def defer(self, deferred: Sequence[tuple[int, Submission, Deferral]]) -> None:
-        """Write what the deferred verdicts need (primary key, submission, deferral). Same transaction, rows exist."""
+    def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
+        """Write what the deferred verdicts need (primary key, draft, deferral). Same transaction, rows exist."""
 
 
 def awaiting(reviewer: Reviewer, step: str) -> str:

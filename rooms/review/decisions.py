@@ -1,109 +1,105 @@
-"""What decisions have in common, on time or late: what they set free, what is written, and who is told."""
+"""Applies the decisions of one transaction, on time or late.
+
+Publishes the messages that became ready, stores the rows, signals the apps, and notifies the gateways after the commit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from rooms.log import announce, lifecycle, queries, signals
+from rooms.log import announce, author_queries, lifecycle, signals
+from rooms.log.author_order import author_of, find_ready, find_ready_among
 from rooms.log.entries import Entry
 from rooms.log.outcomes import outcome_of
-from rooms.log.rows import Row
+from rooms.log.rows import Row, entries_of
 from rooms.models import Status
-from rooms.review import decide_queries, endings, pipeline, waiting_queries
+from rooms.review import decision_queries, endings, pipeline, verdict_history
 from rooms.review.contract import Verdict
-from rooms.review.decide_queries import Found
-from rooms.review.endings import Ending, Reviewed
-from rooms.review.verdict_history import Word
+from rooms.review.decision_queries import Undecided
+from rooms.review.endings import Ending, ReviewEnd
+from rooms.review.verdict_history import StepVerdict
 
 
-class Settling:
+class Decisions:
     """The decisions of one transaction, under the locks of their rooms. `conclude` writes what they come to."""
 
-    def __init__(self, found: Found, now: datetime) -> None:
-        self.rows = found.rows
-        self.rooms = found.rooms
+    def __init__(self, undecided: Undecided, now: datetime) -> None:
+        self.rows = undecided.rows
+        self.rooms = undecided.rooms
         self.entries: list[Entry] = []  # new places in the log, to be announced
-        self._found = found
+        self._undecided = undecided
         self._now = now
         self._changed: dict[int, Row] = {}
-        self._words: list[Word] = []
+        self._verdicts: list[StepVerdict] = []
         self._last: dict[int, tuple[str, Verdict]] = {}
-        self._kinds: dict[int, Ending] = {}
-        self._ended: list[Reviewed] = []
+        self._endings: dict[int, Ending] = {}
+        self._ends: list[ReviewEnd] = []
         self._deferred: list[pipeline.Deferred] = []
 
-    def note(self, row: Row, by: str, verdict: Verdict) -> None:
-        """Take down who said what of a row."""
-        self._words.append(Word(row, by, verdict))
+    def record(self, row: Row, by: str, verdict: Verdict) -> None:
+        """Record a verdict on a row, by a step or a moderator."""
+        self._verdicts.append(StepVerdict(row, by, verdict))
         self._last[row.id] = by, verdict
 
-    def change(self, row: Row) -> None:
-        """Note that a row changes which is not published."""
+    def apply(self, row: Row, verdict: Verdict) -> None:
+        """Apply a verdict to a row that is not published."""
+        pipeline.apply(row, verdict)
         self._changed[row.id] = row
 
-    def publish(self, row: Row, kind: Ending = Ending.PUBLISHED) -> None:
-        """Make a row visible at once, whatever its author's turn."""
+    def publish(self, row: Row, ending: Ending = Ending.PUBLISHED) -> None:
+        """Make a row visible at once, whatever its author's order."""
         lifecycle.publish(row, self.rooms[row.room_id], self._now)
         self._changed[row.id] = row
-        self._kinds[row.id] = kind
+        self._endings[row.id] = ending
 
-    def end(self, row: Row, kind: Ending, by: str, verdict: Verdict) -> None:
-        """Take down how the review of a row ended that was published before."""
-        self._ended.append(endings.ended(row, self.rooms[row.room_id], by, verdict, kind))
+    def end(self, row: Row, ending: Ending, by: str, verdict: Verdict) -> None:
+        """Note the end of the review of a row that was published before."""
+        self._ends.append(endings.make(row, self.rooms[row.room_id], by, verdict, ending))
 
     def resume(self, rows: Sequence[Row]) -> None:
         """Ask the reviewers that come after the steps which let these rows pass."""
-        asked = pipeline.resume(rows, self.rooms, self._now) if rows else pipeline.NOTHING_ASKED
-        self._deferred += asked.deferred
-        for row, by, verdict in asked.said:
-            self.note(row, by, verdict)
+        answers = pipeline.resume(rows, self.rooms, self._now) if rows else pipeline.NO_ANSWERS
+        self._deferred += answers.deferred
+        for row, by, verdict in answers.verdicts:
+            self.record(row, by, verdict)
 
     def conclude(self) -> None:
-        """Write: publish what is ready, store everything, tell the apps, and after the commit the gateways."""
-        self._release()
+        """Publish what is ready, store everything, signal the apps, and after the commit the gateways. Writes."""
+        self._publish_ready()
         rows = list(self._changed.values())
-        decide_queries.store(rows, self._found, self._words, self._now)
+        decision_queries.store(rows, self._undecided, self._verdicts, self._now)
         pipeline.defer(self._deferred)
-        published = [row for row in rows if row.status == Status.PUBLISHED]
-        self.entries += lifecycle.tell(lifecycle.entries_of(published, self.rooms), self.rooms)
+        published = entries_of([row for row in rows if row.status == Status.PUBLISHED], self.rooms)
+        if published:
+            signals.messages_published.send(sender=None, entries=published, rooms=self.rooms)
         if signals.reviews_ended.has_listeners():
-            endings.tell(self._ended + self._endings(rows), self.rooms)
+            endings.send(self._ends + self._ends_of(rows), self.rooms)
         news = [
             (row.origin, outcome_of(row, self.rooms[row.room_id].epoch))
             for row in rows
             if row.origin and row.status not in (Status.ACCEPTED, Status.APPROVED)
         ]
-        announce.after_commit(entries=self.entries, news=news)
+        announce.after_commit(entries=self.entries + published, news=news)
 
-    def _release(self) -> None:
-        """Publish what is ready of the authors concerned, in order of acceptance."""
-        authors = {(row.room_id, row.author) for row in self._changed.values()}
-        following = self._found.next
-        # Messages that nobody asked about come in between only where the first of them is ready but for its turn.
-        mixed = {key for key in authors if key in following and following[key][1] == Status.APPROVED}
-        alone = sorted(
-            (row for row in self.rows.values() if (key := (row.room_id, row.author)) in authors and key not in mixed),
-            key=lambda row: row.id,
-        )
-        ready = [
-            row
-            for row in lifecycle.take_ready(alone)
-            if (first := following.get((row.room_id, row.author))) is None or row.id < first[0]
-        ]
-        if mixed:
+    def _publish_ready(self) -> None:
+        """Publish the messages whose turn has come, of the authors concerned."""
+        authors = {author_of(row) for row in self._changed.values()}
+        others = {author: other for author, other in self._undecided.oldest_others.items() if author in authors}
+        ready, unclear = find_ready_among((row for row in self.rows.values() if author_of(row) in authors), others)
+        if unclear:
             decided = [row.id for row in self._changed.values() if row.status != Status.ACCEPTED]
-            undecided = queries.find_undecided(mixed, decided)
-            ready += lifecycle.take_ready([self.rows.get(row.id, row) for row in undecided])
+            lines = author_queries.read_lines(unclear, decided)
+            ready += find_ready([self.rows.get(row.id, row) for row in lines])
         for row in sorted(ready, key=lambda row: row.id):
             self.publish(row)
 
-    def _endings(self, rows: Sequence[Row]) -> list[Reviewed]:
-        # What waited for its turn was decided earlier.
-        before = waiting_queries.read_last_words([row.id for row in rows if row.id not in self._last])
-        ended = []
+    def _ends_of(self, rows: Sequence[Row]) -> list[ReviewEnd]:
+        # A message that waited for its author's order was decided in an earlier transaction.
+        earlier = verdict_history.read_last([row.id for row in rows if row.id not in self._last])
+        ends = []
         for row in rows:
-            said = self._last.get(row.id) or before.get(row.id)
-            if said is not None:
-                ended.append(endings.ending_of(row, self.rooms[row.room_id], *said, self._kinds.get(row.id)))
-        return [one for one in ended if one is not None]
+            last = self._last.get(row.id) or earlier.get(row.id)
+            if last is not None:
+                ends.append(endings.end_of(row, self.rooms[row.room_id], *last, self._endings.get(row.id)))
+        return [end for end in ends if end is not None]

@@ -1,4 +1,4 @@
-"""How reviews end, as the apps that build on the log are told."""
+"""The ends of reviews, as the signal `reviews_ended` reports them to other apps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rooms.review.contract import Verdict
 
 
 class Ending(StrEnum):
-    """What became of a message."""
+    """The end of a message's review."""
 
     PUBLISHED = "published"
     REJECTED = "rejected"
@@ -28,12 +28,15 @@ class Ending(StrEnum):
 ENDINGS = {Status.PUBLISHED: Ending.PUBLISHED, Status.REJECTED: Ending.REJECTED, Status.HELD: Ending.HELD}
 
 
-class Reviewed(msgspec.Struct, frozen=True, kw_only=True):
-    """One message whose review ended. `by` is the step, `deadline of` a step, `late` with a step, or the moderator."""
+class ReviewEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of one message's review.
+
+    `by` is the step that decided, `deadline of` a step, `late` with a step, or the moderator.
+    """
 
     row: Row
     place: LockedRoom
-    kind: Ending
+    ending: Ending
     by: str
     reason: str = ""
     code: int | None = None
@@ -65,21 +68,26 @@ class Reviewed(msgspec.Struct, frozen=True, kw_only=True):
         return wire_of(self.row, self.place.epoch)
 
 
-def ending_of(row: Row, place: LockedRoom, by: str, verdict: Verdict, kind: Ending | None = None) -> Reviewed | None:
-    """Return how a row's review ended, `kind` where it was published; None while it goes on or waits for its turn."""
+def end_of(row: Row, place: LockedRoom, by: str, verdict: Verdict, ending: Ending | None = None) -> ReviewEnd | None:
+    """Return the end of a row's review; None while it goes on, or waits for its author's order.
+
+    `ending` counts where the row is published; otherwise its status says how the review ended.
+    """
     if row.status not in ENDINGS:
         return None
-    is_published = kind is not None and row.status == Status.PUBLISHED
-    return ended(row, place, by, verdict, kind if kind and is_published else ENDINGS[row.status])
+    is_published = ending is not None and row.status == Status.PUBLISHED
+    return make(row, place, by, verdict, ending if ending and is_published else ENDINGS[row.status])
 
 
-def ended(row: Row, place: LockedRoom, by: str, verdict: Verdict, kind: Ending) -> Reviewed:
-    """Return that a row's review ended so."""
+def make(row: Row, place: LockedRoom, by: str, verdict: Verdict, ending: Ending) -> ReviewEnd:
+    """Return the end of a row's review by this verdict."""
     code = row.error_code if row.status == Status.REJECTED else verdict.code
-    return Reviewed(row=row, place=place, kind=kind, by=by, reason=verdict.reason, code=code, detail=verdict.detail)
+    return ReviewEnd(
+        row=row, place=place, ending=ending, by=by, reason=verdict.reason, code=code, detail=verdict.detail
+    )
 
 
-def tell(ended: Sequence[Reviewed], rooms: dict[int, LockedRoom]) -> None:
-    """Write: tell the apps (their outbox) how reviews ended, in the same transaction."""
-    if ended:
-        signals.reviews_ended.send(sender=None, ended=ended, rooms=rooms)
+def send(ends: Sequence[ReviewEnd], rooms: dict[int, LockedRoom]) -> None:
+    """Signal the ends of reviews to the apps, which write to their outboxes, in the same transaction. Writes."""
+    if ends:
+        signals.reviews_ended.send(sender=None, ended=ends, rooms=rooms)

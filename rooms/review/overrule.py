@@ -1,4 +1,4 @@
-"""Verdicts that come after the deadline has decided: they may still change what nobody decided since."""
+"""Applies verdicts that come after the deadline has decided, as the table of rooms.review.late says."""
 
 from __future__ import annotations
 
@@ -8,136 +8,108 @@ from datetime import datetime
 from django.db import transaction
 
 from rooms.database.small_tables import versions_read
-from rooms.log import amend
+from rooms.log import amend, lifecycle
 from rooms.log.amend import Change
 from rooms.log.content import Content
 from rooms.log.outcomes import Outcome
 from rooms.log.rows import Row
 from rooms.models import MessageAction, Status
-from rooms.review import decide_queries, waiting_queries
-from rooms.review.contract import STEP_MAX_CHARACTERS, Action, Decision
-from rooms.review.decide import deadline_of, in_turn, outcome_of_decision
-from rooms.review.decisions import Settling
+from rooms.review import decision_queries, verdict_history
+from rooms.review.contract import Decision
+from rooms.review.decide import in_turn, outcome_of_decision
+from rooms.review.decisions import Decisions
 from rooms.review.endings import Ending
-from rooms.review.pipeline import apply, reopen
+from rooms.review.late import Effect, History, effect_of, is_late, late_of, standing_of
 
-LATE = "late "
-ENDS = {Action.REJECT: Status.REJECTED, Action.HOLD: Status.HELD}
+Counted = tuple[Effect, Row, Decision]  # a late verdict that counts, and what it does
+REVIEWED = (Effect.REJECT, Effect.HOLD, Effect.RESUME, Effect.RESTORE)
 
 
 def overrule(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
-    """Apply verdicts on messages that the deadline of the awaited step decided. Return an outcome each, in order.
+    """Apply verdicts on messages that the deadline of the awaited step decided. Return outcomes, in order.
 
-    What was published is retracted (reject, hold) or edited (replace). What was rejected or held is restored: the
-    later reviewers are asked, and it is published now, whatever its author's turn; or it gets the verdict. So does
-    what waits for a later step. Each late verdict is recorded, also one that changes nothing, and counts once.
-    STALE: that deadline did not decide, or somebody has decided since (what other steps let pass is no such decision).
+    Each late verdict that counts is recorded, also one that changes nothing, and counts once. STALE: that deadline did
+    not decide, or somebody has decided since.
 
     One transaction. It locks rooms: do not call it in one that has locked others, as `decide` does.
     """
     if not decisions:
         return []
     with transaction.atomic():
-        found = decide_queries.look([decision.message for decision in decisions])
-        with versions_read(found.versions):
-            overruling = Overruling(Settling(found, now), now)
+        undecided = decision_queries.read_locked([decision.message for decision in decisions])
+        with versions_read(undecided.versions):
+            late = LateDecisions(Decisions(undecided, now), now)
             stale: set[int] = set()
             for turn in in_turn(decisions):
-                stale |= overruling.take(turn)
-            overruling.settling.conclude()
-    return [outcome_of_decision(decision, place in stale, found) for place, decision in enumerate(decisions)]
+                stale |= late.apply(turn)
+            late.decisions.conclude()
+    return [outcome_of_decision(decision, place in stale, undecided) for place, decision in enumerate(decisions)]
 
 
-def late_of(awaiting: str) -> str:
-    """Return the step under which a late verdict is recorded."""
-    return f"{LATE}{awaiting}"[:STEP_MAX_CHARACTERS]
+class LateDecisions:
+    """The late verdicts of one transaction, and the earlier verdicts on their messages."""
 
-
-class Overruling:
-    """The late verdicts of one transaction, and what was said of their messages before."""
-
-    def __init__(self, settling: Settling, now: datetime) -> None:
-        self.settling = settling
+    def __init__(self, decisions: Decisions, now: datetime) -> None:
+        self.decisions = decisions
         self._now = now
-        self._words = waiting_queries.read_words(settling.rows)
-        edited = [row.id for row in settling.rows.values() if row.action == MessageAction.UPDATE]
-        # Those that only late verdicts have edited.
-        self._edited = {id_ for id_, by in waiting_queries.read_editors(edited).items() if all(map(is_late, by))}
+        self._verdicts = verdict_history.read(decisions.rows)
+        edited = [row.id for row in decisions.rows.values() if row.action == MessageAction.UPDATE]
+        self._edited_late = {
+            id_ for id_, editors in verdict_history.read_editors(edited).items() if all(map(is_late, editors))
+        }
 
-    def take(self, turn: Sequence[tuple[int, Decision]]) -> set[int]:
-        """Let decisions, one a message, change their rows. Return the places of those that do not count."""
+    def apply(self, turn: Sequence[tuple[int, Decision]]) -> set[int]:
+        """Apply decisions, one a message. Return the places of those that do not count."""
         stale: set[int] = set()
-        counted: list[tuple[Row, Decision]] = []
+        counted: list[Counted] = []
         for place, decision in turn:
-            row = self.settling.rows.get(decision.message)
-            if row is None or not self._counts(row, decision):
+            row = self.decisions.rows.get(decision.message)
+            effect = Effect.REFUSE if row is None else self._effect_of(row, decision)
+            if row is None or effect is Effect.REFUSE:
                 stale.add(place)
                 continue
-            by = late_of(decision.awaiting)
-            self._words[row.id].append((by, decision.verdict.action))
-            self.settling.note(row, by, decision.verdict)
-            counted.append((row, decision))
-        self._amend([pair for pair in counted if pair[0].status == Status.PUBLISHED])
-        self._review([pair for pair in counted if pair[0].status != Status.PUBLISHED])
+            step = late_of(decision.awaiting)
+            self._verdicts[row.id].append((step, decision.verdict.action))
+            self.decisions.record(row, step, decision.verdict)
+            counted.append((effect, row, decision))
+        self._change([one for one in counted if one[0] in (Effect.EDIT, Effect.RETRACT)])
+        self._review([one for one in counted if one[0] in REVIEWED])
         return stale
 
-    def _counts(self, row: Row, decision: Decision) -> bool:
-        """Tell whether that step's deadline decided, and nobody since."""
-        said, deadline, late = self._words.get(row.id, []), deadline_of(decision.awaiting), late_of(decision.awaiting)
-        place = next((place for place in reversed(range(len(said))) if said[place][0] == deadline), None)
-        # Another step's late edit is no reason to leave visible what this one refuses.
-        refuses = decision.verdict.action in (Action.REJECT, Action.HOLD)
-        if place is None or not (row.action == MessageAction.CREATE or (refuses and row.id in self._edited)):
-            return False
-        since = said[place + 1 :]
-        if said[place][1] is not Action.PUBLISH:
-            return not since
-        return all(
-            step != late and (action is Action.PUBLISH or (refuses and action is Action.REPLACE and is_late(step)))
-            for step, action in since
+    def _effect_of(self, row: Row, decision: Decision) -> Effect:
+        history = History(
+            status=row.status,
+            verdicts=self._verdicts.get(row.id, ()),
+            is_changed=row.action != MessageAction.CREATE,
+            only_late_edits=row.id in self._edited_late,
         )
+        standing, edited_late = standing_of(history, decision.awaiting)
+        return effect_of(standing, decision.verdict.action, edited_late=edited_late)
 
-    def _amend(self, counted: Sequence[tuple[Row, Decision]]) -> None:
-        """Edit or retract what is published."""
-        changing = [pair for pair in counted if pair[1].verdict.action is not Action.PUBLISH]
-        changes = [_change_of(row, decision) for row, decision in changing]
-        self.settling.entries += amend.apply(changes, self.settling.rooms, self._now)
-        for (row, decision), change in zip(changing, changes, strict=True):
-            if change.action == MessageAction.DELETE:
-                self.settling.end(row, Ending.RETRACTED, change.by, decision.verdict)
+    def _change(self, counted: Sequence[Counted]) -> None:
+        """Edit or hide published rows."""
+        changes = [_change_of(effect, row, decision) for effect, row, decision in counted]
+        self.decisions.entries += amend.apply(changes, self.decisions.rooms, self._now)
+        for (effect, row, decision), change in zip(counted, changes, strict=True):
+            if effect is Effect.RETRACT:
+                self.decisions.end(row, Ending.RETRACTED, change.by, decision.verdict)
             else:
-                self._edited.add(row.id)
+                self._edited_late.add(row.id)
 
-    def _review(self, counted: Sequence[tuple[Row, Decision]]) -> None:
-        """Reject, hold or restore what is not published, or let it go on."""
-        resumed: list[Row] = []
-        restored: list[Row] = []
-        for row, decision in counted:
-            action, before = decision.verdict.action, row.status
-            if before == ENDS.get(action) or (
-                action is Action.PUBLISH and before in (Status.ACCEPTED, Status.APPROVED)
-            ):
-                continue  # that is what the deadline made of it, too
-            self.settling.change(row)
-            reopen(row, decision.awaiting)
-            apply(row, decision.verdict)
-            if action not in ENDS:
-                resumed.append(row)
-                restored += [row] if before in ENDS.values() else []
-        self.settling.resume(resumed)
-        for row in restored:
-            if row.status == Status.APPROVED:
-                self.settling.publish(row, Ending.RESTORED)
+    def _review(self, counted: Sequence[Counted]) -> None:
+        """Reject or hold rows that are not published, or ask the later reviewers about them."""
+        for _, row, decision in counted:
+            lifecycle.reopen(row, decision.awaiting)
+            self.decisions.apply(row, decision.verdict)
+        self.decisions.resume([row for effect, row, _ in counted if effect in (Effect.RESUME, Effect.RESTORE)])
+        for effect, row, _ in counted:
+            if effect is Effect.RESTORE and row.status == Status.APPROVED:
+                self.decisions.publish(row, Ending.RESTORED)
 
 
-def is_late(step: str) -> bool:
-    """Tell whether a step is that of a late verdict."""
-    return step.startswith(LATE)
-
-
-def _change_of(row: Row, decision: Decision) -> Change:
+def _change_of(effect: Effect, row: Row, decision: Decision) -> Change:
     by = late_of(decision.awaiting)
-    if decision.verdict.action is Action.REPLACE:
-        assert decision.verdict.content is not None
-        return Change(row=row, action=MessageAction.UPDATE, content=decision.verdict.content, by=by)
-    return Change(row=row, action=MessageAction.DELETE, content=Content(name=row.content.name), by=by)
+    if effect is Effect.RETRACT:
+        return Change(row=row, action=MessageAction.DELETE, content=Content(name=row.content.name), by=by)
+    assert decision.verdict.content is not None
+    return Change(row=row, action=MessageAction.UPDATE, content=decision.verdict.content, by=by)

@@ -14,7 +14,7 @@ from moderation.models import WordRule
 from rooms.models import Message, Room, Status
 from rooms.publishing.accept import accept
 from rooms.review import pipeline
-from rooms.review.contract import Action, Decision, Verdict
+from rooms.review.contract import Decision, Verdict, VerdictAction
 from rooms.review.decide import decide
 from tests.admin_pages import act, sign_in, told
 from tests.rooms.conftest import draft
@@ -92,7 +92,7 @@ def test_what_a_colleague_decided_meanwhile_is_not_decided_again(
 ) -> None:
     held = publish(lobby, "turnip")
     verdict = Decision(
-        message=held.pk, awaiting="moderator", verdict=Verdict(action=Action.REJECT), by="moderator dora"
+        message=held.pk, awaiting="moderator", verdict=Verdict(action=VerdictAction.REJECT), by="moderator dora"
     )
 
     def choose_while_dora_decides(request: Any, rows: Any) -> list[int]:

@@ -12,14 +12,14 @@ from moderation import rules
 from moderation.models import WordRule
 from moderation.reviewer import LocalReviewer
 from rooms.errors import Code
-from rooms.log.content import Content
-from rooms.review.contract import Action, Deferral, Submission, Verdict
+from rooms.log.content import Content, Draft
+from rooms.review.contract import Deferral, Verdict, VerdictAction
 
 pytestmark = pytest.mark.django_db
 
 
-def submission(room: str = "lobby", **content: Any) -> Submission:
-    return Submission(
+def submission(room: str = "lobby", **content: Any) -> Draft:
+    return Draft(
         room_id=1,
         room=room,
         message_id="m",
@@ -47,7 +47,7 @@ def add(pattern: str, action: str = "mask", **fields: Any) -> WordRule:
 def test_sixty_four_zero_width_characters_are_refused_with_a_reason() -> None:
     verdict = review(text="\u200b" * 64)
     assert verdict is not None
-    assert (verdict.action, verdict.code) == (Action.REJECT, Code.REJECTED_BY_VALIDATION)
+    assert (verdict.action, verdict.code) == (VerdictAction.REJECT, Code.REJECTED_BY_VALIDATION)
     assert "visible character" in verdict.reason
 
 
@@ -79,7 +79,7 @@ def test_a_mask_rule_replaces_the_words_and_nothing_else() -> None:
     add("cabbage")
     verdict = review(text="I like CABBAGE", name="chat", extras={"headers": {"a": 1}})
     assert verdict is not None
-    assert verdict.action is Action.REPLACE
+    assert verdict.action is VerdictAction.REPLACE
     assert verdict.content == Content(text="I like *******", name="chat", extras={"headers": {"a": 1}})
 
 
@@ -87,7 +87,7 @@ def test_a_reject_rule_tells_the_author_its_reason() -> None:
     add("cabbage", "reject", reason="No vegetables here.")
     verdict = review(text="cabbage")
     assert verdict is not None
-    assert (verdict.action, verdict.code) == (Action.REJECT, Code.REJECTED_BY_MODERATION)
+    assert (verdict.action, verdict.code) == (VerdictAction.REJECT, Code.REJECTED_BY_MODERATION)
     assert verdict.reason == "No vegetables here."
 
 
@@ -96,9 +96,9 @@ def test_the_strongest_rule_decides() -> None:
     add("turnip", "hold", name="roots")
     add("carrot", "reject")
     for text, action in (
-        ("cabbage", Action.REPLACE),
-        ("turnip cabbage", Action.HOLD),
-        ("turnip cabbage carrot", Action.REJECT),
+        ("cabbage", VerdictAction.REPLACE),
+        ("turnip cabbage", VerdictAction.HOLD),
+        ("turnip cabbage carrot", VerdictAction.REJECT),
     ):
         verdict = review(text=text)
         assert verdict is not None

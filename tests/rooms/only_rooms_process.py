@@ -14,11 +14,12 @@ from django.core.management import call_command  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from rooms.database import threads  # noqa: E402
-from rooms.log import directory, queries  # noqa: E402
+from rooms.log import directory, reading  # noqa: E402
 from rooms.log.content import Content, Draft  # noqa: E402
 from rooms.publishing.acceptor import Acceptor  # noqa: E402
-from rooms.review.contract import Action, Decision, Verdict  # noqa: E402
-from rooms.review.decide import decide, expire  # noqa: E402
+from rooms.review.contract import Decision, Verdict, VerdictAction  # noqa: E402
+from rooms.review.deadlines import expire  # noqa: E402
+from rooms.review.decide import decide  # noqa: E402
 
 
 async def main() -> None:
@@ -37,10 +38,10 @@ async def main() -> None:
     acceptor = Acceptor()
     outcomes = await acceptor.submit([draft])
     await acceptor.close()
-    decision = Decision(message=10**9, awaiting="nobody:1", verdict=Verdict(action=Action.PUBLISH))
+    decision = Decision(message=10**9, awaiting="nobody:1", verdict=Verdict(action=VerdictAction.PUBLISH))
     decided = await threads.run(decide, [decision], now=timezone.now())
     await threads.run(expire)
-    entries, _ = await threads.run(queries.read_after, room, 0, 10)
+    entries, _ = await threads.run(reading.read_after, room, 0, 10)
     said = {
         "apps": [app.label for app in apps.get_app_configs()],
         "accepted": [outcome.kind for outcome in outcomes],

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from rooms.review.contract import Action, Deferral, Submission, Verdict
+from rooms.log.content import Draft
+from rooms.review.contract import Deferral, Verdict, VerdictAction
 
 
 class Obedient:
@@ -22,23 +23,29 @@ class Obedient:
     def __init__(self) -> None:
         self.deferred: list[tuple[int, str]] = []
 
-    def review(self, submissions: Sequence[Submission]) -> list[Verdict | Deferral | None]:
-        return [self._review(submission) for submission in submissions]
+    def review(self, drafts: Sequence[Draft]) -> list[Verdict | Deferral | None]:
+        return [self._review(draft) for draft in drafts]
 
-    def defer(self, deferred: Sequence[tuple[int, Submission, Deferral]]) -> None:
+    def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
         self.deferred += [(message, deferral.step) for message, _, deferral in deferred]
 
-    def _review(self, submission: Submission) -> Verdict | Deferral | None:
-        text = submission.content.text or ""
-        if text.startswith("defer") and not submission.passed:
-            at_deadline = Action.PUBLISH if "open" in text else Action.HOLD if "human" in text else Action.REJECT
+    def _review(self, draft: Draft) -> Verdict | Deferral | None:
+        text = draft.content.text or ""
+        if text.startswith("defer") and not draft.passed:
+            at_deadline = (
+                VerdictAction.PUBLISH
+                if "open" in text
+                else VerdictAction.HOLD
+                if "human" in text
+                else VerdictAction.REJECT
+            )
             return Deferral(step="one", budget=timedelta(seconds=10), at_deadline=at_deadline)
-        if text.startswith("defer twice") and submission.passed == "one":
-            return Deferral(step="two", budget=timedelta(seconds=10), at_deadline=Action.HOLD)
+        if text.startswith("defer twice") and draft.passed == "one":
+            return Deferral(step="two", budget=timedelta(seconds=10), at_deadline=VerdictAction.HOLD)
         if text.startswith("reject"):
-            return Verdict(action=Action.REJECT, code=42213, reason="as asked", detail={"why": "test"})
+            return Verdict(action=VerdictAction.REJECT, code=42213, reason="as asked", detail={"why": "test"})
         if text.startswith("hold"):
-            return Verdict(action=Action.HOLD, reason="look at it")
+            return Verdict(action=VerdictAction.HOLD, reason="look at it")
         if text.startswith("replace"):
-            return Verdict(action=Action.REPLACE, content=replace(submission.content, text="replaced"))
+            return Verdict(action=VerdictAction.REPLACE, content=replace(draft.content, text="replaced"))
         return None

@@ -13,7 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
 from chatsite.metrics.endpoint import GatewayCollector, is_allowed, metrics
-from rooms import faults, gateway
+from rooms import faults
+from rooms.gateway import gateway
 from tests.instance import Instance
 
 

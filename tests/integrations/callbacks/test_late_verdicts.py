@@ -27,8 +27,8 @@ from integrations.worker import targets
 from rooms.errors import ChatError
 from rooms.models import Message
 from rooms.models import Verdict as Recorded
-from rooms.review import decide
-from rooms.review.contract import Action, Decision, Verdict
+from rooms.review import deadlines, decide
+from rooms.review.contract import Decision, Verdict, VerdictAction
 from tests.integrations.world import add_room, add_rule, claim, now, publish
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey", "webhooks_only")]
@@ -108,7 +108,7 @@ def test_of_many_uses_of_one_token_at_the_same_time_one_decides() -> None:
 def test_a_verdict_that_came_as_the_calls_answer_and_again_by_callback_is_a_repeat() -> None:
     one, token = ask()
     assert one.message_id is not None
-    verdict = Verdict(action=Action.PUBLISH)
+    verdict = Verdict(action=VerdictAction.PUBLISH)
     decide.decide([Decision(message=one.message_id, awaiting=awaiting_of(one.rule_id), verdict=verdict)], now=now())
     outbox.note_answer(rule_id=one.rule_id, message_id=one.message_id, text=as_text(verdict))
 
@@ -120,7 +120,7 @@ def test_a_verdict_that_came_as_the_calls_answer_and_again_by_callback_is_a_repe
 def test_after_the_deadline_a_verdict_is_told_that_it_is_late() -> None:
     _, token = ask(budget_seconds=60)
     late = now() + timedelta(seconds=61)
-    assert decide.expire(now=late) == 1
+    assert deadlines.expire(now=late) == 1
 
     for is_repeated in (False, True):
         taken = late_verdicts.take(token, b'{"action": "accept"}', now=late)
@@ -134,7 +134,7 @@ def test_after_the_deadline_a_verdict_is_told_that_it_is_late() -> None:
 def test_a_late_verdict_restores_what_the_deadline_refused_where_the_rule_applies_it() -> None:
     _, token = ask(budget_seconds=60, late="apply")
     late = now() + timedelta(hours=1)
-    assert decide.expire(now=late) == 1
+    assert deadlines.expire(now=late) == 1
 
     first, again = (late_verdicts.take(token, b'{"action": "accept"}', now=late) for _ in range(2))
     assert (first.error, first.shape["late"], first.is_repeated) == (None, True, False)
@@ -148,11 +148,11 @@ def test_a_late_verdict_changes_nothing_that_somebody_decided_since() -> None:
     one, token = ask(budget_seconds=60, late="apply", at_deadline="hold")
     assert one.message_id is not None
     late = now() + timedelta(seconds=61)
-    decide.expire(now=late)
+    deadlines.expire(now=late)
     by_human = Decision(
         message=one.message_id,
         awaiting="moderator",
-        verdict=Verdict(action=Action.REJECT, code=42213),
+        verdict=Verdict(action=VerdictAction.REJECT, code=42213),
         by="alice",
     )
     decide.decide([by_human], now=late)
@@ -166,10 +166,10 @@ def test_a_late_verdict_changes_nothing_that_somebody_decided_since() -> None:
 
 def test_overdue_is_what_is_overdue_by_postgres_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     ask(budget_seconds=60)
-    assert decide.expire() == 0
+    assert deadlines.expire() == 0
 
-    monkeypatch.setattr("rooms.review.waiting_queries.read_clock", lambda: now() + timedelta(seconds=61))
-    assert decide.expire() == 1
+    monkeypatch.setattr("rooms.review.deadline_queries.read_clock", lambda: now() + timedelta(seconds=61))
+    assert deadlines.expire() == 1
 
 
 def test_an_expired_token_is_refused() -> None:

@@ -12,12 +12,12 @@ from integrations.models import Delivery, EventKind, When
 from integrations.review.reviewer import awaiting_of
 from integrations.wire import events
 from integrations.wire.verdicts import read_payload
-from rooms.log import amend, queries
+from rooms.log import amend, message_queries, room_locks
 from rooms.log.content import Content
 from rooms.models import Message
 from rooms.review import decide
-from rooms.review.contract import Action, Decision, Verdict
-from rooms.review.endings import Ending, ended
+from rooms.review.contract import Decision, Verdict, VerdictAction
+from rooms.review.endings import Ending, make
 from tests.integrations.world import add_room, add_rule, now, publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]
@@ -69,7 +69,7 @@ def test_a_message_that_is_refused_was_accepted_and_reviewed_and_never_published
     publish(add_room(), "hello")
     assert [event for event, _ in owed()] == ["channel.message.accepted"]
 
-    judge(Verdict(action=Action.REJECT, code=42211, reason="no", detail={"word": "hello"}))
+    judge(Verdict(action=VerdictAction.REJECT, code=42211, reason="no", detail={"word": "hello"}))
 
     ((event, fields),) = owed()
     review = fields["review"]
@@ -83,8 +83,8 @@ def test_each_end_of_a_review_is_told_though_it_is_about_the_same_message() -> N
     add_rule(when="before")
     publish(add_room(), "hello")
 
-    judge(Verdict(action=Action.HOLD))
-    judge(Verdict(action=Action.REPLACE, content=Content(text="better")))
+    judge(Verdict(action=VerdictAction.HOLD))
+    judge(Verdict(action=VerdictAction.REPLACE, content=Content(text="better")))
 
     told = owed()
     assert [fields["review"]["outcome"] for _, fields in told] == ["held", "published"]
@@ -96,10 +96,10 @@ def test_two_ends_of_a_review_in_one_moment_are_both_told() -> None:
     add_rule(events=["channel.message.reviewed"])
     room = add_room()
     publish(room, "hello")
-    rooms = queries.lock_rooms([room.pk])
-    (row,) = queries.find([Message.objects.get().pk]).values()
-    verdict = Verdict(action=Action.REJECT, reason="no")
-    ends = [ended(row, rooms[room.pk], "late", verdict, kind) for kind in (Ending.RETRACTED, Ending.RESTORED)]
+    rooms = room_locks.lock_rooms([room.pk])
+    (row,) = message_queries.find([Message.objects.get().pk]).values()
+    verdict = Verdict(action=VerdictAction.REJECT, reason="no")
+    ends = [make(row, rooms[room.pk], "late", verdict, kind) for kind in (Ending.RETRACTED, Ending.RESTORED)]
 
     signal_receivers.owe_reviewed(None, ended=ends, rooms=rooms)
 

@@ -11,7 +11,7 @@ from integrations.monitoring.comparisons import compare
 from integrations.wire.verdicts import as_text
 from rooms.log.content import Content
 from rooms.models import Message, Room
-from rooms.review.contract import Action, Verdict
+from rooms.review.contract import Verdict, VerdictAction
 from tests.integrations.world import add_room, add_rule, now, publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]
@@ -35,8 +35,8 @@ def room() -> Room:
     return add_room()
 
 
-def say(action: Action, text: str = "", **more: Any) -> str:
-    content = Content(name="chat", text=text) if action is Action.REPLACE else None
+def say(action: VerdictAction, text: str = "", **more: Any) -> str:
+    content = Content(name="chat", text=text) if action is VerdictAction.REPLACE else None
     return as_text(Verdict(action=action, content=content, **more))
 
 
@@ -58,9 +58,11 @@ def both_said(room: Room, main: IntegrationRule, shadow: IntegrationRule, first:
 
 
 def test_equal_actions_agree_whatever_their_reasons(room: Room, main: IntegrationRule, shadow: IntegrationRule) -> None:
-    both_said(room, main, shadow, say(Action.PUBLISH), say(Action.PUBLISH))
-    both_said(room, main, shadow, say(Action.REJECT, reason="rude"), say(Action.REJECT, reason="spam"))
-    both_said(room, main, shadow, say(Action.REPLACE, "***", reason="a"), say(Action.REPLACE, "***", reason="b"))
+    both_said(room, main, shadow, say(VerdictAction.PUBLISH), say(VerdictAction.PUBLISH))
+    both_said(room, main, shadow, say(VerdictAction.REJECT, reason="rude"), say(VerdictAction.REJECT, reason="spam"))
+    both_said(
+        room, main, shadow, say(VerdictAction.REPLACE, "***", reason="a"), say(VerdictAction.REPLACE, "***", reason="b")
+    )
     found = compare(shadow)
 
     assert (found.compared, found.agreed, found.unanswered, found.rewritten) == (3, 3, 0, 0)
@@ -71,9 +73,9 @@ def test_equal_actions_agree_whatever_their_reasons(room: Room, main: Integratio
 def test_where_they_differ_is_shown_the_newest_first(
     room: Room, main: IntegrationRule, shadow: IntegrationRule
 ) -> None:
-    older = both_said(room, main, shadow, say(Action.PUBLISH), say(Action.REJECT, reason="rude"))
-    both_said(room, main, shadow, say(Action.HOLD), say(Action.HOLD))
-    newer = both_said(room, main, shadow, say(Action.REPLACE, "a"), say(Action.REPLACE, "b"))
+    older = both_said(room, main, shadow, say(VerdictAction.PUBLISH), say(VerdictAction.REJECT, reason="rude"))
+    both_said(room, main, shadow, say(VerdictAction.HOLD), say(VerdictAction.HOLD))
+    newer = both_said(room, main, shadow, say(VerdictAction.REPLACE, "a"), say(VerdictAction.REPLACE, "b"))
     found = compare(shadow)
 
     assert (found.compared, found.agreed, found.rewritten) == (3, 1, 1)
@@ -88,10 +90,10 @@ def test_where_they_differ_is_shown_the_newest_first(
 def test_a_rule_that_gave_no_verdict_neither_agrees_nor_disagrees(
     room: Room, main: IntegrationRule, shadow: IntegrationRule
 ) -> None:
-    both_said(room, main, shadow, say(Action.PUBLISH), "")
-    both_said(room, main, shadow, "", say(Action.PUBLISH))
+    both_said(room, main, shadow, say(VerdictAction.PUBLISH), "")
+    both_said(room, main, shadow, "", say(VerdictAction.PUBLISH))
     both_said(room, main, shadow, "", "")
-    both_said(room, main, shadow, say(Action.PUBLISH), say(Action.PUBLISH))
+    both_said(room, main, shadow, say(VerdictAction.PUBLISH), say(VerdictAction.PUBLISH))
     found = compare(shadow)
 
     assert (found.compared, found.agreed, found.unanswered, found.agreement) == (4, 1, 3, 1.0)
@@ -101,7 +103,7 @@ def test_a_rule_that_gave_no_verdict_neither_agrees_nor_disagrees(
 def test_what_one_of_them_still_owes_is_left_out(room: Room, main: IntegrationRule, shadow: IntegrationRule) -> None:
     publish(room, "a")
     message = Message.objects.select_related("room").get()
-    ask(main, message, say(Action.PUBLISH), is_shadow=False)
+    ask(main, message, say(VerdictAction.PUBLISH), is_shadow=False)
     ask(shadow, message, "", is_shadow=True, state=DeliveryState.PENDING, finished_at=None)
     found = compare(shadow)
 
@@ -114,7 +116,7 @@ def test_a_long_comparison_is_cut(
     monkeypatch.setattr("integrations.monitoring.comparisons.COMPARED", 2)
     monkeypatch.setattr("integrations.monitoring.comparisons.SHOWN", 1)
     for _ in range(4):
-        both_said(room, main, shadow, say(Action.PUBLISH), say(Action.REJECT))
+        both_said(room, main, shadow, say(VerdictAction.PUBLISH), say(VerdictAction.REJECT))
     found = compare(shadow)
 
     assert (found.compared, found.actions) == (2, {("publish", "reject"): 2})

@@ -18,7 +18,7 @@ from integrations.rules import rules
 from rooms.log import signals
 from rooms.models import Message
 from rooms.review import decide
-from rooms.review.contract import Action, Decision, Verdict
+from rooms.review.contract import Decision, Verdict, VerdictAction
 from tests.integrations.world import add_room, add_rule, claim, now, publish, texts_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
@@ -203,7 +203,7 @@ def test_a_message_that_was_decided_meanwhile_is_not_asked_about() -> None:
 
 
 def decide_by_hand(rule: IntegrationRule, message: int) -> None:
-    verdict = Verdict(action=Action.PUBLISH)
+    verdict = Verdict(action=VerdictAction.PUBLISH)
     decision = Decision(message=message, awaiting=f"integrations:rule-{rule.pk}", verdict=verdict)
     decide.decide([decision], now=now())
 
@@ -267,7 +267,7 @@ def test_a_worker_that_lost_its_lease_before_publish_still_brings_a_verdict() ->
     decision = Decision(
         message=one.message_id,
         awaiting=f"integrations:rule-{rule.pk}",
-        verdict=Verdict(action=Action.PUBLISH),
+        verdict=Verdict(action=VerdictAction.PUBLISH),
     )
 
     recorded = outbox.record_singles([report(late)], {one.id: decision}, owner="late", now=now())

@@ -18,10 +18,10 @@ from integrations.review.orphaned_waits import StrayWaits
 from integrations.review.reviewer import WebhookReviewer, budget_of, step_of
 from integrations.rules import rules
 from integrations.wire import events
-from rooms.log.content import Content
+from rooms.log.content import Content, Draft
 from rooms.log.rows import milliseconds
 from rooms.models import Message, Status
-from rooms.review.contract import Action, Deferral, Submission
+from rooms.review.contract import Deferral, VerdictAction
 from tests.integrations.world import add_room, add_rule, now, publish
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("webhooks_only")]
@@ -32,15 +32,15 @@ def _nobody_is_known() -> None:
     author_trust.known.clear()
 
 
-def submission(room: str = "lobby", client_id: str | None = "alice", **more: Any) -> Submission:
-    return Submission(
+def submission(room: str = "lobby", client_id: str | None = "alice", **more: Any) -> Draft:
+    return Draft(
         room_id=1, room=room, message_id=more.pop("message_id", "m"), author=f"client:{client_id}",
         client_id=client_id, connection_id="c", content=Content(text="hello"),
         accepted_ms=more.pop("accepted_ms", milliseconds(now())), **more,
     )  # fmt: skip
 
 
-def asked(*submissions: Submission) -> list[Deferral | None]:
+def asked(*submissions: Draft) -> list[Deferral | None]:
     answers = WebhookReviewer().review(submissions)
     return [answer if isinstance(answer, Deferral) else None for answer in answers]
 
@@ -114,7 +114,7 @@ def test_the_rules_that_a_message_meets_share_one_budget(settings: Any) -> None:
     (fresh,), (later,) = asked(submission()), asked(submission(passed=step_of(first.pk), accepted_ms=accepted))
 
     assert fresh is not None and 14.9 < fresh.budget.total_seconds() <= 15
-    assert later is not None and (later.step, later.at_deadline) == (step_of(second.pk), Action.REJECT)
+    assert later is not None and (later.step, later.at_deadline) == (step_of(second.pk), VerdictAction.REJECT)
     assert 4.9 < later.budget.total_seconds() <= 5
 
 
@@ -137,8 +137,8 @@ def test_a_rule_that_waits_holds_at_last_and_leaves_those_after_it_their_budget(
 
     (first,), (second,) = asked(submission()), asked(submission(passed=step_of(waiting.pk), accepted_ms=long_ago))
 
-    assert first == Deferral(step=step_of(waiting.pk), budget=timedelta(hours=1), at_deadline=Action.HOLD)
-    assert second == Deferral(step=step_of(last.pk), budget=timedelta(seconds=3), at_deadline=Action.REJECT)
+    assert first == Deferral(step=step_of(waiting.pk), budget=timedelta(hours=1), at_deadline=VerdictAction.HOLD)
+    assert second == Deferral(step=step_of(last.pk), budget=timedelta(seconds=3), at_deadline=VerdictAction.REJECT)
 
 
 def test_the_policy_for_the_deadline_goes_by_the_authors_trust(settings: Any, django_assert_num_queries: Any) -> None:
@@ -154,8 +154,13 @@ def test_the_policy_for_the_deadline_goes_by_the_authors_trust(settings: Any, dj
     found = asked(*(submission(client_id=author) for author in authors))
 
     assert [deferral.at_deadline for deferral in found if deferral] == [
-        Action.HOLD, Action.REJECT, Action.REJECT, Action.PUBLISH, Action.HOLD, Action.REJECT,
-    ]  # fmt: skip
+        VerdictAction.HOLD,
+        VerdictAction.REJECT,
+        VerdictAction.REJECT,
+        VerdictAction.PUBLISH,
+        VerdictAction.HOLD,
+        VerdictAction.REJECT,
+    ]
     with django_assert_num_queries(2):  # the rules' version, and all authors
         asked(*(submission(client_id=author) for author in authors))
 

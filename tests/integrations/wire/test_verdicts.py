@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from integrations.wire.verdicts import Asked, BadAnswer, as_text, parse
 from rooms.log.content import Content
-from rooms.review.contract import Action, Verdict
+from rooms.review.contract import Verdict, VerdictAction
 
 PUBLIC = {"id": "m1", "name": "chat", "data": "cabbage", "extras": {"a": 1}}
 ASKED = Asked(key=1, ids=frozenset({"m1", "msg_1"}), payload=json.dumps(PUBLIC))
@@ -31,10 +31,10 @@ def modified(change: dict[str, Any], original: dict[str, Any] | None = None) -> 
 def test_accept_reject_and_hold_are_verdicts() -> None:
     rejected = read({"action": "reject", "reason": "rude", "rejectionDetail": {"word": 3}})[1]
 
-    assert read({"action": "accept"})[1].action is Action.PUBLISH
-    assert read({"action": "hold"})[1].action is Action.HOLD
+    assert read({"action": "accept"})[1].action is VerdictAction.PUBLISH
+    assert read({"action": "hold"})[1].action is VerdictAction.HOLD
     assert (rejected.action, rejected.code, rejected.reason, rejected.detail) == (
-        Action.REJECT,
+        VerdictAction.REJECT,
         42211,
         "rude",
         {"word": 3},
@@ -63,8 +63,8 @@ def test_data_stays_in_the_encoding_that_it_came_in_where_it_fits() -> None:
 
 
 def test_an_acceptance_with_a_message_is_a_modification_only_if_something_changed() -> None:
-    assert read({"action": "accept", "message": PUBLIC})[1].action is Action.PUBLISH
-    assert read({"action": "accept", "message": {"data": "other"}})[1].action is Action.REPLACE
+    assert read({"action": "accept", "message": PUBLIC})[1].action is VerdictAction.PUBLISH
+    assert read({"action": "accept", "message": {"data": "other"}})[1].action is VerdictAction.REPLACE
 
 
 @pytest.mark.parametrize("body", [b"", b"  \n", b"{}", b'{"status":"pending"}', b"201", b'"201"', b"null", b"[]"])
@@ -75,7 +75,10 @@ def test_an_answer_without_an_action_is_no_verdict_yet(body: bytes) -> None:
 def test_the_verdicts_of_a_batch_are_told_apart_by_message_id_or_item_id() -> None:
     found = read({"verdicts": [{"id": "m2", "action": "reject"}, {"id": "msg_1", "action": "accept"}]}, ASKED, OTHER)
 
-    assert {key: verdict.action for key, verdict in found.items()} == {1: Action.PUBLISH, 2: Action.REJECT}
+    assert {key: verdict.action for key, verdict in found.items()} == {
+        1: VerdictAction.PUBLISH,
+        2: VerdictAction.REJECT,
+    }
 
 
 def test_a_batch_may_be_answered_in_part() -> None:

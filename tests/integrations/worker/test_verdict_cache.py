@@ -10,11 +10,11 @@ import pytest
 from integrations.worker.verdict_cache import Place, Subject, VerdictCache, subject_of
 from rooms.log.content import Content
 from rooms.protocol.wire import Message
-from rooms.review.contract import Action, Verdict
+from rooms.review.contract import Verdict, VerdictAction
 
 CHANGED = datetime(2026, 1, 1, tzinfo=UTC)
-ACCEPT = Verdict(action=Action.PUBLISH)
-REJECT = Verdict(action=Action.REJECT, code=42211, reason="no")
+ACCEPT = Verdict(action=VerdictAction.PUBLISH)
+REJECT = Verdict(action=VerdictAction.REJECT, code=42211, reason="no")
 
 
 def subject(text: str = "raid", *, room_id: int = 1, changed_at: datetime = CHANGED, **message: Any) -> Subject:
@@ -120,15 +120,17 @@ def test_verdicts_that_contradict_each_other_are_not_shared() -> None:
 
 
 def test_a_replacement_serves_for_the_very_same_bytes_alone() -> None:
-    starred = Verdict(action=Action.REPLACE, content=Content(name="chat", text="****"))
+    starred = Verdict(action=VerdictAction.REPLACE, content=Content(name="chat", text="****"))
     cache = asked("raid", "raid", "raid", verdict=starred)
 
     assert look(cache, subject("raid")) == starred
     assert look(cache, subject("Raid")) is Place.CALL
     cache.begin(subject("Raid"), now=0.0)
     assert look(cache, subject("Raid")) is Place.WAIT
-    cache.end(subject("Raid"), Verdict(action=Action.REPLACE, content=Content(name="chat", text="R***")))
-    assert look(cache, subject("Raid")) == Verdict(action=Action.REPLACE, content=Content(name="chat", text="R***"))
+    cache.end(subject("Raid"), Verdict(action=VerdictAction.REPLACE, content=Content(name="chat", text="R***")))
+    assert look(cache, subject("Raid")) == Verdict(
+        action=VerdictAction.REPLACE, content=Content(name="chat", text="R***")
+    )
     assert look(cache, subject("raid")) == starred
 
 

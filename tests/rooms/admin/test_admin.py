@@ -18,7 +18,7 @@ from rooms.database import large_tables
 from rooms.log import amend
 from rooms.models import Message, MessageAction, Room, Status
 from rooms.publishing.accept import accept
-from rooms.review.contract import Action, Decision, Verdict
+from rooms.review.contract import Decision, Verdict, VerdictAction
 from rooms.review.decide import decide
 from tests.admin_pages import act, plans_of, sequential_scans, sign_in, told
 from tests.rooms.conftest import draft
@@ -150,7 +150,7 @@ def test_binary_data_is_shown_as_its_size(room: Room, alice: Client) -> None:
 
 def test_the_page_of_a_message_tells_its_journey(room: Room, obedient: Obedient, alice: Client) -> None:
     message = publish(room, "hold this")
-    verdict = Verdict(action=Action.PUBLISH)
+    verdict = Verdict(action=VerdictAction.PUBLISH)
     decide(
         [Decision(message=message.pk, awaiting="moderator", verdict=verdict, by="moderator dora")], now=timezone.now()
     )

@@ -10,7 +10,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rooms.log import queries
+from rooms.log import reading
 from rooms.models import Message, Room
 from tests.rooms.publishing.test_accept_queries import NOW, fill, reads_of_messages
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 LENGTH = 20_000  # messages, one a second
 PAGE = 100
 # Two searches, and on each side of what is asked for the time that the order may be wrong by.
-MOST_READS = 2 * PAGE + 4 * 20 + 4 * int(queries.TIME_DISORDER.total_seconds())
+MOST_READS = 2 * PAGE + 4 * 20 + 4 * int(reading.TIME_DISORDER.total_seconds())
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_page_between_moments_does_not_read_the_room(long_room: Room) -> None:
     for hours, forwards in product(spans, (True, False)):
         start, end = (None if hour is None else NOW - timedelta(hours=hour) for hour in hours)
         with reads_of_messages() as reads:
-            queries.read_history(
+            reading.read_history(
                 long_room, start=start, end=end, after=None, before=None, forwards=forwards, limit=PAGE
             )
         assert reads.count <= MOST_READS, (hours, forwards)
@@ -46,7 +46,7 @@ def test_a_page_between_moments_does_not_read_the_room(long_room: Room) -> None:
 
 def test_the_place_of_a_moment_is_found_without_reading_the_room(long_room: Room) -> None:
     with reads_of_messages() as reads:
-        found = queries.read_before_time(long_room, NOW - timedelta(hours=3), after=0)
+        found = reading.read_before_time(long_room, NOW - timedelta(hours=3), after=0)
 
     assert found == LENGTH - 3 * 3600 - 1
     assert reads.count <= MOST_READS
@@ -76,7 +76,7 @@ def test_history_between_moments_is_all_that_was_published_between_them(
     Room.objects.filter(pk=room.pk).update(head=serial)
     start, end = (None if bound is None else NOW + timedelta(seconds=bound) for bound in bounds)
 
-    rows, more = queries.read_history(
+    rows, more = reading.read_history(
         room, start=start, end=end, after=None, before=None, forwards=forwards, limit=len(published) + 1
     )
     wanted = [
@@ -88,4 +88,4 @@ def test_history_between_moments_is_all_that_was_published_between_them(
     assert not more
     if start is not None:
         earlier = [message.serial for message in published if message.published_at < start]
-        assert queries.read_before_time(room, start, after=0) == max(earlier, default=0)
+        assert reading.read_before_time(room, start, after=0) == max(earlier, default=0)

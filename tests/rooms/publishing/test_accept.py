@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from rooms.database.statements import Statement
-from rooms.log import queries
+from rooms.log import reading
 from rooms.log.amend import hide
+from rooms.log.author_queries import read_lines
 from rooms.log.content import Content
 from rooms.log.outcomes import OutcomeKind
-from rooms.log.queries import find_undecided
 from rooms.models import Message, MessageAction, Room, Status, Verdict
 from rooms.publishing import accept_queries
 from rooms.publishing.accept import accept
-from rooms.review.contract import Action, Decision
+from rooms.review.contract import Decision, VerdictAction
 from rooms.review.contract import Verdict as Said
-from rooms.review.decide import decide, expire
+from rooms.review.deadlines import expire
+from rooms.review.decide import decide
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
 
@@ -36,7 +37,7 @@ NOW = timezone.now()
 
 
 def say(
-    message: Message, action: Action, *, awaiting: str = "obedient:one", content: Content | None = None
+    message: Message, action: VerdictAction, *, awaiting: str = "obedient:one", content: Content | None = None
 ) -> Decision:
     return Decision(
         message=message.pk, awaiting=awaiting, verdict=Said(action=action, content=content, reason="because")
@@ -96,7 +97,7 @@ def test_messages_of_one_author_wait_for_the_earlier_one_and_others_do_not(room:
     ]
 
     assert kinds == [OutcomeKind.PENDING, OutcomeKind.PENDING, OutcomeKind.PUBLISHED, OutcomeKind.PENDING]
-    decide([say(Message.objects.get(text="defer 1"), Action.PUBLISH)], now=NOW)
+    decide([say(Message.objects.get(text="defer 1"), VerdictAction.PUBLISH)], now=NOW)
     assert published_texts(room) == ["of bob", "defer 1", "2", "3"]
 
 
@@ -104,10 +105,10 @@ def test_verdicts_that_come_in_the_wrong_order_publish_in_the_right_one(room: Ro
     accept([draft(room, "defer 1"), draft(room, "defer 2"), draft(room, "defer 3")], now=NOW)
     one, two, three = Message.objects.order_by("pk")
 
-    assert decide([say(three, Action.PUBLISH)], now=NOW)[0].kind is OutcomeKind.PENDING
-    assert decide([say(two, Action.PUBLISH)], now=NOW)[0].kind is OutcomeKind.PENDING
+    assert decide([say(three, VerdictAction.PUBLISH)], now=NOW)[0].kind is OutcomeKind.PENDING
+    assert decide([say(two, VerdictAction.PUBLISH)], now=NOW)[0].kind is OutcomeKind.PENDING
     assert published_texts(room) == []
-    assert decide([say(one, Action.REJECT)], now=NOW)[0].kind is OutcomeKind.REJECTED
+    assert decide([say(one, VerdictAction.REJECT)], now=NOW)[0].kind is OutcomeKind.REJECTED
     assert published_texts(room) == ["defer 2", "defer 3"]
 
 
@@ -115,8 +116,8 @@ def test_a_verdict_counts_once(room: Room, obedient: Obedient) -> None:
     accept([draft(room, "defer")], now=NOW)
     message = Message.objects.get()
 
-    first, second = decide([say(message, Action.PUBLISH), say(message, Action.REJECT)], now=NOW)
-    third = decide([say(message, Action.REJECT)], now=NOW)[0]
+    first, second = decide([say(message, VerdictAction.PUBLISH), say(message, VerdictAction.REJECT)], now=NOW)
+    third = decide([say(message, VerdictAction.REJECT)], now=NOW)[0]
 
     assert (first.kind, second.kind, third.kind) == (OutcomeKind.PUBLISHED, OutcomeKind.STALE, OutcomeKind.STALE)
     assert Verdict.objects.count() == 1
@@ -124,7 +125,7 @@ def test_a_verdict_counts_once(room: Room, obedient: Obedient) -> None:
 
 def test_a_replacing_verdict_publishes_its_content(room: Room, obedient: Obedient) -> None:
     accept([draft(room, "defer")], now=NOW)
-    decide([say(Message.objects.get(), Action.REPLACE, content=Content(text="clean"))], now=NOW)
+    decide([say(Message.objects.get(), VerdictAction.REPLACE, content=Content(text="clean"))], now=NOW)
 
     assert published_texts(room) == ["clean"]
 
@@ -133,9 +134,11 @@ def test_a_second_step_is_asked_after_the_first_and_only_the_last_publishes(room
     accept([draft(room, "defer twice")], now=NOW)
     message = Message.objects.get()
 
-    assert decide([say(message, Action.PUBLISH)], now=NOW)[0].kind is OutcomeKind.PENDING
+    assert decide([say(message, VerdictAction.PUBLISH)], now=NOW)[0].kind is OutcomeKind.PENDING
     assert obedient.deferred[-2:] == [(message.pk, "one"), (message.pk, "two")]
-    assert decide([say(message, Action.PUBLISH, awaiting="obedient:two")], now=NOW)[0].kind is OutcomeKind.PUBLISHED
+    assert (
+        decide([say(message, VerdictAction.PUBLISH, awaiting="obedient:two")], now=NOW)[0].kind is OutcomeKind.PUBLISHED
+    )
 
 
 def test_a_deadline_gives_the_verdict_that_the_step_names(room: Room, obedient: Obedient) -> None:
@@ -151,7 +154,7 @@ def test_a_held_message_lets_the_author_go_on_and_is_published_by_a_moderator(ro
     held, after = accept([draft(room, "hold"), draft(room, "after")], now=NOW)
 
     assert (held.kind, after.kind) == (OutcomeKind.HELD, OutcomeKind.PUBLISHED)
-    decide([say(Message.objects.get(text="hold"), Action.PUBLISH, awaiting="moderator")], now=NOW)
+    decide([say(Message.objects.get(text="hold"), VerdictAction.PUBLISH, awaiting="moderator")], now=NOW)
     assert published_texts(room) == ["after", "hold"]
 
 
@@ -191,7 +194,7 @@ def test_data_of_every_kind_survives(room: Room, obedient: Obedient) -> None:
         Content(),
     ]
     accept([replace(draft(room, ""), content=content) for content in contents], now=NOW)
-    rows, _ = queries.read_history(room, start=None, end=None, after=None, before=None, forwards=True, limit=10)
+    rows, _ = reading.read_history(room, start=None, end=None, after=None, before=None, forwards=True, limit=10)
     assert [row.content for row in rows] == contents
 
 
@@ -200,20 +203,22 @@ def test_a_verdict_reads_no_more_of_the_author_than_it_may_set_free(room: Room, 
     first, second, *_ = Message.objects.order_by("pk")
     author = {(room.pk, first.author)}
 
-    assert find_undecided(author, []) == []
-    assert [row.id for row in find_undecided(author, [first.pk])] == [first.pk]
-    assert [row.id for row in find_undecided(author, [second.pk])] == []
-    assert [row.id for row in find_undecided(author, [first.pk, second.pk])] == [first.pk, second.pk]
+    assert read_lines(author, []) == []
+    assert [row.id for row in read_lines(author, [first.pk])] == [first.pk]
+    assert [row.id for row in read_lines(author, [second.pk])] == []
+    assert [row.id for row in read_lines(author, [first.pk, second.pk])] == [first.pk, second.pk]
 
 
 @given(
     verdicts=st.permutations(range(8)),
     sizes=st.lists(st.integers(1, 4), min_size=8, max_size=8),
-    actions=st.lists(st.sampled_from([Action.PUBLISH, Action.REJECT, Action.HOLD]), min_size=8, max_size=8),
+    actions=st.lists(
+        st.sampled_from([VerdictAction.PUBLISH, VerdictAction.REJECT, VerdictAction.HOLD]), min_size=8, max_size=8
+    ),
 )
 @hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_order_of_verdicts_an_author_is_published_in_the_order_of_acceptance(
-    room: Room, obedient: Obedient, verdicts: list[int], sizes: list[int], actions: list[Action]
+    room: Room, obedient: Obedient, verdicts: list[int], sizes: list[int], actions: list[VerdictAction]
 ) -> None:
     Message.objects.all().delete()
     texts = [f"defer {place}" if place % 3 else f"{place}" for place in range(8)]
@@ -224,7 +229,7 @@ def test_whatever_the_order_of_verdicts_an_author_is_published_in_the_order_of_a
         taken, waiting = waiting[:size], waiting[size:]
         decide([say(row, actions[rows.index(row)]) for row in taken], now=NOW)
 
-    refused = {row.text for place, row in enumerate(rows) if place % 3 and actions[place] is not Action.PUBLISH}
+    refused = {row.text for place, row in enumerate(rows) if place % 3 and actions[place] is not VerdictAction.PUBLISH}
     assert published_texts(room) == [text for text in texts if text not in refused]
 
 
@@ -234,16 +239,16 @@ def test_a_page_ends_where_its_bytes_do_and_says_that_more_follows(
     settings.LOG_PAGE_BYTES = 25
     accept([draft(room, "x" * 10) for _ in range(5)], now=NOW)
 
-    entries, reaches = queries.read_after(room, 0, 10)
+    entries, reaches = reading.read_after(room, 0, 10)
     assert ([found.serial for found in entries], reaches) == ([1, 2, 3], 3)
-    entries, reaches = queries.read_after(room, 3, 10)
+    entries, reaches = reading.read_after(room, 3, 10)
     assert ([found.serial for found in entries], reaches) == ([4, 5], 5)
-    assert queries.read_after(room, 5, 10) == ([], 5)
-    assert queries.read_after(room, 1, 2)[1] == 3
+    assert reading.read_after(room, 5, 10) == ([], 5)
+    assert reading.read_after(room, 1, 2)[1] == 3
 
     def page(**bounds: int) -> tuple[list[int | None], bool]:
         everything = {"start": None, "end": None, "after": None, "before": None, "forwards": False, "limit": 10}
-        rows, more = queries.read_history(room, **(everything | bounds))  # type: ignore[arg-type]
+        rows, more = reading.read_history(room, **(everything | bounds))  # type: ignore[arg-type]
         return [row.created_serial for row in rows], more
 
     assert page() == ([5, 4, 3], True)

@@ -21,7 +21,7 @@ async def test_patience_ends_while_postgres_is_away(monkeypatch: pytest.MonkeyPa
     async def away(*_: Any) -> Any:
         raise OperationalError
 
-    monkeypatch.setattr(pending_outcomes.database, "run", away)
+    monkeypatch.setattr(pending_outcomes.threads, "run", away)
     monkeypatch.setattr(pending_outcomes, "POLL_SECONDS", -1.0)
     settings.ACK_PATIENCE_SECONDS = -1.0
     waiting = Verdicts()

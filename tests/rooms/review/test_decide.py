@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 from rooms.database.statements import Statement
 from rooms.log import signals
-from rooms.log.content import Content
+from rooms.log.content import Content, Draft
 from rooms.log.outcomes import OutcomeKind
 from rooms.models import Message, Room, Status
 from rooms.models import Verdict as Word
 from rooms.publishing.accept import accept
-from rooms.review import decide as deciding
-from rooms.review import decide_queries
-from rooms.review.contract import Action, Decision, Submission, Verdict
-from rooms.review.decide import decide, expire, hasten
-from rooms.review.endings import Reviewed
+from rooms.review import deadlines, decision_queries
+from rooms.review.contract import Decision, Verdict, VerdictAction
+from rooms.review.deadlines import expire, hasten
+from rooms.review.decide import decide
+from rooms.review.endings import ReviewEnd
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
 
@@ -36,8 +36,8 @@ AUTHORS = ("alice", "bob")
 ONE, TWO = "obedient:one", "obedient:two"
 
 
-def say(message: int, action: Action, awaiting: str = ONE, by: str = "") -> Decision:
-    content = Content(text="clean") if action is Action.REPLACE else None
+def say(message: int, action: VerdictAction, awaiting: str = ONE, by: str = "") -> Decision:
+    content = Content(text="clean") if action is VerdictAction.REPLACE else None
     return Decision(message=message, awaiting=awaiting, verdict=Verdict(action=action, content=content), by=by)
 
 
@@ -48,15 +48,15 @@ def test_a_batch_of_decisions_costs_three_round_trips_however_large_it_is(room: 
     accept([draft(room, f"defer {number}", author=f"{number % 7}") for number in range(200)], now=NOW)
     messages = list(Message.objects.order_by("pk").values_list("pk", flat=True))
     sent: list[int] = []
-    together = decide_queries.together
+    together = decision_queries.together
 
     def counting(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
         sent.append(len(statements))
         return together(statements)
 
     with pytest.MonkeyPatch.context() as patch, CaptureQueriesContext(connection) as others:
-        patch.setattr(decide_queries, "together", counting)
-        decide([say(message, Action.PUBLISH) for message in messages], now=NOW)
+        patch.setattr(decision_queries, "together", counting)
+        decide([say(message, VerdictAction.PUBLISH) for message in messages], now=NOW)
 
     assert len(sent) == 2
     # The third is the COMMIT; here, inside the test's transaction, a savepoint and its release.
@@ -69,14 +69,18 @@ messages_of_two = st.lists(
 )
 # Some are repeats, some await another step, some are about no message at all.
 words = st.lists(
-    st.tuples(st.integers(0, 8), st.sampled_from(Action), st.sampled_from([ONE, TWO, "moderator"])), max_size=16
+    st.tuples(st.integers(0, 8), st.sampled_from(VerdictAction), st.sampled_from([ONE, TWO, "moderator"])), max_size=16
 )
 
 
 @given(asked=messages_of_two, said=words, cuts=st.lists(st.integers(1, 6), min_size=16, max_size=16))
 @hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_however_decisions_are_batched_each_message_ends_as_it_would_one_by_one(
-    room: Room, obedient: Obedient, asked: list[tuple[str, str]], said: list[tuple[int, Action, str]], cuts: list[int]
+    room: Room,
+    obedient: Obedient,
+    asked: list[tuple[str, str]],
+    said: list[tuple[int, VerdictAction, str]],
+    cuts: list[int],
 ) -> None:
     def play(sizes: Sequence[int]) -> tuple[list[bool], list[tuple[Any, ...]], list[list[str]]]:
         Message.objects.all().delete()
@@ -116,10 +120,10 @@ def test_however_decisions_are_batched_each_message_ends_as_it_would_one_by_one(
 def test_the_wait_for_a_step_ends_for_all_who_await_it_and_for_nobody_else(
     room: Room, obedient: Obedient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deciding, "HASTEN_BATCH_MESSAGES", 2)
+    monkeypatch.setattr(deadlines, "HASTEN_BATCH_MESSAGES", 2)
     accept([draft(room, f"defer {place}", author=f"{place}") for place in range(5)], now=NOW)
     accept([draft(room, "defer twice", author="x")], now=NOW - timedelta(seconds=1))
-    decide([say(Message.objects.get(text="defer twice").pk, Action.PUBLISH)], now=NOW)
+    decide([say(Message.objects.get(text="defer twice").pk, VerdictAction.PUBLISH)], now=NOW)
 
     assert hasten(ONE, now=NOW) == 5
     assert hasten(ONE, now=NOW) == 0
@@ -138,9 +142,9 @@ def ended() -> Iterator[list[tuple[str, str, str | None, bool]]]:
     """How reviews ended, as the apps hear it: (kind, by, text, whether the message has a serial)."""
     heard: list[tuple[str, str, str | None, bool]] = []
 
-    def hear(sender: object, ended: list[Reviewed], **kwargs: object) -> None:
+    def hear(sender: object, ended: list[ReviewEnd], **kwargs: object) -> None:
         assert connection.in_atomic_block
-        heard.extend((one.kind, one.by, str(one.message.data), one.message.serial is not None) for one in ended)
+        heard.extend((one.ending, one.by, str(one.message.data), one.message.serial is not None) for one in ended)
 
     signals.reviews_ended.connect(hear)
     yield heard
@@ -148,9 +152,9 @@ def ended() -> Iterator[list[tuple[str, str, str | None, bool]]]:
 
 
 def test_what_is_accepted_is_told_as_its_author_wrote_it(room: Room, obedient: Obedient) -> None:
-    heard: list[tuple[int, Submission]] = []
+    heard: list[tuple[int, Draft]] = []
 
-    def hear(sender: object, accepted: list[tuple[int, Submission]], **kwargs: object) -> None:
+    def hear(sender: object, accepted: list[tuple[int, Draft]], **kwargs: object) -> None:
         heard.extend(accepted)
 
     signals.messages_accepted.connect(hear)
@@ -184,13 +188,13 @@ def test_a_review_ends_when_the_message_is_published_by_whom_it_was_decided(
 ) -> None:
     accept([draft(room, text) for text in ("defer 1", "defer 2", "hi", "defer 3")], now=NOW)
     one, two, _, three = Message.objects.order_by("pk").values_list("pk", flat=True)
-    decide([say(two, Action.REPLACE)], now=NOW)
+    decide([say(two, VerdictAction.REPLACE)], now=NOW)
     assert ended == []
-    decide([say(one, Action.PUBLISH), say(three, Action.HOLD)], now=NOW)
+    decide([say(one, VerdictAction.PUBLISH), say(three, VerdictAction.HOLD)], now=NOW)
     assert ended == [
         ("published", ONE, "defer 1", True),
         ("held", ONE, "defer 3", False),
         ("published", ONE, "clean", True),
     ]
-    decide([say(three, Action.REJECT, "moderator", by="moderator m")], now=NOW)
+    decide([say(three, VerdictAction.REJECT, "moderator", by="moderator m")], now=NOW)
     assert ended[3:] == [("rejected", "moderator m", "defer 3", False)]

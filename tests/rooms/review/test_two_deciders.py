@@ -17,8 +17,9 @@ from rooms.log.outcomes import Outcome, OutcomeKind
 from rooms.models import Message, Room, Status
 from rooms.models import Verdict as Word
 from rooms.publishing.accept import accept
-from rooms.review.contract import Action, Decision, Verdict
-from rooms.review.decide import decide, expire, hasten
+from rooms.review.contract import Decision, Verdict, VerdictAction
+from rooms.review.deadlines import expire, hasten
+from rooms.review.decide import decide
 from rooms.review.overrule import overrule
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
@@ -32,8 +33,8 @@ def decisions(messages: list[int], chance: random.Random) -> list[Decision]:
     """One for each message, in no order."""
     said = []
     for message in chance.sample(messages, len(messages)):
-        action = chance.choice(list(Action))
-        content = Content(text="clean") if action is Action.REPLACE else None
+        action = chance.choice(list(VerdictAction))
+        content = Content(text="clean") if action is VerdictAction.REPLACE else None
         verdict = Verdict(action=action, content=content)
         said.append(Decision(message=message, awaiting="obedient:one", verdict=verdict))
     return said

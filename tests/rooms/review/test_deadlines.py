@@ -14,11 +14,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from integrations.working.wakeups import connect_parameters
+from integrations.worker.wakeups import connect_parameters
 from rooms.models import Message, Room, Status
 from rooms.publishing.accept import accept
-from rooms.review import decide as deciding
-from rooms.review.decide import expire
+from rooms.review import deadlines
+from rooms.review.deadlines import expire
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
 
@@ -50,7 +50,7 @@ def waiting_in(room: Room, count: int) -> None:
 
 
 def test_who_looks_at_once_does_not_do_the_same_messages(obedient: Obedient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deciding, "EXPIRE_BATCH_MESSAGES", 50)
+    monkeypatch.setattr(deadlines, "EXPIRE_BATCH_MESSAGES", 50)
     room = Room.objects.create(name="lobby")
     waiting_in(room, 50)
 
@@ -65,7 +65,7 @@ def test_who_looks_at_once_does_not_do_the_same_messages(obedient: Obedient, mon
 
 
 def test_a_room_that_is_locked_keeps_no_other_waiting(obedient: Obedient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deciding, "EXPIRE_BATCH_MESSAGES", 20)
+    monkeypatch.setattr(deadlines, "EXPIRE_BATCH_MESSAGES", 20)
     stuck, free = Room.objects.create(name="stuck"), Room.objects.create(name="free")
     waiting_in(stuck, 30)
     waiting_in(free, 10)
@@ -73,7 +73,7 @@ def test_a_room_that_is_locked_keeps_no_other_waiting(obedient: Obedient, monkey
     with ThreadPoolExecutor(max_workers=1) as threads, locked(stuck):
         began = time.monotonic()
         assert threads.submit(alone, lambda: expire(now=LONG_OVERDUE)).result(timeout=10) == 10
-        assert time.monotonic() - began < deciding.LOCK_SECONDS + 1.0
+        assert time.monotonic() - began < deadlines.LOCK_SECONDS + 1.0
 
     assert set(Message.objects.filter(status=Status.ACCEPTED).values_list("room", flat=True)) == {stuck.pk}
     assert expire(now=LONG_OVERDUE) + expire(now=LONG_OVERDUE) == 30

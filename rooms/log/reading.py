@@ -1,41 +1,24 @@
-"""The hot SQL of the log, each statement under a name. Callers hold a transaction where the name says write.
-
-Every change of a room's messages happens under the row lock of its room, so that one room has one writer at a
-time, serials have no gap, and the order of serials is the order of commits. Rooms are locked in order of their
-primary keys: two batches cannot wait for each other.
-"""
+"""Reads the log of a room: its head, what comes after a serial, its end, its history by time."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.conf import settings
 from django.db import connection
 
-from rooms.database.spread import spread
-from rooms.database.statements import Statement, together
 from rooms.log.entries import Entry
-from rooms.log.rows import READ, TYPES, LockedRoom, Row, columns_of, entry_of, names, row_of
+from rooms.log.rows import READ, Row, entry_of, names, row_of
 
+_COLUMNS = names(READ)
 # How far published_at may run back along a room's serials: clocks of several hosts, and waits for the room's lock.
 TIME_DISORDER = timedelta(seconds=60)
 
-Key = tuple[int, str]  # a room, and a message id or an author in it
-
-# Plans are kept while the tables grow, and one that was made for a small table could read a large one whole.
-BY_INDEX = (
-    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
-    "set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
-)
-READ_ROWS = f"SELECT {names(READ)} FROM rooms_message WHERE id = ANY(%b::bigint[])"
-_COLUMNS = names(READ)
-CHANGING = [name for name in TYPES if name not in ("room_id", "message_id", "author", "accepted_at", "origin")]
-
 
 class AnyRoom(Protocol):
-    """A room as whoever asks has it: the model, a RoomRef or a LockedRoom."""
+    """The parts of a room that reading needs: the model, a RoomRef or a LockedRoom has them."""
 
     @property
     def id(self) -> int:
@@ -48,81 +31,6 @@ class AnyRoom(Protocol):
     @property
     def epoch(self) -> str:
         """What its serials carry, so that a room made anew under the same name is another."""
-
-
-def lock_rooms(room_ids: Iterable[int]) -> dict[int, LockedRoom]:
-    """Write: take the row locks of rooms, in order, and return them by id. Missing rooms are left out."""
-    with connection.cursor() as cursor:
-        cursor.execute(*locking(room_ids))
-        return locked(cursor.fetchall())
-
-
-def move_heads(rooms: Iterable[LockedRoom]) -> None:
-    """Write: store the heads of locked rooms."""
-    with connection.cursor() as cursor:
-        cursor.execute(*moving(rooms))
-
-
-def locking(room_ids: Iterable[int]) -> Statement:
-    """Return the statement of `lock_rooms`; `locked` reads what it returns."""
-    return (
-        "SELECT id, name, epoch, head FROM rooms_room WHERE id = ANY(%b::bigint[]) ORDER BY id FOR NO KEY UPDATE",
-        [sorted(set(room_ids))],
-    )
-
-
-def locked(records: Iterable[Sequence[Any]]) -> dict[int, LockedRoom]:
-    """Return rooms by id from what `locking` found."""
-    return {id_: LockedRoom(id=id_, name=name, epoch=epoch, head=head) for id_, name, epoch, head in records}
-
-
-def moving(rooms: Iterable[LockedRoom]) -> Statement:
-    """Return the statement of `move_heads`."""
-    rooms = list(rooms)
-    return (
-        "UPDATE rooms_room AS room SET head = moved.head "
-        "FROM unnest(%b::bigint[], %b::bigint[]) AS moved (id, head) WHERE room.id = moved.id",
-        [[room.id for room in rooms], [room.head for room in rooms]],
-    )
-
-
-def update(rows: Sequence[Row]) -> None:
-    """Write: store what changed in rows."""
-    if rows:
-        together([updating(rows, CHANGING)])
-
-
-def updating(rows: Sequence[Row], columns: Sequence[str]) -> Statement:
-    """Return the statement that stores some columns of rows."""
-    values = dict(zip(columns, columns_of(rows, columns), strict=True))
-    new = spread({**values, "id": [row.id for row in rows]}, TYPES | {"id": "bigint"}, many=["id"])
-    assignments = ", ".join(f'"{name}" = {new.selected[name]}' for name in columns)
-    return f"UPDATE rooms_message AS message SET {assignments} FROM {new.source} WHERE message.id = new.id", new.values
-
-
-def find(ids: Collection[int]) -> dict[int, Row]:
-    """Return rows by primary key."""
-    rows = _rows(f"SELECT {_COLUMNS} FROM rooms_message WHERE id = ANY(%s)", [list(ids)])
-    return {row.id: row for row in rows}
-
-
-def find_undecided(authors: Collection[tuple[int, str]], decided: Collection[int]) -> list[Row]:
-    """Return the accepted and approved messages of (room, author) pairs up to the first that still awaits a verdict.
-
-    In order of acceptance. `decided` are the primary keys of those that await none any more, whatever Postgres says.
-    What comes after that first one cannot be published yet, however many thousands it is.
-    """
-    columns = names(READ, "message")
-    return _rows(
-        f"SELECT {columns} FROM unnest(%s::bigint[], %s::text[]) AS asked (room_id, author) "
-        "LEFT JOIN LATERAL (SELECT id FROM rooms_message WHERE room_id = asked.room_id AND author = asked.author "
-        "AND status IN ('accepted', 'approved') AND status = 'accepted' AND id <> ALL(%s::bigint[]) "
-        "ORDER BY id LIMIT 1) AS first ON true "
-        "JOIN rooms_message AS message ON message.room_id = asked.room_id AND message.author = asked.author "
-        "AND message.status IN ('accepted', 'approved') AND message.id < coalesce(first.id, 9223372036854775807) "
-        "ORDER BY message.id",
-        [[room for room, _ in authors], [author for _, author in authors], list(decided)],
-    )
 
 
 def read_heads(room_ids: Collection[int]) -> dict[int, int]:
@@ -286,9 +194,3 @@ def _within_bytes(page: str, order: str) -> str:
         f"coalesce(sum({size}) OVER (ORDER BY {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) "
         f"AS bytes_before FROM ({page}) AS page"
     )
-
-
-def _rows(sql: str, values: Sequence[Any]) -> list[Row]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        return [row_of(record) for record in cursor.fetchall()]

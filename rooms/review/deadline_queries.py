@@ -1,4 +1,4 @@
-"""The SQL of waiting for verdicts: who waits until when, and what was said before."""
+"""The SQL of deadlines: the messages that wait for a verdict, and until when."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from datetime import datetime
 
 from django.db import connection
 
-from rooms.review.contract import Action, Verdict
-
 
 def lock_overdue(now: datetime, limit: int) -> list[tuple[int, str, str]]:
-    """Write: lock rooms, and return messages in them whose verdict has not come in time, those that wait longest first.
+    """Lock rooms, and return messages in them whose verdict has not come in time, longest overdue first. Writes.
 
     As (primary key, awaited step, verdict at the deadline). Waits for no lock: rooms that another transaction holds
     are passed over.
@@ -38,16 +36,6 @@ def find_rooms_overdue(now: datetime, limit: int) -> list[int]:
         return [room for (room,) in cursor.fetchall()]
 
 
-def find_decided(messages: Collection[int]) -> list[int]:
-    """Return which of these messages (primary keys) wait for nothing any more, or for a moderator."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id FROM rooms_message WHERE id = ANY(%s) AND status NOT IN ('accepted', 'approved')",
-            [list(messages)],
-        )
-        return [message for (message,) in cursor.fetchall()]
-
-
 def find_awaiting(awaiting: str, after: tuple[datetime, int], limit: int) -> list[tuple[datetime, int, int]]:
     """Return (deadline, primary key, room) of messages that await a step, in that order, after a place in it."""
     with connection.cursor() as cursor:
@@ -60,7 +48,10 @@ def find_awaiting(awaiting: str, after: tuple[datetime, int], limit: int) -> lis
 
 
 def end_waits(messages: Collection[int], awaiting: str, now: datetime) -> int:
-    """Write: let the deadline of messages that still await a step be now. Call under the locks of their rooms."""
+    """Set the deadline of messages that still await a step to now. Call under the locks of their rooms. Writes.
+
+    Not in rooms.log.lifecycle, which works on rows in memory: the rows need not be read for it.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE rooms_message SET deadline = %s WHERE id = ANY(%s) AND status = 'accepted' AND awaiting = %s "
@@ -68,48 +59,6 @@ def end_waits(messages: Collection[int], awaiting: str, now: datetime) -> int:
             [now, list(messages), awaiting, now],
         )
         return len(cursor.fetchall())
-
-
-def read_words(messages: Collection[int]) -> dict[int, list[tuple[str, Action]]]:
-    """Return who said what of messages (primary keys), in order."""
-    words: dict[int, list[tuple[str, Action]]] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT message_id, step, action FROM rooms_verdict WHERE message_id = ANY(%s) ORDER BY id",
-            [list(messages)],
-        )
-        for message, step, action in cursor.fetchall():
-            words.setdefault(message, []).append((step, Action(action)))
-    return words
-
-
-def read_editors(messages: Collection[int]) -> dict[int, list[str]]:
-    """Return who or what changed messages (primary keys) after they were published."""
-    if not messages:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT message_id, array_agg(DISTINCT replaced_by) FROM rooms_messageversion "
-            "WHERE message_id = ANY(%s) GROUP BY message_id",
-            [list(messages)],
-        )
-        return dict(cursor.fetchall())
-
-
-def read_last_words(messages: Collection[int]) -> dict[int, tuple[str, Verdict]]:
-    """Return who spoke last of each of these messages (primary keys), and what was said."""
-    if not messages:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT ON (message_id) message_id, step, action, reason FROM rooms_verdict "
-            "WHERE message_id = ANY(%s) ORDER BY message_id, id DESC",
-            [list(messages)],
-        )
-        return {
-            message: (step, Verdict(action=Action(action), reason=reason))
-            for message, step, action, reason in cursor.fetchall()
-        }
 
 
 def read_clock() -> datetime:

@@ -1,0 +1,71 @@
+"""Reads the lines of authors: the undecided messages of an author in a room, oldest first.
+
+Which of them are ready is rooms.log.author_order's to say. The partial index `message_undecided` serves all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.db import connection
+
+from rooms.database.statements import Statement
+from rooms.log.author_order import UNDECIDED, Author, OldestOther
+from rooms.log.rows import READ, Row, names, row_of
+from rooms.models import Status
+
+# A literal, not a parameter: the planner takes the partial index only where it sees the very condition.
+_IS_UNDECIDED = f"status IN ({', '.join(repr(status.value) for status in UNDECIDED)})"
+
+_FIND_BLOCKED = (
+    "SELECT asked.room_id, asked.author FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, author) "
+    "CROSS JOIN LATERAL (SELECT FROM rooms_message AS message WHERE message.room_id = asked.room_id "
+    f"AND message.author = asked.author AND {_IS_UNDECIDED} LIMIT 1) AS first"
+)
+_FIND_OLDEST_OTHERS = (
+    "SELECT asked.room_id, asked.author, other.id, other.status "
+    "FROM (SELECT DISTINCT room_id, author FROM rooms_message WHERE id = ANY(%b::bigint[])) AS asked "
+    "CROSS JOIN LATERAL (SELECT id, status FROM rooms_message AS message WHERE message.room_id = asked.room_id "
+    f"AND message.author = asked.author AND {_IS_UNDECIDED} AND id <> ALL(%b::bigint[]) "
+    "ORDER BY id LIMIT 1) AS other"
+)
+
+
+def finding_blocked(authors: Collection[Author]) -> Statement:
+    """Return the statement that finds those authors, (room, author) rows, who have undecided messages."""
+    return _FIND_BLOCKED, [[room for room, _ in authors], [author for _, author in authors]]
+
+
+def finding_oldest_others(messages: Sequence[int]) -> Statement:
+    """Return the statement that finds, of the authors of messages (primary keys), the oldest other undecided message.
+
+    `oldest_others` reads what it returns.
+    """
+    return _FIND_OLDEST_OTHERS, [messages, messages]
+
+
+def oldest_others(records: Collection[Sequence[Any]]) -> dict[Author, OldestOther]:
+    """Return by author what `finding_oldest_others` found."""
+    return {(room, author): OldestOther(id_, Status(status)) for room, author, id_, status in records}
+
+
+def read_lines(authors: Collection[Author], decided: Collection[int]) -> list[Row]:
+    """Return the undecided messages of authors up to the first of each that still awaits a verdict.
+
+    In order of acceptance. `decided` are primary keys of messages that await none any more, although Postgres says so:
+    their rows are not stored yet. What comes after an author's first waiting message cannot be published yet, however
+    many thousands it is.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {names(READ, 'message')} FROM unnest(%s::bigint[], %s::text[]) AS asked (room_id, author) "
+            "LEFT JOIN LATERAL (SELECT id FROM rooms_message WHERE room_id = asked.room_id AND author = asked.author "
+            f"AND {_IS_UNDECIDED} AND status = 'accepted' AND id <> ALL(%s::bigint[]) "
+            "ORDER BY id LIMIT 1) AS first ON true "
+            "JOIN rooms_message AS message ON message.room_id = asked.room_id AND message.author = asked.author "
+            f"AND message.{_IS_UNDECIDED} AND message.id < coalesce(first.id, 9223372036854775807) "
+            "ORDER BY message.id",
+            [[room for room, _ in authors], [author for _, author in authors], list(decided)],
+        )
+        return [row_of(record) for record in cursor.fetchall()]

@@ -1,0 +1,56 @@
+"""Finds, inserts and updates rows of messages by their primary keys. Callers hold the locks of the rooms to write."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.db import connection
+
+from rooms.database.spread import spread
+from rooms.database.statements import Statement, together
+from rooms.log.rows import READ, TYPES, Row, columns_of, names, row_of
+
+# Plans are kept while the tables grow, and one that was made for a small table could read a large one whole.
+BY_INDEX = (
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
+    "set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
+)
+READ_ROWS = f"SELECT {names(READ)} FROM rooms_message WHERE id = ANY(%b::bigint[])"
+_COLUMNS = names(READ)
+CHANGING = [name for name in TYPES if name not in ("room_id", "message_id", "author", "accepted_at", "origin")]
+
+
+def update(rows: Sequence[Row]) -> None:
+    """Store what changed in rows. Writes."""
+    if rows:
+        together([updating(rows, CHANGING)])
+
+
+def updating(rows: Sequence[Row], columns: Sequence[str]) -> Statement:
+    """Return the statement that stores some columns of rows."""
+    values = dict(zip(columns, columns_of(rows, columns), strict=True))
+    new = spread({**values, "id": [row.id for row in rows]}, TYPES | {"id": "bigint"}, many=["id"])
+    assignments = ", ".join(f'"{name}" = {new.selected[name]}' for name in columns)
+    return f"UPDATE rooms_message AS message SET {assignments} FROM {new.source} WHERE message.id = new.id", new.values
+
+
+def find(ids: Collection[int]) -> dict[int, Row]:
+    """Return rows by primary key."""
+    rows = _rows(f"SELECT {_COLUMNS} FROM rooms_message WHERE id = ANY(%s)", [list(ids)])
+    return {row.id: row for row in rows}
+
+
+def find_decided(ids: Collection[int]) -> list[int]:
+    """Return the primary keys, of these, of messages that await nothing any more, or a moderator."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM rooms_message WHERE id = ANY(%s) AND status NOT IN ('accepted', 'approved')", [list(ids)]
+        )
+        return [id_ for (id_,) in cursor.fetchall()]
+
+
+def _rows(sql: str, values: Sequence[Any]) -> list[Row]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return [row_of(record) for record in cursor.fetchall()]

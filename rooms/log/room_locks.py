@@ -1,0 +1,52 @@
+"""The row locks of rooms, under which their logs are written, and their heads.
+
+Every change of a room's messages happens under the row lock of its room, so that one room has one writer at a
+time, serials have no gap, and the order of serials is the order of commits. Rooms are locked in order of their
+primary keys: two batches cannot wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import connection
+
+from rooms.database.statements import Statement
+from rooms.log.rows import LockedRoom
+
+
+def lock_rooms(room_ids: Iterable[int]) -> dict[int, LockedRoom]:
+    """Take the row locks of rooms, in order, and return the rooms by id. Missing rooms are left out. Writes."""
+    with connection.cursor() as cursor:
+        cursor.execute(*locking(room_ids))
+        return locked(cursor.fetchall())
+
+
+def move_heads(rooms: Iterable[LockedRoom]) -> None:
+    """Store the heads of locked rooms. Writes."""
+    with connection.cursor() as cursor:
+        cursor.execute(*moving(rooms))
+
+
+def locking(room_ids: Iterable[int]) -> Statement:
+    """Return the statement of `lock_rooms`; `locked` reads what it returns."""
+    return (
+        "SELECT id, name, epoch, head FROM rooms_room WHERE id = ANY(%b::bigint[]) ORDER BY id FOR NO KEY UPDATE",
+        [sorted(set(room_ids))],
+    )
+
+
+def locked(records: Iterable[Sequence[Any]]) -> dict[int, LockedRoom]:
+    """Return rooms by id from what `locking` found."""
+    return {id_: LockedRoom(id=id_, name=name, epoch=epoch, head=head) for id_, name, epoch, head in records}
+
+
+def moving(rooms: Iterable[LockedRoom]) -> Statement:
+    """Return the statement of `move_heads`."""
+    rooms = list(rooms)
+    return (
+        "UPDATE rooms_room AS room SET head = moved.head "
+        "FROM unnest(%b::bigint[], %b::bigint[]) AS moved (id, head) WHERE room.id = moved.id",
+        [[room.id for room in rooms], [room.head for room in rooms]],
+    )
