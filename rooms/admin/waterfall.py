@@ -34,7 +34,7 @@ class Bar:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Line:
     """One step: how long after acceptance it began, how long it took, and where it lies."""
 
     step: Step
@@ -57,7 +57,7 @@ class Waterfall:
     """All rows, and the axis above them."""
 
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[Line]
     ticks: Sequence[Tick]
     cuts: Sequence[Tick]
 
@@ -102,12 +102,12 @@ def lay_out(steps: Sequence[Step], zero: datetime, start: datetime | None = None
     rows = []
     for step, span in zip(steps, spans, strict=True):
         if span is None:
-            rows.append(Row(step=step))
+            rows.append(Line(step=step))
             continue
         left, right = _place(stretches, span[0]), _place(stretches, span[1])
         took = duration(span[1] - span[0]) if step.began is not None else ""
         rows.append(
-            Row(step=step, offset=f"+{duration(span[0])}", took=took, bar=Bar(left=left, width=_rounded(right - left)))
+            Line(step=step, offset=f"+{duration(span[0])}", took=took, bar=Bar(left=left, width=_rounded(right - left)))
         )
     cuts = [
         Tick(left=stretch.left, width=stretch.width, label=duration(stretch.end - stretch.start))
