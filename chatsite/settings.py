@@ -192,7 +192,8 @@ def parse_database_url(url: str) -> dict[str, Any]:
             "prepare_threshold": 5 if DATABASE_PREPARE else None,  # for rooms.database.statements.together alone
             "pool": {
                 "min_size": 1,
-                "max_size": DATABASE_THREADS + HTTP_CONCURRENCY + 3,
+                # Beside these: accepting, deadlines, a spare one, and two that wait for rooms that are stuck.
+                "max_size": DATABASE_THREADS + HTTP_CONCURRENCY + 5,
                 "timeout": 10,  # seconds a request waits for a connection before it fails
             },
         },

@@ -103,6 +103,11 @@ class GatewayCollector(Collector):
                 "Content that waits, or is in its transaction (limit: ACCEPT_QUEUE_BYTES)",
                 here.acceptor.waiting_bytes,
             ),
+            "chat_accept_stuck_rooms": ("Rooms that another transaction keeps locked", len(here.acceptor.stuck)),
+            "chat_accept_stuck_waiting": (
+                "Messages that wait for such rooms (limit: a quarter of ACCEPT_QUEUE_MESSAGES)",
+                here.acceptor.stuck.waiting,
+            ),
             "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.verdicts.waiting),
             "chat_occupancy_askers": ("Attachments that are told (limit: OCCUPANCY_MAX_ASKERS)", len(told)),
             "chat_occupancy_unwritten": ("Rooms whose counts wait to be written", here.occupancy.counters.unwritten),
@@ -118,6 +123,10 @@ class GatewayCollector(Collector):
             ),
             "chat_accept_seconds": ("Seconds in these transactions, waits for locks included", here.acceptor.seconds),
             "chat_accept_refused": ("Publishes refused because too much waited (42910)", here.acceptor.refused),
+            "chat_accept_stuck_refused": (
+                "Publishes into such rooms refused after ACCEPT_RETRY_SECONDS (50003), or as too many (42910)",
+                here.acceptor.stuck.refused,
+            ),
             "chat_healed": ("Messages that no broadcast brought, read from Postgres", here.healer.healed),
             "chat_pass_slices": ("Turns of the loop spent on passes (each: HUB_SLICE_SECONDS)", here.passes.slices),
             "chat_starting_point_reads": (

@@ -28,7 +28,7 @@ from chatsite.up.processes import end_processes, find_leftovers, popen_options
 SYSTEM_USER = "embedded_postgres"
 INITDB_SECONDS = 60.0
 SOCKET_PATH_MAX_BYTES = 107  # sun_path of the kernel, less the closing zero
-# Gateways and workers each hold at most DATABASE_THREADS + HTTP_CONCURRENCY + 2 connections (26 by default).
+# Gateways and workers each hold at most DATABASE_THREADS + HTTP_CONCURRENCY + 4 connections (28 by default).
 POSTGRES_MAX_CONNECTIONS = 300
 VALKEY_MEMORY = "256mb"
 

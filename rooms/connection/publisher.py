@@ -12,8 +12,9 @@ from django.conf import settings
 from rooms.errors import ChatError, Code
 from rooms.log.content import Draft
 from rooms.protocol.wire import Action, ErrorInfo, ProtocolMessage, PublishResult
-from rooms.publishing.acceptor import Acceptor, Final
+from rooms.publishing.acceptor import Acceptor
 from rooms.publishing.drafts import first_refusal
+from rooms.publishing.pending_outcomes import Final
 
 logger = logging.getLogger(__name__)
 

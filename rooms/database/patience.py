@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import OperationalError, connection, connections
+from django.db import connection, connections
 from psycopg.abc import RV, PQGen
 
 GRACE_SECONDS = 5.0  # in which Postgres, if it lives, cancels the statement by itself
@@ -60,6 +60,6 @@ def lock_timeout_of(seconds: float) -> str:
     return f"{max(1, round(seconds * 1000))}ms"
 
 
-def is_lock_timeout(error: OperationalError) -> bool:
+def is_lock_timeout(error: Exception) -> bool:
     """Tell whether a lock was waited for in vain: Postgres is there, but somebody else holds what was asked for."""
     return isinstance(error.__cause__, psycopg.errors.LockNotAvailable)

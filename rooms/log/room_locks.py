@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connection
 
-from rooms.database.statements import Statement
+from rooms.database.statements import Statement, fetch
 from rooms.log.rows import LockedRoom
 
 
@@ -21,6 +21,16 @@ def lock_rooms(room_ids: Iterable[int]) -> dict[int, LockedRoom]:
     with connection.cursor() as cursor:
         cursor.execute(*locking(room_ids))
         return locked(cursor.fetchall())
+
+
+def find_locked(room_ids: Iterable[int]) -> set[int]:
+    """Return those of the rooms that another transaction has locked. Waits for none of them."""
+    found = fetch(
+        "WITH free AS (SELECT id FROM rooms_room WHERE id = ANY(%(ids)s) FOR NO KEY UPDATE SKIP LOCKED) "
+        "SELECT id FROM rooms_room WHERE id = ANY(%(ids)s) AND id NOT IN (SELECT id FROM free)",
+        ids=list(room_ids),
+    )
+    return {room_id for (room_id,) in found}
 
 
 def move_heads(rooms: Iterable[LockedRoom]) -> None:

@@ -23,17 +23,18 @@ from rooms.review.pipeline import Answers
 from rooms.review.verdict_history import StepVerdict
 
 
-def accept(drafts: Sequence[Draft], *, now: datetime) -> list[Outcome]:
+def accept(drafts: Sequence[Draft], *, now: datetime, lock_seconds: float | None = None) -> list[Outcome]:
     """Store drafts, review them, publish those that may be seen, and return the outcome of each, in order.
 
     All or nothing: one transaction. A message id that the room already has gets the first publish's outcome.
-    Entries and outcomes are announced after the commit.
+    Entries and outcomes are announced after the commit. `lock_seconds` is the longest wait for a room's lock.
     """
     with transaction.atomic():
         by_key: dict[Key, Draft] = {}
         for draft in drafts:
             by_key.setdefault((draft.room_id, draft.message_id), draft)
-        locked = accept_queries.read_locked(by_key, {(draft.room_id, draft.author) for draft in drafts})
+        authors = {(draft.room_id, draft.author) for draft in drafts}
+        locked = accept_queries.read_locked(by_key, authors, lock_seconds)
         fresh = [draft for key, draft in by_key.items() if key not in locked.known and draft.room_id in locked.rooms]
         with versions_read(locked.versions):
             rows = [lifecycle.start(draft, now) for draft in fresh]

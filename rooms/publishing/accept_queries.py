@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from rooms.database import small_tables
+from rooms.database.patience import lock_timeout_of
 from rooms.database.small_tables import SmallTable
 from rooms.database.spread import spread
 from rooms.database.statements import Statement, together
@@ -20,6 +21,7 @@ from rooms.log.rows import TYPES, LockedRoom, Row, columns_of, names, row_of
 
 Key = tuple[int, str]  # a room's primary key, and a public message id in it
 
+_IN_TIME = f"{message_queries.BY_INDEX}, set_config('lock_timeout', %b, true)"
 _FIND_KNOWN = (
     "SELECT message.id FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, message_id) "
     "JOIN rooms_message AS message USING (room_id, message_id)"
@@ -35,16 +37,18 @@ class LockedRooms(msgspec.Struct, frozen=True):
     versions: Mapping[SmallTable, str]  # of the rules that the batch is reviewed by
 
 
-def read_locked(message_ids: Collection[Key], authors: Collection[Author]) -> LockedRooms:
+def read_locked(
+    message_ids: Collection[Key], authors: Collection[Author], lock_seconds: float | None = None
+) -> LockedRooms:
     """Lock the rooms, in order of their ids, and read what concerns these messages and authors. Writes.
 
-    A room that does not exist is left out.
+    A room that does not exist is left out. `lock_seconds` limits each wait for a lock of this transaction.
     """
     rooms, ids = zip(*message_ids, strict=True)
     tables = small_tables.tables()
     _, locked, known, blocked, versions = together(
         [
-            (message_queries.BY_INDEX, ()),
+            (message_queries.BY_INDEX, ()) if lock_seconds is None else (_IN_TIME, [lock_timeout_of(lock_seconds)]),
             room_locks.locking(rooms),
             (_FIND_KNOWN, [list(rooms), list(ids)]),
             author_queries.finding_blocked(authors),

@@ -9,16 +9,20 @@ from functools import partial
 from itertools import islice
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from rooms.database import threads
+from rooms.database.patience import is_lock_timeout
 from rooms.errors import ChatError, Code
+from rooms.faults import POSTGRES_AWAY
+from rooms.log import room_locks
 from rooms.log.content import Draft, size_of
 from rooms.log.outcomes import Outcome, OutcomeKind
 from rooms.publishing.accept import accept
 from rooms.publishing.batcher import Batcher, Full
-from rooms.publishing.pending_outcomes import Verdicts
+from rooms.publishing.drafts import Publish
+from rooms.publishing.pending_outcomes import Final, Verdicts
+from rooms.publishing.stuck_rooms import LOCK_SECONDS, RoomsLocked, StuckRooms
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +30,7 @@ FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 1.0
 BUSY_ROOM_SECONDS = 0.002  # from here on writing to a room's members costs more than accepting a message
 
-Publish = Sequence[Draft]  # what one client sent at once; one transaction takes it whole
-Final = asyncio.Future[list[Outcome]]
+Accepted = list[Outcome] | Final  # at once, or once a room that is stuck is free
 
 
 class Acceptor:
@@ -46,8 +49,9 @@ class Acceptor:
         self.refused = 0  # publishes, because too much waited
         self.seconds = 0.0  # in transactions, with the waits for threads and locks
         self.waiting_bytes = 0  # of content that waits for its transaction, or is in it
+        self.stuck = StuckRooms(self._transact)
         self._thread = threads.SingleThread("accept")
-        self._batcher: Batcher[Publish, list[Outcome]] = Batcher(
+        self._batcher: Batcher[Publish, Accepted] = Batcher(
             self._accept,
             max_batch=settings.ACCEPT_BATCH_MESSAGES,
             max_waiting=settings.ACCEPT_QUEUE_MESSAGES,
@@ -90,52 +94,100 @@ class Acceptor:
         """Wait until everything queued is durable or refused. The caller bounds the wait."""
         try:
             await self._batcher.close()
+            await self.stuck.close()
         finally:
             self._thread.close()
 
-    def _accepted(self, final: Final, size: int, accepted: Final) -> None:
+    def _accepted(self, final: Final, size: int, accepted: asyncio.Future[Accepted]) -> None:
+        error = None if accepted.cancelled() else accepted.exception()
+        result = None if accepted.cancelled() or error is not None else accepted.result()
+        if isinstance(result, asyncio.Future):
+            result.add_done_callback(partial(self._accepted, final, size))
+            return
         self.waiting_bytes -= size
         if final.done():
-            accepted.cancelled() or accepted.exception()
-        elif accepted.cancelled():
-            final.cancel()
-        elif (error := accepted.exception()) is not None:
+            return
+        if error is not None:
             final.set_exception(error)
+        elif result is None:
+            final.cancel()
         else:
-            self.verdicts.settle(accepted.result(), final)
+            self.verdicts.settle(result, final)
 
-    async def _accept(self, publishes: Sequence[Publish]) -> Sequence[list[Outcome]]:
-        """Accept a batch. While Postgres is away it is tried again: ids make a repeat harmless."""
+    async def _accept(self, publishes: Sequence[Publish]) -> Sequence[Accepted]:
+        """Accept a batch. Publishes into stuck rooms leave it, in order: the answers to them are futures."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + settings.ACCEPT_RETRY_SECONDS
+        answers: dict[int, Accepted] = {}
+        while True:
+            for place, publish in enumerate(publishes):
+                if place not in answers and publish and publish[0].room_id in self.stuck:
+                    answers[place] = self.stuck.add(publish)
+            left = [place for place in range(len(publishes)) if place not in answers]
+            rest = [publishes[place] for place in left]
+            try:
+                outcomes = await self._transact(rest, self._thread, LOCK_SECONDS)
+            except RoomsLocked:
+                locked = await self._find_locked(rest)
+                self.stuck.open(locked)
+                if locked or loop.time() < give_up:
+                    continue
+                answers |= dict.fromkeys(left, _failed(_not_stored()))
+            except ChatError as error:
+                answers |= dict.fromkeys(left, _failed(error))
+            else:
+                answers |= zip(left, outcomes, strict=True)
+            return [answers[place] for place in range(len(publishes))]
+
+    async def _transact(
+        self, publishes: Sequence[Publish], thread: threads.SingleThread, lock_seconds: float
+    ) -> Sequence[list[Outcome]]:
+        """Accept publishes in one transaction. While Postgres is away it is tried again: ids make a repeat harmless.
+
+        Raises RoomsLocked where a lock was not to be had within `lock_seconds`.
+        """
         loop = asyncio.get_running_loop()
         give_up, pause = loop.time() + settings.ACCEPT_RETRY_SECONDS, FIRST_RETRY_SECONDS
         drafts = [draft for publish in publishes for draft in publish]
-        while True:
+        while drafts:
             began = loop.time()
             try:
-                outcomes = await self._thread.run(accept, drafts, now=timezone.now())
-            except (OperationalError, InterfaceError) as error:
+                outcomes = await thread.run(accept, drafts, now=timezone.now(), lock_seconds=lock_seconds)
+            except POSTGRES_AWAY as error:
+                if is_lock_timeout(error):
+                    raise RoomsLocked from None
                 if loop.time() > give_up:
                     logger.error("%d publishes refused: Postgres is away (%s)", len(publishes), type(error).__name__)
-                    raise ChatError(
-                        Code.UNAVAILABLE, "The message could not be stored; publish it again.", status=503
-                    ) from None
+                    raise _not_stored() from None
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_RETRY_SECONDS)
             except Exception as error:
-                return await self._halve(publishes, error)
+                return await self._halve(publishes, thread, lock_seconds, error)
             else:
                 self._count(drafts, outcomes, loop.time() - began)
                 each: Iterator[Outcome] = iter(outcomes)
                 return [list(islice(each, len(publish))) for publish in publishes]
+        return [[] for _ in publishes]
 
-    async def _halve(self, publishes: Sequence[Publish], error: Exception) -> Sequence[list[Outcome]]:
+    async def _halve(
+        self, publishes: Sequence[Publish], thread: threads.SingleThread, lock_seconds: float, error: Exception
+    ) -> Sequence[list[Outcome]]:
         """A publish that no transaction takes must not take the others of its batch with it."""
         if len(publishes) == 1:
             logger.error("a publish failed (%s)", type(error).__name__, exc_info=error)
             failed = ChatError(Code.INTERNAL, "The message could not be stored.")
             return [[Outcome(kind=OutcomeKind.REJECTED, message=0, error=failed)] * len(publishes[0])]
         middle = len(publishes) // 2
-        return [*await self._accept(publishes[:middle]), *await self._accept(publishes[middle:])]
+        halves = publishes[:middle], publishes[middle:]
+        return [one for half in halves for one in await self._transact(half, thread, lock_seconds)]
+
+    async def _find_locked(self, publishes: Sequence[Publish]) -> set[int]:
+        """Return the rooms of publishes that somebody else has locked; none where Postgres does not say."""
+        rooms = {draft.room_id for publish in publishes for draft in publish}
+        try:
+            return await self._thread.run(room_locks.find_locked, rooms)
+        except POSTGRES_AWAY:
+            return set()
 
     def _count(self, drafts: Sequence[Draft], outcomes: Sequence[Outcome], seconds: float) -> None:
         self.accepted += len(outcomes)
@@ -144,3 +196,13 @@ class Acceptor:
         for draft, outcome in zip(drafts, outcomes, strict=True):
             if outcome.error is not None and outcome.error.code == Code.NOT_FOUND:
                 self._room_gone(draft.room)
+
+
+def _not_stored() -> ChatError:
+    return ChatError(Code.UNAVAILABLE, "The message could not be stored; publish it again.", status=503)
+
+
+def _failed(error: ChatError) -> Final:
+    failed: Final = asyncio.get_running_loop().create_future()
+    failed.set_exception(error)
+    return failed

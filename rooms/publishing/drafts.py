@@ -14,6 +14,8 @@ from rooms.log.outcomes import Outcome, OutcomeKind
 from rooms.protocol.wire import Message
 from rooms.publishing.payload import CLIENT_ID_MAX_CHARACTERS, ID_MAX_CHARACTERS, read_content, require_text
 
+Publish = Sequence[Draft]  # what one client sent at once, into one room; one transaction takes it whole
+
 
 def drafts_of(
     messages: Sequence[Message], room: RoomRef, grant: Grant, *, base_id: str, connection_id: str | None, origin: str

@@ -16,6 +16,8 @@ from rooms.models import Room
 POLL_SECONDS = 1.0
 POLL_BATCH_MESSAGES = 1000
 
+Final = asyncio.Future[list[Outcome]]  # of one publish: where each of its messages ended, in order
+
 
 class Verdicts:
     """Who waits, by the message's primary key.
@@ -32,7 +34,7 @@ class Verdicts:
         """How many messages' authors wait."""
         return len(self._waiting)
 
-    def settle(self, outcomes: Sequence[Outcome], final: asyncio.Future[list[Outcome]]) -> None:
+    def settle(self, outcomes: Sequence[Outcome], final: Final) -> None:
         """Set the future to the outcomes of one publish, once none of its messages waits for a verdict."""
         settled = list(outcomes)
         missing = [place for place, outcome in enumerate(outcomes) if outcome.kind is OutcomeKind.PENDING]
