@@ -12,7 +12,7 @@ from django.db import transaction
 from integrations import outbox
 from integrations.callbacks import callback_uses
 from integrations.callbacks.callback_uses import Use
-from integrations.models import CallbackResult, CallbackUse, Delivery, Late
+from integrations.models import CallbackResult, CallbackUse, Delivery
 from integrations.review.reviewer import awaiting_of
 from integrations.wire import callback_tokens
 from integrations.wire.callback_tokens import BadToken, Claims, ExpiredToken
@@ -21,8 +21,9 @@ from rooms.errors import ChatError, Code
 from rooms.log.outcomes import OutcomeKind
 from rooms.log.rows import milliseconds
 from rooms.models import Verdict as VerdictRecord
-from rooms.review import decide, late
+from rooms.review import decide
 from rooms.review.contract import Decision, Verdict, VerdictAction
+from rooms.review.late import deadline_of, may_apply
 from rooms.review.overrule import overrule
 
 WORDS = {
@@ -139,7 +140,7 @@ def _apply_late(delivery: Delivery, decision: Decision, use: Use, message_id: st
     """Do what the rule says of verdicts that come late: apply or only record them. Inside the transaction."""
     assert use.claims is not None
     action = WORDS[decision.verdict.action]
-    if delivery.rule.late != Late.APPLY:
+    if not may_apply(delivery.rule.late, is_past_deadline=True):
         error = _too_late()
         if not callback_uses.decide(use, CallbackResult.LATE, action=action, error=error):
             return None
@@ -167,7 +168,7 @@ def _repeat(former: CallbackUse, use: Use, message_id: str) -> Answer:
 
 
 def _deadline_decided(decision: Decision) -> bool:
-    step = late.deadline_of(decision.awaiting)
+    step = deadline_of(decision.awaiting)
     return VerdictRecord.objects.filter(message_id=decision.message, step=step).exists()
 
 

@@ -7,6 +7,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
+from rooms.review.late import LatePolicy
+
 
 class EventKind(models.TextChoices):
     """What a rule listens to. The first is a public `source`; integrations.wire.events says which each has."""
@@ -53,10 +55,13 @@ class AtDeadline(models.TextChoices):
 
 
 class Late(models.TextChoices):
-    """What a verdict does that comes after the deadline has decided."""
+    """The effect of a verdict that comes after the deadline has decided: the policies of rooms.review.late."""
 
-    RECORD = "record", "it is recorded, nothing else"
-    APPLY = "apply", "it is asked for until it comes, and retracts, restores or decides what nobody decided since"
+    RECORD = LatePolicy.RECORD.value, "it is recorded, nothing else"
+    APPLY = (
+        LatePolicy.APPLY.value,
+        "it is asked for until it comes, and retracts, restores or decides what nobody decided since",
+    )
 
 
 class IntegrationRule(models.Model):

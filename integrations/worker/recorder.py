@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 from django.db import InterfaceError, OperationalError
 
 from integrations import outbox
-from integrations.models import IntegrationRule, Late
+from integrations.models import IntegrationRule
 from integrations.outbox import Claim
 from integrations.outbox.conclusions import Conclusion, Fate
 from integrations.review.reviewer import awaiting_of
@@ -28,6 +28,7 @@ from rooms.database.threads import SingleThread
 from rooms.errors import Code
 from rooms.log.outcomes import Outcome
 from rooms.review.contract import Decision, Verdict, VerdictAction
+from rooms.review.late import may_apply
 
 logger = logging.getLogger(__name__)
 
@@ -217,9 +218,8 @@ def may_overrule(one: Conclusion, rule: IntegrationRule, now: datetime) -> bool:
     """Tell whether a verdict may have come after the deadline decided, and counts all the same."""
     return (
         one.verdict is not None
-        and rule.late == Late.APPLY
         and one.owed.deadline is not None
-        and one.owed.deadline <= now
+        and may_apply(rule.late, is_past_deadline=one.owed.deadline <= now)
     )
 
 

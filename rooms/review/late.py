@@ -133,9 +133,9 @@ def standing_of(history: History, awaiting: str) -> tuple[Standing, bool]:
     return STANDINGS[history.status], bool(edits) or history.is_changed
 
 
-def may_apply(policy: LatePolicy, *, is_past_deadline: bool) -> bool:
-    """Tell whether a verdict may have come late and counts all the same."""
-    return is_past_deadline and policy is LatePolicy.APPLY
+def may_apply(policy: str, *, is_past_deadline: bool) -> bool:
+    """Tell whether a verdict under a LatePolicy may have come late and counts all the same: `EFFECTS` say how."""
+    return is_past_deadline and policy == LatePolicy.APPLY
 
 
 def deadline_of(awaiting: str) -> str:
