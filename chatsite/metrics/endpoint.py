@@ -86,7 +86,7 @@ class GatewayCollector(Collector):
         """Yield one family a figure."""
         here = self._source
         hubs = list(here.hubs.values())
-        told = here.occupancy.askers
+        told = here.occupancy.subscribers
         gauges: dict[str, tuple[str, float]] = {
             "chat_connections": ("WebSockets held (limit: CONNECTION_MAX_PER_GATEWAY)", len(here.connections)),
             "chat_rooms": ("Rooms with a hub in this gateway", len(hubs)),
@@ -108,7 +108,7 @@ class GatewayCollector(Collector):
                 "Messages that wait for such rooms (limit: a quarter of ACCEPT_QUEUE_MESSAGES)",
                 here.acceptor.stuck.waiting,
             ),
-            "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.verdicts.waiting),
+            "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.pending.waiting),
             "chat_occupancy_askers": ("Attachments that are told (limit: OCCUPANCY_MAX_ASKERS)", len(told)),
             "chat_occupancy_unwritten": ("Rooms whose counts wait to be written", here.occupancy.counters.unwritten),
             "chat_revocations": ("Revocations in memory (limit: REVOCATIONS_MAX)", endings.of_this_loop().held),

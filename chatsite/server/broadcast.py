@@ -10,7 +10,7 @@ from zope.interface import implementer
 
 from chatsite.server import kernel
 from chatsite.server.transport import Connection
-from rooms.fanout.sockets import Batch, Framing
+from rooms.fanout.sockets import Frames, Framing
 
 PING = b"\x89\x00"
 
@@ -46,7 +46,7 @@ class BroadcastSocket:
         """Bytes that wait in this process for the peer to read."""
         return self._transport.unsent
 
-    def write(self, batch: Batch) -> bool:
+    def write(self, batch: Frames) -> bool:
         """See rooms.fanout.sockets.Socket."""
         if not self.is_clear:
             return False

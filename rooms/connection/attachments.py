@@ -14,7 +14,7 @@ from rooms.fanout.sockets import Encoding, Socket
 from rooms.gateway.gateway import Gateway
 from rooms.log.directory import RoomRef, require_name
 from rooms.occupancy import counts
-from rooms.occupancy.subscribers import Asker
+from rooms.occupancy.subscribers import OccupancySubscriber
 from rooms.protocol import serials
 from rooms.protocol.wire import MODES, Action, ErrorInfo, Flag, ProtocolMessage
 
@@ -30,14 +30,14 @@ OPERATION_MODES = (
 class Attachment:
     """One room of one connection. `member` is None where the client only publishes.
 
-    It is counted with its `modes` in the room's occupancy, and `asker` is there where it asked for that.
+    It is counted with its `modes` in the room's occupancy, and `subscriber` is there where it asked for that.
     """
 
     room: RoomRef
     hub: Hub
     modes: Flag
     member: Member | None
-    asker: Asker | None = None
+    subscriber: OccupancySubscriber | None = None
 
 
 class Attachments:
@@ -88,7 +88,7 @@ class Attachments:
         position = hub.tail.position if start.after is None else start.after
         flags = modes | (Flag.RESUMED if start.resumed else Flag(0))
         flags |= Flag.HAS_BACKLOG if position < hub.tail.position else Flag(0)
-        asks = category if Flag.SUBSCRIBE in modes and self._gateway.occupancy.askers.has_room else None
+        asks = category if Flag.SUBSCRIBE in modes and self._gateway.occupancy.subscribers.has_room else None
         params = {key: value for key, value in (request.params or {}).items() if key != counts.PARAMETER or asks}
         self._reply(self._attached(room, position, flags, params, start.error))
         self._enter(room, hub, start.after, modes, asks)
@@ -125,7 +125,7 @@ class Attachments:
         attachment = self._rooms[room.name] = Attachment(room=room, hub=hub, modes=modes, member=member)
         self._gateway.occupancy.counters.enter(room.id, modes)
         if member and asks:
-            attachment.asker = self._gateway.occupancy.askers.add(room, member, asks)
+            attachment.subscriber = self._gateway.occupancy.subscribers.add(room, member, asks)
 
     def _leave(self, name: str) -> None:
         attachment = self._rooms.pop(name, None)
@@ -143,9 +143,9 @@ class Attachments:
         counters.enter(attachment.room.id, modes)
 
     def _stop_asking(self, attachment: Attachment) -> None:
-        if attachment.asker is not None:
-            self._gateway.occupancy.askers.remove(attachment.asker)
-            attachment.asker = None
+        if attachment.subscriber is not None:
+            self._gateway.occupancy.subscribers.remove(attachment.subscriber)
+            attachment.subscriber = None
 
     def _join(self, room: RoomRef, hub: Hub, after: int | None, modes: Flag) -> Member:
         def discontinue(position: int) -> None:

@@ -18,7 +18,7 @@ from rooms.publishing.pending_outcomes import Final
 
 logger = logging.getLogger(__name__)
 
-Answer = PublishResult | ChatError
+PublishReply = PublishResult | ChatError
 
 
 class Publisher:
@@ -34,7 +34,7 @@ class Publisher:
         self._acceptor = acceptor
         self._reply = reply
         # msgSerial, and its answer once there. None while there are none: most members never publish, and are many.
-        self._unacked: deque[tuple[int, list[Answer]]] | None = None
+        self._unacked: deque[tuple[int, list[PublishReply]]] | None = None
         self._room_again: asyncio.Event | None = None
         self._flushing = False
         self._closed = False
@@ -62,7 +62,7 @@ class Publisher:
             outcomes.add_done_callback(lambda decided: self._answer(answer, _answer_of(decided)))
 
     def refuse(self, msg_serial: int, error: ChatError) -> None:
-        """Answer a publish that cannot be taken, in its turn."""
+        """Refuse a publish that cannot be taken, in its turn."""
         self._answer(self._expect(msg_serial), error)
 
     def close(self) -> None:
@@ -71,8 +71,8 @@ class Publisher:
         self._unacked = None
         self._wake()
 
-    def _expect(self, msg_serial: int) -> list[Answer]:
-        answer: list[Answer] = []
+    def _expect(self, msg_serial: int) -> list[PublishReply]:
+        answer: list[PublishReply] = []
         if self._unacked is None:
             self._unacked = deque()
         self._unacked.append((msg_serial, answer))
@@ -82,7 +82,7 @@ class Publisher:
         if self._room_again is not None:
             self._room_again.set()
 
-    def _answer(self, answer: list[Answer], what: Answer) -> None:
+    def _answer(self, answer: list[PublishReply], what: PublishReply) -> None:
         answer.append(what)
         if not self._closed and not self._flushing:
             # A batch answers many publishes of a connection in one turn of the loop: they go out as one ACK.
@@ -110,7 +110,7 @@ class Publisher:
         self._wake()
 
 
-def _answer_of(decided: Final) -> Answer:
+def _answer_of(decided: Final) -> PublishReply:
     """Return one publish's answer: the first refusal among its messages, else all serials."""
     if decided.cancelled():
         return ChatError(Code.UNAVAILABLE, "The server is stopping; publish the message again.")

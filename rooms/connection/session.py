@@ -67,6 +67,7 @@ class Session:
     """A connection from CONNECTED to its end. There are very many: it has slots, and keeps no credentials."""
 
     __slots__ = (
+        "_accepts_publishes",
         "_attachments",
         "_close",
         "_encoding",
@@ -77,7 +78,6 @@ class Session:
         "_publisher",
         "_resume_failed",
         "_socket",
-        "_takes_more",
         "_wants_heartbeats",
         "connection_id",
         "grant",
@@ -106,7 +106,7 @@ class Session:
             gateway, socket, self._encoding, connection_id=self.connection_id, echo=opening.echo, reply=self.reply
         )
         self._expiry: asyncio.TimerHandle | None = None
-        self._takes_more = True
+        self._accepts_publishes = True
         self._ended = False
 
     # --- What the consumer calls -------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class Session:
         try:
             match message.action:
                 case Action.MESSAGE:
-                    if self._takes_more:
+                    if self._accepts_publishes:
                         await self._publish(message)
                 case Action.ATTACH:
                     await self._attachments.attach(message, self.grant)
@@ -143,10 +143,10 @@ class Session:
                 case _:
                     logger.debug("ignored a protocol message with action %d", message.action)
         except ChatError as error:
-            self._tell(message, error)
+            self._reply_error(message, error)
         except (OperationalError, InterfaceError) as error:
             logger.warning("a request waits for Postgres (%s)", type(error).__name__)
-            self._tell_to_try_again(message)
+            self._reply_try_again(message)
 
     def stop(self) -> None:
         """Leave everything; the socket is gone or about to be."""
@@ -170,9 +170,9 @@ class Session:
             return False
         return self._socket.write(HEARTBEATS[self._encoding]) if self._wants_heartbeats else self._socket.ping()
 
-    def take_no_more(self) -> None:
+    def ignore_publishes(self) -> None:
         """See rooms.gateway.connections.Connection."""
-        self._takes_more = False
+        self._accepts_publishes = False
 
     def ask_for_token(self) -> None:
         """See rooms.gateway.connections.Connection. The client answers with AUTH, or not at all (RTN22)."""
@@ -286,11 +286,11 @@ class Session:
     def _expire(self) -> None:
         self.end(ChatError(Code.TOKEN_EXPIRED, "The token of this connection has expired; get a new one."))
 
-    def _tell(self, message: ProtocolMessage, error: ChatError) -> None:
+    def _reply_error(self, message: ProtocolMessage, error: ChatError) -> None:
         """Answer an error where the client looks for it: at the room."""
         self.reply(ProtocolMessage(action=Action.ERROR, channel=message.channel, error=ErrorInfo.of(error)))
 
-    def _tell_to_try_again(self, message: ProtocolMessage) -> None:
+    def _reply_try_again(self, message: ProtocolMessage) -> None:
         """Answer what failed for the moment. ERROR would be final: no client tries again after it (RTL14, RTN15i)."""
         error = ChatError(Code.UNAVAILABLE, "The server cannot do this right now; try again.")
         if message.action == Action.ATTACH:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rooms.fanout.memory import BatchCache
-from rooms.fanout.sockets import Batch, Encoding
+from rooms.fanout.memory import FrameCache
+from rooms.fanout.sockets import Encoding, Frames
 from rooms.fanout.tail import Tail
 from rooms.log.directory import RoomRef
 from rooms.log.entries import Entry, first_within
@@ -17,16 +17,16 @@ LAGGING_MAX_BYTES = 16_384  # the same for one that catches up; a single message
 SHARED_RUN = 32  # serials; those that catch up stop at multiples of it, and so meet in the same batches
 
 
-class Batches:
+class FrameEncoder:
     """The batches of one hub, kept with those of all others."""
 
-    def __init__(self, room: RoomRef, tail: Tail, cache: BatchCache) -> None:
+    def __init__(self, room: RoomRef, tail: Tail, cache: FrameCache) -> None:
         self._room = room
         self._tail = tail
         self._cache = cache
         self._mark = object()  # of this hub: another one of the same room knows of other edits
 
-    def of(self, encoding: Encoding, start: int, end: int, entries: Sequence[Entry]) -> Batch:
+    def of(self, encoding: Encoding, start: int, end: int, entries: Sequence[Entry]) -> Frames:
         """Return the entries after `start` up to `end`: the very same object for all who ask for them."""
         # What was encoded before an edit is not sent after it.
         key = (self._mark, self._tail.changes, encoding, start, end)
@@ -36,7 +36,7 @@ class Batches:
             self._cache.put(key, batch)
         return batch
 
-    def without(self, connection_id: str, encoding: Encoding, entries: Sequence[Entry]) -> Batch:
+    def without(self, connection_id: str, encoding: Encoding, entries: Sequence[Entry]) -> Frames:
         """Return the entries that others than this connection have written, for it alone."""
         others = [entry for entry in entries if entry.wire.connection_id != connection_id]
         return encoding.join([self._piece(encoding, entry) for entry in others])

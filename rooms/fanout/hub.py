@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rooms.fanout.frames import LAGGING_MAX_BYTES, PASS_MAX_BYTES, Batches, parts, up_to_shared_end
-from rooms.fanout.memory import BatchCache, Memory
+from rooms.fanout.frames import LAGGING_MAX_BYTES, PASS_MAX_BYTES, FrameEncoder, parts, up_to_shared_end
+from rooms.fanout.memory import FrameCache, Memory
 from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
 from rooms.fanout.sockets import Encoding, Socket
@@ -56,7 +56,7 @@ class Resources:
     passes: Passes
     reader: Reader
     memory: Memory
-    batches: BatchCache
+    batches: FrameCache
     room_memory_bytes: int
     pause_share: float  # of the time that a pass took, until the next one may begin ...
     pause_seconds: float  # ... but no longer than this
@@ -80,7 +80,7 @@ class Hub:
         self._written = position  # all members in step have been offered what lies up to here
         self._is_passing = False
         self._pause: asyncio.TimerHandle | None = None
-        self._batches = Batches(room, self.tail, resources.batches)
+        self._batches = FrameEncoder(room, self.tail, resources.batches)
 
     @property
     def members(self) -> int:

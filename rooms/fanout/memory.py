@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Protocol
 
-from rooms.fanout.sockets import Batch
+from rooms.fanout.sockets import Frames
 
 
 class Shrinkable(Protocol):
@@ -45,22 +45,22 @@ class Memory:
         self._quiet_first.pop(tail, None)
 
 
-class BatchCache:
+class FrameCache:
     """Encoded batches that several members want, by a key that names their content; the last ones used stay."""
 
     def __init__(self, *, max_bytes: int) -> None:
         self.bytes_kept = 0
         self._max_bytes = max_bytes
-        self._batches: OrderedDict[Hashable, Batch] = OrderedDict()
+        self._batches: OrderedDict[Hashable, Frames] = OrderedDict()
 
-    def get(self, key: Hashable) -> Batch | None:
+    def get(self, key: Hashable) -> Frames | None:
         """Return a batch, None if it is not kept."""
         batch = self._batches.get(key)
         if batch is not None:
             self._batches.move_to_end(key)
         return batch
 
-    def put(self, key: Hashable, batch: Batch) -> None:
+    def put(self, key: Hashable, batch: Frames) -> None:
         """Keep a batch, and drop the ones that nobody has asked for lately."""
         self._batches[key] = batch
         self.bytes_kept += _size_of(batch)
@@ -69,5 +69,5 @@ class BatchCache:
             self.bytes_kept -= _size_of(dropped)
 
 
-def _size_of(batch: Batch) -> int:
+def _size_of(batch: Frames) -> int:
     return len(batch) if isinstance(batch, bytes) else sum(map(len, batch))

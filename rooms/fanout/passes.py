@@ -37,12 +37,12 @@ class Passes:
         """Run a generator to its end; its first step comes before the next steps of those that have begun."""
         self._fresh.append(steps)
         if self._turn is None:
-            self._turn = self._loop.call_soon(self._take_turn)
+            self._turn = self._loop.call_soon(self._run_slice)
 
     async def run(self, steps: Steps) -> None:
         """Like `start`, and return at its end. Cancelling stops the waiting, not the generator."""
         ended = asyncio.Event()
-        self.start(_telling(steps, ended))
+        self.start(_signalling_end(steps, ended))
         await ended.wait()
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class Passes:
         self._fresh.clear()
         self._begun.clear()
 
-    def _take_turn(self) -> None:
+    def _run_slice(self) -> None:
         until = self._loop.time() + self._slice_seconds
         self.slices += 1
         while self._fresh or self._begun:
@@ -61,7 +61,7 @@ class Passes:
                 self._begun.append(steps)
             if self._loop.time() >= until:
                 break
-        self._turn = self._loop.call_soon(self._take_turn) if self._fresh or self._begun else None
+        self._turn = self._loop.call_soon(self._run_slice) if self._fresh or self._begun else None
 
     def _choose(self) -> Steps:
         """Return what is to go on: fresh ones and begun ones in turn, so that neither waits for all of the others."""
@@ -82,7 +82,7 @@ def _advance(steps: Steps) -> bool:
     return True
 
 
-def _telling(steps: Steps, ended: asyncio.Event) -> Steps:
+def _signalling_end(steps: Steps, ended: asyncio.Event) -> Steps:
     try:
         yield from steps
     finally:

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0  # while Postgres is away; the asking members wait, and cost nothing meanwhile
 STEP_MEMBERS = 64
 
-Found = tuple[Sequence[Entry], int]  # entries, and how far they reach
-Callback = Callable[[Found], None]
+LogPage = tuple[Sequence[Entry], int]  # entries, and how far they reach
+Callback = Callable[[LogPage], None]
 Question = tuple[int, Callback]  # after which serial, and whom to tell
 
 
@@ -68,9 +68,9 @@ class Reader:
             served = [asked.popleft()]
             while asked and (asked[0][0] < reaches or asked[0][0] == after):
                 served.append(asked.popleft())
-            await self._passes.run(_tell(served, entries, reaches))
+            await self._passes.run(_answer_in_steps(served, entries, reaches))
 
-    async def _try_until_read(self, room: RoomRef, after: int) -> Found:
+    async def _try_until_read(self, room: RoomRef, after: int) -> LogPage:
         while True:
             try:
                 self.reads += 1
@@ -80,7 +80,7 @@ class Reader:
                 await asyncio.sleep(RETRY_SECONDS)
 
 
-def _tell(served: Sequence[Question], entries: Sequence[Entry], reaches: int) -> Iterator[None]:
+def _answer_in_steps(served: Sequence[Question], entries: Sequence[Entry], reaches: int) -> Iterator[None]:
     """Give each what it has missed, a few in each step: thousands may have come back at once."""
     part, part_after = entries, served[0][0]
     for place, (after, callback) in enumerate(served):

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from rooms.protocol.wire import Format
 
-Batch = bytes | tuple[bytes, ...]
+Frames = bytes | tuple[bytes, ...]
 
 
 class Framing(Enum):
@@ -36,7 +36,7 @@ class Encoding:
         """Return one payload as this encoding's batches carry it."""
         return frame(payload, binary=self.format is Format.MSGPACK) if self.framing is Framing.FRAMED else payload
 
-    def join(self, pieces: Sequence[bytes]) -> Batch:
+    def join(self, pieces: Sequence[bytes]) -> Frames:
         """Return pieces as one batch for `Socket.write`."""
         return b"".join(pieces) if self.framing is Framing.FRAMED else tuple(pieces)
 
@@ -49,7 +49,7 @@ class Socket(Protocol):
 
     framing: Framing
 
-    def write(self, batch: Batch) -> bool:
+    def write(self, batch: Frames) -> bool:
         """Send a batch if nothing earlier is unsent and return True; else take nothing and return False.
 
         What the kernel does not take at once is kept, so at most the rest of one batch waits here.
@@ -100,7 +100,7 @@ class PlainSocket:
         self._closed = False
         self._is_quiet = False
 
-    def write(self, batch: Batch) -> bool:
+    def write(self, batch: Frames) -> bool:
         """See Socket."""
         assert isinstance(batch, tuple)
         if self._unsent or self._task is not None:

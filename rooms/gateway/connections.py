@@ -39,7 +39,7 @@ class Connection(Protocol):
     def keep_alive(self) -> bool:
         """Send something if nothing was sent since the last call. Return whether it was."""
 
-    def take_no_more(self) -> None:
+    def ignore_publishes(self) -> None:
         """Leave unanswered what the client publishes from now on: it does so again elsewhere."""
 
     def ask_for_token(self) -> None:
@@ -157,7 +157,7 @@ class Connections:
         if self._held.get(connection.connection_id) is not connection:
             return True
         if after >= LISTEN_SECONDS:
-            connection.take_no_more()
+            connection.ignore_publishes()
         if not connection.is_idle and after < LISTEN_SECONDS + ANSWER_SECONDS:
             return False
         connection.end(ChatError(Code.DISCONNECTED, "This server is being restarted; connect again.", status=503))

@@ -20,17 +20,17 @@ from rooms.database import threads
 from rooms.errors import ChatError, Code
 from rooms.fanout.healing import Healer
 from rooms.fanout.hub import Hub, Resources
-from rooms.fanout.memory import BatchCache, Memory
+from rooms.fanout.memory import FrameCache, Memory
 from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
 from rooms.gateway.connections import Connections
 from rooms.gateway.starting_points import StartingPoints
 from rooms.log import announce, reading
-from rooms.log.announce import Announcer, Told
+from rooms.log.announce import Announcer, GatewayOutcome
 from rooms.log.directory import Directory, RoomRef
 from rooms.log.entries import Entry, unpack
 from rooms.log.outcomes import News, Outcome, OutcomeKind
-from rooms.occupancy.heartbeat import BEAT_SECONDS, OccupancyDesk
+from rooms.occupancy.heartbeat import BEAT_SECONDS, GatewayOccupancy
 from rooms.publishing.acceptor import Acceptor
 from rooms.review.deadlines import expire
 
@@ -55,7 +55,7 @@ class Gateway:
         self.passes = Passes(slice_seconds=settings.HUB_SLICE_SECONDS)
         self.reader = Reader(self.passes, limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
         self.memory = Memory(max_bytes=settings.ROOMS_MEMORY_BYTES)
-        self.batches = BatchCache(max_bytes=settings.BATCHES_MEMORY_BYTES)
+        self.batches = FrameCache(max_bytes=settings.BATCHES_MEMORY_BYTES)
         self._resources = Resources(
             passes=self.passes,
             reader=self.reader,
@@ -66,7 +66,7 @@ class Gateway:
             pause_seconds=settings.HUB_PAUSE_SECONDS,
         )
         self.starting_points = StartingPoints(heard=self.healer.hear)
-        self.occupancy = OccupancyDesk(self.server_id)
+        self.occupancy = GatewayOccupancy(self.server_id)
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here, origin=self.server_id)
         self.connections = Connections(idle_seconds=settings.CONNECTION_MAX_IDLE_SECONDS)
         self.delivered = 0  # by hubs that are closed by now
@@ -80,7 +80,7 @@ class Gateway:
             asyncio.create_task(self._receive(), name="gateway channel"),
             asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self.healer.heal_all), name="heal"),
             asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._tend_hubs), name="tend hubs"),
-            asyncio.create_task(self._every(1.0, self.acceptor.verdicts.poll), name="verdicts"),
+            asyncio.create_task(self._every(1.0, self.acceptor.pending.poll), name="verdicts"),
             asyncio.create_task(self._every(REVOKED_SECONDS, self.connections.end_revoked), name="revoked"),
             asyncio.create_task(self._every(EXPIRE_SECONDS, self._expire), name="expire"),
             asyncio.create_task(self.connections.keep_alive(), name="keep alive"),
@@ -163,22 +163,22 @@ class Gateway:
 
     # --- What was committed ------------------------------------------------------------------------------
 
-    def _committed_here(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
-        self._take(entries)
-        self.acceptor.verdicts.tell(outcome for gateway, outcome in news if gateway == self.channel)
+    def _committed_here(self, entries: Sequence[Entry], news: Sequence[GatewayOutcome]) -> None:
+        self._receive_entries(entries)
+        self.acceptor.pending.resolve(outcome for gateway, outcome in news if gateway == self.channel)
 
-    def _take(self, entries: Sequence[Entry]) -> None:
+    def _receive_entries(self, entries: Sequence[Entry]) -> None:
         by_room: dict[int, list[Entry]] = {}
         for entry in entries:
             by_room.setdefault(entry.room_id, []).append(entry)
         for room_id, of_room in by_room.items():
             hub = self.hubs.get(room_id)
             if hub is not None:
-                self._give(hub, of_room)
+                self._deliver(hub, of_room)
             elif room_id in self._early and len(self._early[room_id]) < EARLY_MAX_ENTRIES:
                 self._early[room_id] += of_room
 
-    def _give(self, hub: Hub, entries: Sequence[Entry]) -> None:
+    def _deliver(self, hub: Hub, entries: Sequence[Entry]) -> None:
         try:
             hub.receive(entries)
             self.healer.hear(hub, hub.tail.heard)
@@ -215,10 +215,10 @@ class Gateway:
     def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "room.published":
             if message.get("origin") != self.server_id:  # our own were taken when they were committed
-                self._take(unpack(message["entries"]))
+                self._receive_entries(unpack(message["entries"]))
         elif message["type"] == "message.decided":
             news = msgspec.msgpack.decode(message["news"], type=list[News])
-            self.acceptor.verdicts.tell(_outcome_of(told) for told in news)
+            self.acceptor.pending.resolve(_outcome_of(told) for told in news)
 
     # --- Tending -----------------------------------------------------------------------------------------
 

@@ -30,8 +30,8 @@ MAX_WAITING_BYTES = 67_108_864
 BROADCAST_MAX_BYTES = 1_048_576
 MAX_LANES = 64
 
-Told = tuple[str, Outcome]  # the gateway whose author waits, and what became of the message
-Listener = Callable[[Sequence[Entry], Sequence[Told]], None]
+GatewayOutcome = tuple[str, Outcome]  # the gateway whose author waits, and what became of the message
+Listener = Callable[[Sequence[Entry], Sequence[GatewayOutcome]], None]
 Addressed = tuple[str, Mapping[str, Any]]  # a group's or a channel's name, and the message
 
 
@@ -63,7 +63,7 @@ class Lane:
         self.away = Away(name)
         self._entries: deque[Entry] = deque()
         self._bytes = 0
-        self._news: deque[Told] = deque(maxlen=MAX_WAITING_ENTRIES)
+        self._news: deque[GatewayOutcome] = deque(maxlen=MAX_WAITING_ENTRIES)
 
     def add_entry(self, entry: Entry) -> None:
         """Take an entry; the oldest make room for it."""
@@ -73,10 +73,10 @@ class Lane:
             self._bytes -= self._entries.popleft().size
             self.dropped += 1
 
-    def add_news(self, told: Told) -> None:
+    def add_news(self, outcome_for: GatewayOutcome) -> None:
         """Take news; the oldest make room for them, and who hears nothing asks Postgres."""
         self.dropped += len(self._news) == self._news.maxlen
-        self._news.append(told)
+        self._news.append(outcome_for)
 
     @property
     def is_idle(self) -> bool:
@@ -109,10 +109,10 @@ class Announcer:
         """Entries and news that were not broadcast because their lane was too slow."""
         return self._dropped + sum(lane.dropped for lane in self._lanes.values())
 
-    def announce(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
+    def announce(self, entries: Sequence[Entry], news: Sequence[GatewayOutcome]) -> None:
         """Take what was committed, from any thread."""
         try:
-            self._loop.call_soon_threadsafe(self._take, entries, news)
+            self._loop.call_soon_threadsafe(self._queue, entries, news)
         except RuntimeError:  # the loop is closed: the process is on its way out, others heal
             logger.debug("announcement after the loop was closed")
 
@@ -122,7 +122,7 @@ class Announcer:
         if senders:
             await asyncio.wait(senders)
 
-    def _take(self, entries: Sequence[Entry], news: Sequence[Told]) -> None:
+    def _queue(self, entries: Sequence[Entry], news: Sequence[GatewayOutcome]) -> None:
         if self._listener is not None:
             try:
                 self._listener(entries, news)
@@ -137,10 +137,10 @@ class Announcer:
                 name = many.group_lane(group_of(entry.room_id)) if many else None
                 lane = touched[name] = lane_of_room[entry.room_id] = self._lane(name)
             lane.add_entry(entry)
-        for told in news:
-            name = many.channel_lane(told[0]) if many else None
+        for outcome_for in news:
+            name = many.channel_lane(outcome_for[0]) if many else None
             lane = touched[name] = self._lane(name)
-            lane.add_news(told)
+            lane.add_news(outcome_for)
         for lane in touched.values():
             if lane.sender is None:
                 lane.sender = self._loop.create_task(lane.send_all(), name="announcer")
@@ -187,7 +187,7 @@ def bind(announcer: Announcer | None) -> None:
     _announcer = announcer
 
 
-def after_commit(*, entries: Sequence[Entry] = (), news: Sequence[Told] = ()) -> None:
+def after_commit(*, entries: Sequence[Entry] = (), news: Sequence[GatewayOutcome] = ()) -> None:
     """Announce once the transaction that is open now has committed."""
     if entries or news:
         transaction.on_commit(lambda: _announce(entries, news), robust=True)
@@ -198,7 +198,9 @@ def group_of(room_id: int) -> str:
     return f"room.{room_id}"
 
 
-async def send(entries: Iterable[Entry], news: Iterable[Told], away: Away | None = None, *, origin: str = "") -> None:
+async def send(
+    entries: Iterable[Entry], news: Iterable[GatewayOutcome], away: Away | None = None, *, origin: str = ""
+) -> None:
     """Send entries to the gateways of their rooms, and news to the gateways that wait. Never raises."""
     try:
         await _send(get_channel_layer(), groups=_broadcasts(entries, origin), channels=_letters(news))
@@ -235,17 +237,17 @@ def _broadcasts(entries: Iterable[Entry], origin: str) -> list[Addressed]:
     ]
 
 
-def _letters(news: Iterable[Told]) -> list[Addressed]:
+def _letters(news: Iterable[GatewayOutcome]) -> list[Addressed]:
     gateways: dict[str, list[News]] = defaultdict(list)
     for gateway, outcome in news:
         gateways[gateway].append(_news_of(outcome))
     return [
-        (gateway, {"type": "message.decided", "news": msgspec.msgpack.encode(told)})
-        for gateway, told in gateways.items()
+        (gateway, {"type": "message.decided", "news": msgspec.msgpack.encode(outcome_for)})
+        for gateway, outcome_for in gateways.items()
     ]
 
 
-def _announce(entries: Sequence[Entry], news: Sequence[Told]) -> None:
+def _announce(entries: Sequence[Entry], news: Sequence[GatewayOutcome]) -> None:
     if _announcer is not None:
         _announcer.announce(entries, news)
     else:

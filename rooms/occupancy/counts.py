@@ -53,7 +53,7 @@ def category_of(params: Mapping[str, str] | None) -> str | None:
     )
 
 
-def told_of(metrics: Metrics, category: str) -> dict[str, int]:
+def part_of(metrics: Metrics, category: str) -> dict[str, int]:
     """Return the part of the public shape that was asked for."""
     _, _, name = category.partition(".")
     return {name: metrics.shape[name]} if name else metrics.shape

@@ -14,7 +14,7 @@ from django.conf import settings
 from rooms.database import threads
 from rooms.occupancy import store
 from rooms.occupancy.counts import Counters, Metrics, total
-from rooms.occupancy.subscribers import Askers
+from rooms.occupancy.subscribers import OccupancySubscribers
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +32,12 @@ class RoomStatus:
     metrics: Metrics
 
 
-class OccupancyDesk:
-    """One gateway's counts, askers and heartbeat."""
+class GatewayOccupancy:
+    """One gateway's counts, subscribers and heartbeat."""
 
     def __init__(self, server_id: str) -> None:
         self.counters = Counters()
-        self.askers = Askers(server_id, limit=settings.OCCUPANCY_MAX_ASKERS)
+        self.subscribers = OccupancySubscribers(server_id, limit=settings.OCCUPANCY_MAX_ASKERS)
         self.missed = 0  # heartbeats that failed, for the metrics
         self._server_id = server_id
         self._gateway_id: int | None = None
@@ -46,7 +46,7 @@ class OccupancyDesk:
         self._settling = 0
 
     async def beat(self, connections: int) -> None:
-        """Report what has changed here, read what askers want to know, and tell them. Raises while Postgres is away.
+        """Report changed counts, read those of the subscribers' rooms, and send them. Raises while Postgres is away.
 
         The next beat begins BEAT_SECONDS after the end of this one, so nobody is told twice within that time.
         """
@@ -99,15 +99,15 @@ class OccupancyDesk:
             await threads.run(store.forget_silent)
 
     async def _read(self) -> None:
-        rooms = self.askers.rooms(settings.OCCUPANCY_ROOMS_PER_SECOND)
+        rooms = self.subscribers.rooms(settings.OCCUPANCY_ROOMS_PER_SECOND)
         if rooms:
             others = await threads.run(store.read_others, self._gateway_id, rooms)
             here = self.counters.here
-            self.askers.learn(
+            self.subscribers.learn(
                 (room_id, total([here(room_id), others[room_id]]) if room_id in others else here(room_id))
                 for room_id in rooms
             )
 
     async def _tell(self) -> None:
-        for _ in self.askers.deliver(settings.OCCUPANCY_FRAMES_PER_SECOND):
+        for _ in self.subscribers.deliver(settings.OCCUPANCY_FRAMES_PER_SECOND):
             await asyncio.sleep(0)

@@ -12,16 +12,16 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from rooms.fanout.hub import Member
-from rooms.fanout.sockets import Batch, Encoding
+from rooms.fanout.sockets import Encoding, Frames
 from rooms.log.directory import RoomRef
-from rooms.occupancy.counts import EVENT, NOBODY, Metrics, told_of
+from rooms.occupancy.counts import EVENT, NOBODY, Metrics, part_of
 from rooms.protocol.serials import encode as encode_serial
 from rooms.protocol.wire import META_ACTION, Action, Message, ProtocolMessage, encode
 
 SLICE_ASKERS = 128  # told before the loop, and other rooms, have their turn: less than a millisecond
 
 
-class Asker:
+class OccupancySubscriber:
     """One member who asked. `told` is what it knows."""
 
     __slots__ = ("category", "member", "room_id", "told")
@@ -33,20 +33,20 @@ class Asker:
         self.told: dict[str, int] | None = None
 
 
-class AskedRoom:
+class SubscribedRoom:
     """A room that somebody asks about. `due` may have to be told, those first who were told longest ago."""
 
-    __slots__ = ("askers", "due", "metrics", "room")
+    __slots__ = ("due", "metrics", "room", "subscribers")
 
     def __init__(self, room: RoomRef) -> None:
         self.room = room
         self.metrics = NOBODY
-        self.askers: dict[Asker, None] = {}
-        self.due: dict[Asker, None] = {}
+        self.subscribers: dict[OccupancySubscriber, None] = {}
+        self.due: dict[OccupancySubscriber, None] = {}
 
 
-class Askers:
-    """The askers of one gateway. `server_id` is a part of the ids of what they are sent."""
+class OccupancySubscribers:
+    """The subscribers of one gateway. `server_id` is a part of the ids of what they are sent."""
 
     def __init__(self, server_id: str, *, limit: int) -> None:
         self.told = 0  # frames written, for the metrics
@@ -54,7 +54,7 @@ class Askers:
         self._limit = limit
         self._count = 0
         self._frames = 0
-        self._rooms: dict[int, AskedRoom] = {}
+        self._rooms: dict[int, SubscribedRoom] = {}
         self._due: dict[int, None] = {}  # rooms in which somebody is due, in the order of their turns
 
     def __len__(self) -> int:
@@ -65,29 +65,29 @@ class Askers:
         """Whether one more may ask."""
         return self._count < self._limit
 
-    def add(self, room: RoomRef, member: Member, category: str) -> Asker:
+    def add(self, room: RoomRef, member: Member, category: str) -> OccupancySubscriber:
         """Tell a member from now on, the first time soon."""
         asked = self._rooms.get(room.id)
         if asked is None:
-            asked = self._rooms[room.id] = AskedRoom(room)
-        asker = Asker(room.id, member, category)
-        asked.askers[asker] = None
+            asked = self._rooms[room.id] = SubscribedRoom(room)
+        subscriber = OccupancySubscriber(room.id, member, category)
+        asked.subscribers[subscriber] = None
         if asked.metrics != NOBODY:  # else the first count makes it due
-            asked.due[asker] = self._due[room.id] = None
+            asked.due[subscriber] = self._due[room.id] = None
         self._count += 1
-        return asker
+        return subscriber
 
-    def remove(self, asker: Asker) -> None:
+    def remove(self, subscriber: OccupancySubscriber) -> None:
         """Tell a member no more. Calling twice is calling once."""
-        asked = self._rooms.get(asker.room_id)
-        if asked is None or asker not in asked.askers:
+        asked = self._rooms.get(subscriber.room_id)
+        if asked is None or subscriber not in asked.subscribers:
             return
         self._count -= 1
-        del asked.askers[asker]
-        asked.due.pop(asker, None)
-        if not asked.askers:
-            del self._rooms[asker.room_id]
-            self._due.pop(asker.room_id, None)
+        del asked.subscribers[subscriber]
+        asked.due.pop(subscriber, None)
+        if not asked.subscribers:
+            del self._rooms[subscriber.room_id]
+            self._due.pop(subscriber.room_id, None)
 
     def rooms(self, limit: int) -> list[int]:
         """Return rooms whose counts are wanted. Where there are more than the limit, all have their turn."""
@@ -98,12 +98,12 @@ class Askers:
         return chosen
 
     def learn(self, counts: Iterable[tuple[int, Metrics]]) -> None:
-        """Take new counts. Where they have changed, all askers are due; who was due for older ones skips those."""
+        """Take new counts. Where they have changed, all subscribers are due; who was due for older ones skips those."""
         for room_id, metrics in counts:
             asked = self._rooms.get(room_id)
             if asked is not None and asked.metrics != metrics:
                 asked.metrics = metrics
-                asked.due = dict(asked.askers)
+                asked.due = dict(asked.subscribers)
                 self._due[room_id] = None
 
     def deliver(self, limit: int) -> Iterator[None]:
@@ -111,46 +111,46 @@ class Askers:
 
         Who still has something unsent is passed over: once it has read that, it is told what holds by then.
         """
-        passed_over: list[Asker] = []
+        passed_over: list[OccupancySubscriber] = []
         try:
             while self._due and limit > 0:
                 asked = self._rooms[room_id := next(iter(self._due))]
-                limit -= self._tell_slice(asked, min(limit, SLICE_ASKERS), passed_over)
+                limit -= self._write_slice(asked, min(limit, SLICE_ASKERS), passed_over)
                 del self._due[room_id]
                 if asked.due:
                     self._due[room_id] = None  # at the end: the other rooms have their turn
                 yield
         finally:
-            for asker in passed_over:
-                remaining = self._rooms.get(asker.room_id)
-                if remaining is not None and asker in remaining.askers:
-                    remaining.due[asker] = self._due[asker.room_id] = None
+            for subscriber in passed_over:
+                remaining = self._rooms.get(subscriber.room_id)
+                if remaining is not None and subscriber in remaining.subscribers:
+                    remaining.due[subscriber] = self._due[subscriber.room_id] = None
 
-    def _tell_slice(self, asked: AskedRoom, limit: int, passed_over: list[Asker]) -> int:
+    def _write_slice(self, asked: SubscribedRoom, limit: int, passed_over: list[OccupancySubscriber]) -> int:
         """Write to the next who are due in one room. Return to how many it was tried."""
-        frames: dict[tuple[Encoding, str, int], Batch] = {}
+        frames: dict[tuple[Encoding, str, int], Frames] = {}
         values: dict[str, dict[str, int]] = {}
         tried = 0
-        for asker in list(islice(asked.due, limit)):
-            del asked.due[asker]
-            value = values.setdefault(asker.category, told_of(asked.metrics, asker.category))
-            if asker.told == value:
+        for subscriber in list(islice(asked.due, limit)):
+            del asked.due[subscriber]
+            value = values.setdefault(subscriber.category, part_of(asked.metrics, subscriber.category))
+            if subscriber.told == value:
                 continue
-            member = asker.member
-            key = member.encoding, asker.category, member.position
+            member = subscriber.member
+            key = member.encoding, subscriber.category, member.position
             if key not in frames:
                 frames[key] = self._frame(asked.room, member.encoding, member.position, value)
             tried += 1
             if member.write(frames[key]):
                 self.told += 1
-                asker.told = value
-                del asked.askers[asker]
-                asked.askers[asker] = None
+                subscriber.told = value
+                del asked.subscribers[subscriber]
+                asked.subscribers[subscriber] = None
             else:
-                passed_over.append(asker)
+                passed_over.append(subscriber)
         return tried
 
-    def _frame(self, room: RoomRef, encoding: Encoding, position: int, value: dict[str, int]) -> Batch:
+    def _frame(self, room: RoomRef, encoding: Encoding, position: int, value: dict[str, int]) -> Frames:
         self._frames += 1
         now = int(time.time() * 1000)
         told = Message(

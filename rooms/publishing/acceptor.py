@@ -21,7 +21,7 @@ from rooms.log.outcomes import Outcome, OutcomeKind
 from rooms.publishing.accept import accept
 from rooms.publishing.batcher import Batcher, Full
 from rooms.publishing.drafts import Publish
-from rooms.publishing.pending_outcomes import Final, Verdicts
+from rooms.publishing.pending_outcomes import Final, PendingOutcomes
 from rooms.publishing.stuck_rooms import LOCK_SECONDS, RoomsLocked, StuckRooms
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Acceptor:
         room_gone: Callable[[str], None] = lambda name: None,
         fan_out_seconds: Callable[[int], float] = lambda room_id: 0.0,
     ) -> None:
-        self.verdicts = Verdicts()
+        self.pending = PendingOutcomes()
         self._room_gone = room_gone
         self._fan_out_seconds = fan_out_seconds  # of a room, by its primary key: how long writing to all members takes
         self.accepted = 0  # messages; this and the next three for the metrics
@@ -112,7 +112,7 @@ class Acceptor:
         elif result is None:
             final.cancel()
         else:
-            self.verdicts.settle(result, final)
+            self.pending.settle(result, final)
 
     async def _accept(self, publishes: Sequence[Publish]) -> Sequence[Accepted]:
         """Accept a batch. Publishes into stuck rooms leave it, in order: the answers to them are futures."""

@@ -77,7 +77,7 @@ class Batcher(Generic[Item, Result]):
         try:
             while self._waiting:
                 began = loop.time()
-                items, futures = self._take()
+                items, futures = self._next_batch()
                 await self._do(items, futures)
                 await self._hold_back(loop.time() - began, self._rest(items))
         finally:
@@ -100,7 +100,7 @@ class Batcher(Generic[Item, Result]):
         if self._resting is not None and not self._resting.done():
             self._resting.set_result(None)
 
-    def _take(self) -> tuple[list[Item], list[asyncio.Future[Result]]]:
+    def _next_batch(self) -> tuple[list[Item], list[asyncio.Future[Result]]]:
         items: list[Item] = []
         futures: list[asyncio.Future[Result]] = []
         taken = 0

@@ -19,7 +19,7 @@ POLL_BATCH_MESSAGES = 1000
 Final = asyncio.Future[list[Outcome]]  # of one publish: where each of its messages ended, in order
 
 
-class Verdicts:
+class PendingOutcomes:
     """Who waits, by the message's primary key.
 
     Told by broadcast; `poll` finds what a lost broadcast would have told, and ends the waiting of the impatient.
@@ -64,7 +64,7 @@ class Verdicts:
             self._waiting.setdefault(message, []).append((loop.time(), future))
         return future
 
-    def tell(self, outcomes: Iterable[Outcome]) -> None:
+    def resolve(self, outcomes: Iterable[Outcome]) -> None:
         """Take final outcomes. One that nobody waits for yet is kept for a while: its author may be about to."""
         for outcome in outcomes:
             self._recent[outcome.message] = outcome
@@ -82,7 +82,7 @@ class Verdicts:
         old = [key for key, waiters in self._waiting.items() if now - waiters[0][0] > POLL_SECONDS]
         try:
             for first in range(0, len(old), POLL_BATCH_MESSAGES):
-                self.tell(await threads.run(read_outcomes, old[first : first + POLL_BATCH_MESSAGES]))
+                self.resolve(await threads.run(read_outcomes, old[first : first + POLL_BATCH_MESSAGES]))
         finally:
             self._end_patience(now)
 

@@ -74,19 +74,19 @@ async def test_a_killed_gateways_members_are_out_of_the_count_within_five_second
     members = [await connect(stack, victim, victim_key) for _ in range(MEMBERS)]
     while len({server for server, _ in members}) < 2 or [near for near, _ in members].count(members[0][0]) < 2:
         members.append(await connect(stack, victim, victim_key))
-    near, asker = members.pop(0)
+    near, subscriber = members.pop(0)
     restless = next(client for server, client in members if server == near)
     members = [(server, client) for server, client in members if client is not restless]
     far = next(server for server, _ in members if server != near)
-    await asker.attach(room, params={"occupancy": "metrics.connections"})
+    await subscriber.attach(room, params={"occupancy": "metrics.connections"})
     for _, client in members:
         await client.attach(room)
-    heard = await wait_for(asker, 1 + len(members))
+    heard = await wait_for(subscriber, 1 + len(members))
 
     name, killed = name_of(victim, far), time.time()
     killing = asyncio.create_task(asyncio.to_thread(victim.kill, name))
     await come_and_go(restless, room, killing)
-    heard += await wait_for(asker, 1 + sum(server == near for server, _ in members))
+    heard += await wait_for(subscriber, 1 + sum(server == near for server, _ in members))
     assert heard[-1][1] / 1000 - killed < PROMISED_SECONDS + BUSY_SECONDS
 
     pairs = list(pairwise(heard))

@@ -12,7 +12,7 @@ from rooms.fanout.sockets import ENCODINGS, Framing
 from rooms.gateway.starting_points import StartingPoint
 from rooms.log.directory import RoomRef
 from rooms.occupancy.counts import NOBODY, Counters
-from rooms.occupancy.subscribers import Askers
+from rooms.occupancy.subscribers import OccupancySubscribers
 from rooms.protocol.wire import Action, Flag, Format, ProtocolMessage
 from tests.rooms.fanout.test_hub import Peer, resources
 from tests.rooms.occupancy.test_counts import Connection, Gateway
@@ -41,7 +41,7 @@ class Ending:
 
     def __init__(self) -> None:
         self.directory = self.starting_points = self.occupancy = self
-        self.counters, self.askers = Counters(), Askers("s", limit=1)
+        self.counters, self.subscribers = Counters(), OccupancySubscribers("s", limit=1)
         self.joined: list[Any] = []
         self.room = RoomRef(1, "lobby", "abcdefgh")
         self.is_closed = False

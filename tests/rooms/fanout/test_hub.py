@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from rooms.fanout.frames import LAGGING_MAX_BYTES, SHARED_RUN
 from rooms.fanout.hub import STEP_MEMBERS, Hub, Member, Resources
-from rooms.fanout.memory import BatchCache, Memory
+from rooms.fanout.memory import FrameCache, Memory
 from rooms.fanout.passes import Passes
-from rooms.fanout.sockets import ENCODINGS, Batch, Framing
+from rooms.fanout.sockets import ENCODINGS, Frames, Framing
 from rooms.log.directory import RoomRef
 from rooms.log.entries import Entry
 from rooms.protocol.wire import Format, Message
@@ -30,11 +30,11 @@ class Peer:
     framing = Framing.PLAIN
 
     def __init__(self) -> None:
-        self.batches: list[Batch] = []
+        self.batches: list[Frames] = []
         self.writable = True
         self.callbacks: list[Callable[[], None]] = []
 
-    def write(self, batch: Batch) -> bool:
+    def write(self, batch: Frames) -> bool:
         if self.writable:
             self.batches.append(batch)
         return self.writable
@@ -73,7 +73,7 @@ def resources(store: Any = None, *, memory_bytes: int = 10**6, slice_seconds: fl
         passes=Passes(slice_seconds=slice_seconds),
         reader=store or Store(),
         memory=Memory(max_bytes=10**9),
-        batches=BatchCache(max_bytes=10**6),
+        batches=FrameCache(max_bytes=10**6),
         room_memory_bytes=memory_bytes,
         pause_share=0.0,
         pause_seconds=0.0,
@@ -334,7 +334,7 @@ async def test_a_pass_that_breaks_off_loses_nobody() -> None:
     hub = make_hub()
 
     class Broken(Peer):
-        def write(self, batch: Batch) -> bool:
+        def write(self, batch: Frames) -> bool:
             raise RuntimeError("a fault in a server's socket")
 
     broken = Broken()
@@ -357,7 +357,7 @@ async def test_who_was_not_reached_by_a_pass_that_broke_off_catches_up_in_the_ne
     hub = make_hub()
 
     class Broken(Peer):
-        def write(self, batch: Batch) -> bool:
+        def write(self, batch: Frames) -> bool:
             raise RuntimeError("a fault in a server's socket")
 
         def on_writable(self, callback: Callable[[], None]) -> None:

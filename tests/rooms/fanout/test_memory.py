@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooms.fanout.memory import BatchCache, Memory
+from rooms.fanout.memory import FrameCache, Memory
 from rooms.fanout.tail import Tail
 from tests.rooms.fanout.test_tail import entry
 
@@ -41,7 +41,7 @@ def test_the_quietest_room_gives_first() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 300)), max_size=60))
 def test_batches_stay_under_their_limit(put: list[tuple[int, int]]) -> None:
-    cache = BatchCache(max_bytes=500)
+    cache = FrameCache(max_bytes=500)
     for key, size in put:
         if cache.get(key) is None:
             cache.put(key, bytes(size))

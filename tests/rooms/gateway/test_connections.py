@@ -39,7 +39,7 @@ class Fake:
         self.signs_of_life += 1
         return True
 
-    def take_no_more(self) -> None:
+    def ignore_publishes(self) -> None:
         self.takes_more = False
 
     def ask_for_token(self) -> None:

@@ -51,7 +51,9 @@ def entry_of(room_id: int, serial: int) -> Entry:
     return Entry(**{name: getattr(made, name) for name in Entry.__struct_fields__} | {"room_id": room_id})
 
 
-async def announce_now(announcer: Announcer, entries: Sequence[Entry], news: Sequence[announce.Told] = ()) -> None:
+async def announce_now(
+    announcer: Announcer, entries: Sequence[Entry], news: Sequence[announce.GatewayOutcome] = ()
+) -> None:
     announcer.announce(entries, news)
     for _ in range(5):
         await asyncio.sleep(0)

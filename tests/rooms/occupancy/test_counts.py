@@ -13,8 +13,8 @@ from rooms.access.grants import Grant
 from rooms.connection.attachments import Attachment, Attachments
 from rooms.errors import ChatError
 from rooms.log.directory import RoomRef
-from rooms.occupancy.counts import CATEGORIES, NOBODY, Counters, Metrics, category_of, share_of, told_of, total
-from rooms.occupancy.subscribers import Askers
+from rooms.occupancy.counts import CATEGORIES, NOBODY, Counters, Metrics, category_of, part_of, share_of, total
+from rooms.occupancy.subscribers import OccupancySubscribers
 from rooms.protocol.wire import MODES, Flag
 
 ROOMS = {name: RoomRef(number, name, "abcdefgh") for number, name in enumerate("abc", start=1)}
@@ -52,7 +52,7 @@ class Gateway:
     def __init__(self) -> None:
         self.occupancy = self
         self.counters = Counters()
-        self.askers = Askers("s", limit=1000)
+        self.subscribers = OccupancySubscribers("s", limit=1000)
         self.hubs = {name: Hub(room) for name, room in ROOMS.items()}
 
 
@@ -86,12 +86,12 @@ def test_whatever_connections_do_the_counts_are_those_of_a_recount(does: list[An
             inside = [one for one in attached if one.room.name == name]
             assert gateway.counters.here(room.id) == total(share_of(one.modes) for one in inside)
             assert gateway.hubs[name].members == {one.member for one in inside if one.member}
-        assert len(gateway.askers) == sum(one.asker is not None for one in attached)
-        assert all(one.member is not None for one in attached if one.asker)
+        assert len(gateway.subscribers) == sum(one.subscriber is not None for one in attached)
+        assert all(one.member is not None for one in attached if one.subscriber)
     for connection in connections:
         connection.close()
     assert all(gateway.counters.here(room.id) == NOBODY for room in ROOMS.values())
-    assert len(gateway.askers) == 0
+    assert len(gateway.subscribers) == 0
 
 
 @given(
@@ -149,8 +149,8 @@ def test_a_room_that_changes_all_the_time_does_not_keep_the_others_from_being_wr
 def test_a_category_is_told_alone_and_nonsense_is_refused_by_name() -> None:
     metrics = Metrics(5, 4, 3, 2, 1)
     assert category_of({}) is category_of(None) is category_of({"occupancy": ""}) is None
-    assert told_of(metrics, "metrics")["presenceSubscribers"] == 1
-    assert {told_of(metrics, category)[category.partition(".")[2]] for category in CATEGORIES} == {0, 1, 2, 3, 4, 5}
+    assert part_of(metrics, "metrics")["presenceSubscribers"] == 1
+    assert {part_of(metrics, category)[category.partition(".")[2]] for category in CATEGORIES} == {0, 1, 2, 3, 4, 5}
     with pytest.raises(ChatError) as refused:
         category_of({"occupancy": "metrics.people"})
     assert refused.value.code == 40003

@@ -13,7 +13,7 @@ from rooms.database import threads
 from rooms.occupancy import heartbeat
 from rooms.occupancy import store as occupancy_store
 from rooms.occupancy.counts import Metrics
-from rooms.occupancy.heartbeat import SETTLE_BEATS, OccupancyDesk
+from rooms.occupancy.heartbeat import SETTLE_BEATS, GatewayOccupancy
 from rooms.protocol.wire import Flag
 from tests.rooms.occupancy.test_subscribers import ROOM, member, told
 
@@ -61,15 +61,15 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     yield Store(monkeypatch)
 
 
-def attach(desk: OccupancyDesk) -> Any:
+def attach(desk: GatewayOccupancy) -> Any:
     desk.counters.enter(ROOM.id, Flag.SUBSCRIBE)
     one, peer = member()
-    desk.askers.add(ROOM, one, "metrics.connections")
+    desk.subscribers.add(ROOM, one, "metrics.connections")
     return peer
 
 
 async def test_a_member_is_told_of_the_others_and_of_its_own_gateway(store: Store) -> None:
-    desk, store.others = OccupancyDesk("s"), 3
+    desk, store.others = GatewayOccupancy("s"), 3
     peer = attach(desk)
     await desk.beat(1)
     desk.counters.enter(ROOM.id, Flag.PUBLISH)
@@ -80,7 +80,7 @@ async def test_a_member_is_told_of_the_others_and_of_its_own_gateway(store: Stor
 
 
 async def test_a_heartbeat_asks_two_questions_however_many_there_are(store: Store) -> None:
-    desk = OccupancyDesk("s")
+    desk = GatewayOccupancy("s")
     for _ in range(100):
         attach(desk)
     await desk.beat(100)
@@ -90,7 +90,7 @@ async def test_a_heartbeat_asks_two_questions_however_many_there_are(store: Stor
 
 
 async def test_while_postgres_is_away_the_last_that_was_known_holds(store: Store) -> None:
-    desk, store.others = OccupancyDesk("s"), 3
+    desk, store.others = GatewayOccupancy("s"), 3
     peer = attach(desk)
     await desk.beat(1)
     store.is_away = True
@@ -105,7 +105,7 @@ async def test_while_postgres_is_away_the_last_that_was_known_holds(store: Store
 async def test_after_a_pause_the_others_have_time_to_report_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, store.others = OccupancyDesk("s"), 3
+    desk, store.others = GatewayOccupancy("s"), 3
     peer = attach(desk)
     await desk.beat(1)
     clock = asyncio.get_running_loop().time() + store.ALIVE_SECONDS + 1
@@ -119,7 +119,7 @@ async def test_after_a_pause_the_others_have_time_to_report_again(
 
 
 async def test_a_gateway_that_was_forgotten_tells_everything_anew_and_waits_for_the_others(store: Store) -> None:
-    desk, store.others = OccupancyDesk("s"), 3
+    desk, store.others = GatewayOccupancy("s"), 3
     peer = attach(desk)
     await desk.beat(1)
     store.rows.clear()  # Postgres came back from a crash with empty tables, or somebody took us for dead
@@ -136,7 +136,7 @@ async def test_a_gateway_that_was_forgotten_tells_everything_anew_and_waits_for_
 async def test_closing_takes_it_out_and_does_not_wait_for_a_postgres_that_hangs(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, other = OccupancyDesk("s"), OccupancyDesk("t")
+    desk, other = GatewayOccupancy("s"), GatewayOccupancy("t")
     attach(desk)
     await desk.beat(1)
     await other.beat(0)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rooms.fanout.hub import Member
 from rooms.fanout.sockets import ENCODINGS, Framing
 from rooms.log.directory import RoomRef
-from rooms.occupancy.counts import NOBODY, Metrics, told_of
-from rooms.occupancy.subscribers import SLICE_ASKERS, Asker, Askers
+from rooms.occupancy.counts import NOBODY, Metrics, part_of
+from rooms.occupancy.subscribers import SLICE_ASKERS, OccupancySubscriber, OccupancySubscribers
 from rooms.protocol.wire import Format
 from tests.rooms.fanout.test_hub import Peer
 
@@ -35,9 +35,9 @@ def told(peer: Peer) -> list[dict[str, int]]:
     return [json.loads(message["data"])["metrics"] for message in messages]
 
 
-def deliver(askers: Askers, limit: int = 10_000) -> int:
+def deliver(subscribers: OccupancySubscribers, limit: int = 10_000) -> int:
     """Deliver once and return in how many slices."""
-    return sum(1 for _ in askers.deliver(limit))
+    return sum(1 for _ in subscribers.deliver(limit))
 
 
 def count(connections: int, *, publishers: int = 0) -> Metrics:
@@ -45,82 +45,82 @@ def count(connections: int, *, publishers: int = 0) -> Metrics:
 
 
 def test_a_change_is_told_once_and_no_change_is_not_told() -> None:
-    askers, (one, peer) = Askers("s", limit=9), member()
-    askers.add(ROOM, one, "metrics.connections")
+    subscribers, (one, peer) = OccupancySubscribers("s", limit=9), member()
+    subscribers.add(ROOM, one, "metrics.connections")
     for metrics in (count(1), count(1), count(2), count(2, publishers=1)):
-        askers.learn([(ROOM.id, metrics)])
-        deliver(askers)
+        subscribers.learn([(ROOM.id, metrics)])
+        deliver(subscribers)
     assert told(peer) == [{"connections": 1}, {"connections": 2}]
 
 
 def test_a_frame_is_shared_and_moves_nobody() -> None:
-    askers = Askers("s", limit=9)
+    subscribers = OccupancySubscribers("s", limit=9)
     (here, near), (also, twin), (behind, far) = member(7), member(7), member(3)
     for one in (here, also, behind):
-        askers.add(ROOM, one, "metrics")
-    askers.learn([(ROOM.id, count(3))])
-    deliver(askers)
+        subscribers.add(ROOM, one, "metrics")
+    subscribers.learn([(ROOM.id, count(3))])
+    deliver(subscribers)
     assert near.batches[0] is twin.batches[0]
     assert near.got == [7]
     assert far.got == [3]
 
 
 def test_whoever_has_something_unsent_is_told_what_holds_once_it_has_read() -> None:
-    askers, (one, peer), (other, quick) = Askers("s", limit=9), member(), member()
+    subscribers, (one, peer), (other, quick) = OccupancySubscribers("s", limit=9), member(), member()
     peer.writable = False
-    askers.add(ROOM, one, "metrics.connections")
-    askers.add(ROOM, other, "metrics.connections")
+    subscribers.add(ROOM, one, "metrics.connections")
+    subscribers.add(ROOM, other, "metrics.connections")
     for connections in (1, 2, 3):
-        askers.learn([(ROOM.id, count(connections))])
-        deliver(askers)
+        subscribers.learn([(ROOM.id, count(connections))])
+        deliver(subscribers)
     assert peer.callbacks == []  # nothing waits for it
     peer.drain()
-    deliver(askers)
+    deliver(subscribers)
     assert told(peer) == [{"connections": 3}]
     assert told(quick) == [{"connections": 1}, {"connections": 2}, {"connections": 3}]
 
 
 def test_in_a_large_room_all_are_told_in_turn_and_small_rooms_do_not_wait() -> None:
-    askers = Askers("s", limit=10_000)
+    subscribers = OccupancySubscribers("s", limit=10_000)
     crowd = [member() for _ in range(1000)]
     for one, _ in crowd:
-        askers.add(ROOM, one, "metrics")
+        subscribers.add(ROOM, one, "metrics")
     small, peer = member()
-    askers.add(OTHER, small, "metrics.connections")
+    subscribers.add(OTHER, small, "metrics.connections")
     for second in range(1, 6):
-        askers.learn([(ROOM.id, count(1000 + second)), (OTHER.id, count(second))])
-        assert deliver(askers, limit=300) <= 300 // SLICE_ASKERS + 2
+        subscribers.learn([(ROOM.id, count(1000 + second)), (OTHER.id, count(second))])
+        assert deliver(subscribers, limit=300) <= 300 // SLICE_ASKERS + 2
         assert len(told(peer)) == second
     assert {len(told(each)) for _, each in crowd} <= {1, 2}
     assert sum(len(told(each)) for _, each in crowd) == 5 * 300 - 5
 
 
 def test_who_comes_to_a_quiet_room_is_told_and_the_others_are_not_told_again() -> None:
-    askers, (one, peer) = Askers("s", limit=9), member()
-    askers.add(ROOM, one, "metrics.connections")
-    askers.learn([(ROOM.id, count(2))])
-    deliver(askers)
+    subscribers, (one, peer) = OccupancySubscribers("s", limit=9), member()
+    subscribers.add(ROOM, one, "metrics.connections")
+    subscribers.learn([(ROOM.id, count(2))])
+    deliver(subscribers)
     late, newcomer = member()
-    askers.add(ROOM, late, "metrics.connections")
-    deliver(askers)
+    subscribers.add(ROOM, late, "metrics.connections")
+    deliver(subscribers)
     assert told(newcomer) == told(peer) == [{"connections": 2}]
 
 
 def test_only_so_many_may_ask() -> None:
-    askers = Askers("s", limit=2)
-    both = [askers.add(ROOM, member()[0], "metrics") for _ in range(2)]
-    assert not askers.has_room
-    askers.remove(both[0])
-    askers.remove(both[0])
-    assert askers.has_room
-    assert len(askers) == 1
+    subscribers = OccupancySubscribers("s", limit=2)
+    both = [subscribers.add(ROOM, member()[0], "metrics") for _ in range(2)]
+    assert not subscribers.has_room
+    subscribers.remove(both[0])
+    subscribers.remove(both[0])
+    assert subscribers.has_room
+    assert len(subscribers) == 1
 
 
 def test_more_rooms_than_are_read_at_once_take_turns() -> None:
-    askers = Askers("s", limit=100)
+    subscribers = OccupancySubscribers("s", limit=100)
     for number in range(1, 8):
-        askers.add(RoomRef(number, f"room-{number}", "abcdefgh"), member()[0], "metrics")
-    read = [room for _ in range(4) for room in askers.rooms(2)]
+        subscribers.add(RoomRef(number, f"room-{number}", "abcdefgh"), member()[0], "metrics")
+    read = [room for _ in range(4) for room in subscribers.rooms(2)]
     assert sorted(read[:7]) == list(range(1, 8))
 
 
@@ -138,33 +138,37 @@ def test_more_rooms_than_are_read_at_once_take_turns() -> None:
     )
 )
 def test_in_the_end_everybody_knows_what_holds_and_was_never_told_the_same_twice_running(does: list[Any]) -> None:
-    askers, asked, metrics = Askers("s", limit=1000), list[tuple[Asker, Peer]](), NOBODY
+    subscribers, asked, metrics = (
+        OccupancySubscribers("s", limit=1000),
+        list[tuple[OccupancySubscriber, Peer]](),
+        NOBODY,
+    )
     under_way: list[Iterator[None]] = []
     for step, *arguments in does:
         if step == "ask":
             one, peer = member()
-            asked.append((askers.add(ROOM, one, arguments[0]), peer))
+            asked.append((subscribers.add(ROOM, one, arguments[0]), peer))
         elif step == "learn":
             metrics = count(*arguments[:1], publishers=arguments[1])
-            askers.learn([(ROOM.id, metrics)])
+            subscribers.learn([(ROOM.id, metrics)])
         elif step == "deliver":
-            deliver(askers, arguments[0])
+            deliver(subscribers, arguments[0])
         elif asked and step == "leave":
-            askers.remove(asked.pop(arguments[0] % len(asked))[0])
+            subscribers.remove(asked.pop(arguments[0] % len(asked))[0])
         elif asked and step == "block":
             asked[arguments[0] % len(asked)][1].writable ^= True
         elif asked and step == "interrupt":  # somebody leaves between two slices
-            steps = askers.deliver(2)
+            steps = subscribers.deliver(2)
             next(steps, None)
-            askers.remove(asked.pop(arguments[0] % len(asked))[0])
+            subscribers.remove(asked.pop(arguments[0] % len(asked))[0])
             under_way.append(steps)
             under_way.pop().close()  # type: ignore[attr-defined]
     for _, peer in asked:
         peer.writable = True
-    askers.learn([(ROOM.id, metrics := count(9, publishers=9))])
-    deliver(askers)
-    for asker, peer in asked:
+    subscribers.learn([(ROOM.id, metrics := count(9, publishers=9))])
+    deliver(subscribers)
+    for subscriber, peer in asked:
         said = told(peer)
-        assert said[-1] == told_of(metrics, asker.category)
+        assert said[-1] == part_of(metrics, subscriber.category)
         assert all(one != other for one, other in pairwise(said))
-    assert len(askers) == len(asked)
+    assert len(subscribers) == len(asked)

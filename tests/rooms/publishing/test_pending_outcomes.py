@@ -12,7 +12,7 @@ from rooms.log.outcomes import OutcomeKind
 from rooms.models import Room
 from rooms.publishing import pending_outcomes
 from rooms.publishing.accept import accept
-from rooms.publishing.pending_outcomes import Verdicts
+from rooms.publishing.pending_outcomes import PendingOutcomes
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
 
@@ -24,7 +24,7 @@ async def test_patience_ends_while_postgres_is_away(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pending_outcomes.threads, "run", away)
     monkeypatch.setattr(pending_outcomes, "POLL_SECONDS", -1.0)
     settings.ACK_PATIENCE_SECONDS = -1.0
-    waiting = Verdicts()
+    waiting = PendingOutcomes()
     told = waiting.wait(7)
     with pytest.raises(OperationalError):
         await waiting.poll()
