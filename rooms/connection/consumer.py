@@ -17,7 +17,8 @@ from channels.exceptions import StopConsumer
 from django.conf import settings
 
 from rooms.access.authentication import authenticate
-from rooms.connection.session import Opening, Session
+from rooms.connection.opening import Opening
+from rooms.connection.session import Session
 from rooms.errors import ChatError, Code
 from rooms.fanout.sockets import ENCODINGS, PlainSocket, Socket
 from rooms.gateway import gateway

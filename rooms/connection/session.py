@@ -10,8 +10,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -20,6 +19,7 @@ from rooms.access.authentication import authenticate
 from rooms.access.grants import ANY_CLIENT, Credentials, Grant
 from rooms.connection import connection_keys
 from rooms.connection.attachments import Attachments
+from rooms.connection.opening import Opening
 from rooms.connection.publisher import Publisher
 from rooms.errors import ChatError, Code
 from rooms.fanout.sockets import ENCODINGS, Socket
@@ -35,32 +35,6 @@ HEARTBEATS = {
     for encoding in ENCODINGS.values()
 }
 REAUTHENTICATE_BEFORE_SECONDS = 30.0  # before its token ends a client is asked for the next one
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Opening:
-    """What a client asks for in the query of the WebSocket's address (RTN2)."""
-
-    credentials: Credentials
-    format: Format
-    echo: bool
-    heartbeats: bool
-    resume: str | None
-
-    @classmethod
-    def parse(cls, query: Mapping[str, str]) -> Opening:
-        """Read the query's parameters. Unknown ones are ignored."""
-        return cls(
-            credentials=Credentials(
-                key=query.get("key") or None,
-                token=query.get("accessToken") or query.get("access_token") or None,
-                client_id=query.get("clientId") or None,
-            ),
-            format=Format.MSGPACK if query.get("format") == "msgpack" else Format.JSON,
-            echo=query.get("echo") != "false",
-            heartbeats=query.get("heartbeats") == "true",
-            resume=query.get("resume") or query.get("recover") or None,
-        )
 
 
 class Session:
@@ -215,11 +189,15 @@ class Session:
 
     async def _publish(self, message: ProtocolMessage) -> None:
         await self._publisher.has_room()
+        if self._has_ended():
+            return  # nobody hears the answer, and the token may be revoked: the client publishes again elsewhere
         serial = message.msg_serial or 0
         try:
             require_serial(serial)
             self.grant.require(require_name(message.channel), "publish")  # before the room is made
             room = await self._gateway.directory.get(message.channel)
+            if self._has_ended():
+                return
             attachment = self._attachments.find(room.name)
             if attachment is not None and Flag.PUBLISH not in attachment.modes:
                 raise ChatError(Code.MODE_NOT_ATTACHED, f"Room {room.name!r} was attached without the mode PUBLISH.")
@@ -238,6 +216,10 @@ class Session:
         else:
             self._publisher.publish(serial, drafts)
 
+    def _has_ended(self) -> bool:
+        """Whether `stop` was called. To be asked after whatever was awaited."""
+        return self._ended
+
     def _base_id(self, serial: int) -> str:
         """Return the id of a publish: the same when it is repeated, and nobody else's guess.
 
@@ -254,12 +236,16 @@ class Session:
             mine = None if self.grant.client_id == ANY_CLIENT else self.grant.client_id
             grant = await authenticate(Credentials(token=token, client_id=mine))
         except ChatError as error:
+            if self._has_ended():
+                return
             if error.status >= 500:  # not the token's fault: the client comes back with it
                 self.end(error)
                 return
             self.reply(ProtocolMessage(action=Action.ERROR, error=ErrorInfo.of(error)))
             self._finish(1000)
             return
+        if self._has_ended():
+            return  # a timer of this token would keep the session in memory for as long as the token is good
         self.grant = grant
         self._attachments.recheck(grant)
         self._watch_expiry()
@@ -280,8 +266,9 @@ class Session:
                 self._expiry = loop.call_later(max(left, 0), self._expire)
 
     def _ask_before_expiry(self) -> None:
-        self.ask_for_token()
+        # In this order: asking may end a connection that reads nothing.
         self._expiry = asyncio.get_running_loop().call_later(REAUTHENTICATE_BEFORE_SECONDS, self._expire)
+        self.ask_for_token()
 
     def _expire(self) -> None:
         self.end(ChatError(Code.TOKEN_EXPIRED, "The token of this connection has expired; get a new one."))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
 from typing import Any
 
 import pytest
@@ -11,9 +13,11 @@ from django.db import OperationalError
 from rooms.access.capabilities import Capability
 from rooms.access.grants import Credentials, Grant
 from rooms.connection import connection_keys
-from rooms.connection.session import Opening, Session, require_serial
+from rooms.connection.opening import Opening
+from rooms.connection.session import Session, require_serial
 from rooms.errors import ChatError, Code
 from rooms.fanout.sockets import Framing
+from rooms.log.directory import RoomRef
 from rooms.protocol.wire import Action, AuthDetails, Format, Message, ProtocolMessage, decode
 
 
@@ -143,3 +147,46 @@ async def test_a_renewal_that_cannot_be_checked_right_now_is_tried_again(monkeyp
     await session.handle(renewal())
 
     assert last_reply().action == Action.DISCONNECTED
+
+
+async def test_a_session_that_ends_while_its_new_token_is_checked_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = asyncio.Event()
+
+    async def authenticate(credentials: Credentials) -> Grant:
+        await checked.wait()
+        return Grant(client_id="alice", capability=Capability({}), key_name="app.key", expires_at=time.time() + 3600)
+
+    monkeypatch.setattr("rooms.connection.session.authenticate", authenticate)
+    session, _ = connect("alice")
+    renewing = asyncio.create_task(session.handle(renewal()))
+    await asyncio.sleep(0)
+    session.stop()
+    sent = len(opened[-1].sent)
+    checked.set()
+    await renewing
+
+    connection_id = session.connection_id
+    del session, renewing
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, Session)]
+    assert connection_id not in {one.connection_id for one in held}
+    assert len(opened[-1].sent) == sent
+
+
+async def test_a_session_that_ends_while_it_waits_for_a_room_publishes_nothing_into_it() -> None:
+    session, _ = connect("alice")
+    found = asyncio.Event()
+
+    async def get(name: str) -> RoomRef:
+        await found.wait()
+        return RoomRef(1, name, "e")
+
+    opened[-1].get = get
+    publish = ProtocolMessage(action=Action.MESSAGE, channel="lobby", msg_serial=0, messages=[Message(data="x")])
+    publishing = asyncio.create_task(session.handle(publish))
+    await asyncio.sleep(0)
+    session.stop()
+    found.set()
+    await publishing  # there is no acceptor that could take it
+
+    assert session.is_idle
