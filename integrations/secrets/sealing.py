@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-CONTEXT = b"integrations.secrets.sealing 1"
+CONTEXT = b"integrations.sealing 1"  # part of every stored secret: it stays as it is, wherever this module goes
 
 
 class SealBroken(Exception):
