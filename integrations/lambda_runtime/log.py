@@ -10,7 +10,6 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import IntEnum
 
 Write = Callable[[str], object]
@@ -88,14 +87,3 @@ class Log:
     def injected(self, request_id: str, fault: str) -> None:
         """A call met a fault on purpose. Ours: AWS has no such line."""
         self.say(f"INJECTED RequestId: {request_id} Fault: {fault}")
-
-
-def timed_out(request_id: str, seconds: float) -> str:
-    """AWS's line about a function that took too long."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
-    return f"{now}Z {request_id} Task timed out after {seconds:.2f} seconds"
-
-
-def exited(request_id: str, description: str, error_type: str) -> str:
-    """AWS's lines about a process that ended under its invocation."""
-    return f"RequestId: {request_id} Error: {description}\n{error_type}"

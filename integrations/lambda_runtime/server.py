@@ -61,8 +61,6 @@ async def serving(
     pool = Pool(
         lambda on_exit: Environment(function, programs, lines, on_exit=on_exit),
         concurrency=options.concurrency,
-        timeout_seconds=function.timeout_seconds,
-        lines=lines,
     )
     invoker = Invoker(function, pool, lines, dice)
     url, events = FunctionUrl(invoker, lines), EventQueue(invoker, lines)

@@ -1,13 +1,10 @@
-"""One call of the function and how it ended: plain values."""
+"""One call of the function, and how it ended."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
-
-from integrations.lambda_runtime import log
-from integrations.lambda_runtime.execution.faults import NO_FATE, Fate
 
 
 class ErrorType(StrEnum):
@@ -19,6 +16,16 @@ class ErrorType(StrEnum):
     TOO_LARGE = "Function.ResponseSizeTooLarge"  # the answer is above the payload quota
     UNKNOWN = "Runtime.Unknown"  # the runtime reported an error and gave it no type
     INJECTED = "Injected.Error"  # `--error-rate` said so: ours, AWS knows no such type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """A call of the function."""
+
+    request_id: str
+    trace_id: str
+    event: bytes
+    qualifier: str = ""  # the version or alias that the caller named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,39 +53,22 @@ class Undelivered(Exception):
     """The environment died before it took the invocation: another one may serve it."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Invocation:
-    """A call on its way through one environment. Times are the event loop's, in seconds."""
-
-    request_id: str
-    trace_id: str
-    event: bytes
-    qualifier: str = ""  # the version or alias that the caller named
-    fate: Fate = NO_FATE
-    delivered_at: float | None = None  # when the runtime took it: its time runs from here
-    init_seconds: float | None = None  # set when this call had to wait for a cold start
-    outcome: asyncio.Future[Outcome] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def settle(self, outcome: Outcome) -> bool:
-        """Set how it ended; False if it had ended already (a late answer after a timeout)."""
-        if self.outcome.done():
-            return False
-        self.outcome.set_result(outcome)
-        return True
-
-    def give_back(self) -> None:
-        """Its environment is gone and has not run it."""
-        if not self.outcome.done():
-            self.outcome.set_exception(Undelivered())
-
-
 def timed_out(request_id: str, seconds: float) -> Failed:
-    """The end of an invocation that took longer than it may."""
-    message, line = f"Task timed out after {seconds:.2f} seconds", log.timed_out(request_id, seconds)
-    return Failed(error_type=ErrorType.TIMED_OUT.value, message=message, line=line, fatal=True)
+    """Return the end of an invocation that took longer than it may."""
+    message = f"Task timed out after {seconds:.2f} seconds"
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+    line = f"{now}Z {request_id} {message}"
+    return Failed(error_type=ErrorType.TIMED_OUT, message=message, line=line, fatal=True)
 
 
 def ended(request_id: str, message: str, error_type: str) -> Failed:
-    """The end of an invocation whose process ended under it; without `message` the log has it already."""
-    line = log.exited(request_id, message, error_type) if message else ""
-    return Failed(error_type=str(error_type), message=message, line=line, fatal=True)
+    """Return the end of an invocation whose process ended under it; without `message` the log has it already."""
+    line = f"RequestId: {request_id} Error: {message}\n{error_type}" if message else ""
+    return Failed(error_type=error_type, message=message, line=line, fatal=True)
+
+
+def too_large(request_id: str, limit: int) -> Failed:
+    """Return the end of an invocation whose answer has more bytes than an answer may have."""
+    message = f"Exceeded maximum allowed payload size ({limit} bytes)."
+    line = f"RequestId: {request_id} Error: {message}\n{ErrorType.TOO_LARGE}"
+    return Failed(error_type=ErrorType.TOO_LARGE, message=message, line=line)

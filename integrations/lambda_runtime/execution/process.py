@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 PR_SET_PDEATHSIG = 1
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # Loaded here because nothing may be imported between fork and exec.
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -25,9 +26,9 @@ class HandlerProcess:
         self._process = process
         self.peak_bytes = 0
         self._gone = False
-        self._statm: int | None = None
-        with contextlib.suppress(OSError):
-            self._statm = os.open(f"/proc/{process.pid}/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._measured: psutil.Process | None = None
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended at once
+            self._measured = psutil.Process(process.pid)
 
     @classmethod
     async def start(cls, command: Sequence[str], *, directory: Path, variables: Mapping[str, str]) -> HandlerProcess:
@@ -54,9 +55,6 @@ class HandlerProcess:
         status = await self._process.wait()
         self.kill()  # what it started may outlive it, and shares its group
         self._gone = True
-        if self._statm is not None:
-            os.close(self._statm)
-            self._statm = None
         return status
 
     def kill(self) -> None:
@@ -67,12 +65,12 @@ class HandlerProcess:
             os.killpg(self.pid, signal.SIGKILL)
 
     def resident_bytes(self) -> int:
-        """The memory that it holds now; 0 where the system does not say."""
-        if self._statm is None:
+        """Return the memory that it holds now; 0 where the system does not say."""
+        if self._measured is None or self._gone:
             return 0
         try:
-            resident = int(os.pread(self._statm, 128, 0).split()[1]) * PAGE_BYTES
-        except (OSError, IndexError, ValueError):
+            resident = int(self._measured.memory_info().rss)
+        except psutil.Error:
             return 0
         self.peak_bytes = max(self.peak_bytes, resident)
         return resident

@@ -1,19 +1,25 @@
-"""The Runtime API of one execution environment: AWS's "Lambda runtime API", version 2018-06-01.
-
-It owns no process and no clock. `Listener` is told what the runtime does; `Environment` is the listener.
-"""
+"""The Runtime API of one execution environment: AWS's "Lambda runtime API", version 2018-06-01."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Protocol
+import time
 
 import msgspec
 
 from integrations.lambda_runtime import limits
-from integrations.lambda_runtime.execution.invocation import ErrorType, Failed, Invocation, Outcome, Returned
+from integrations.lambda_runtime.execution.function import Function
+from integrations.lambda_runtime.execution.invocation import (
+    ErrorType,
+    Failed,
+    Invocation,
+    Outcome,
+    Returned,
+    too_large,
+)
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
+from integrations.lambda_runtime.log import Log
 
 VERSION = "/2018-06-01/runtime"
 INVOCATION_PATH = re.compile(VERSION + r"/invocation/([0-9a-zA-Z-]{1,64})/(response|error)\Z")
@@ -23,39 +29,33 @@ MAX_ANSWER_BYTES = limits.MAX_PAYLOAD_BYTES + limits.RESPONSE_SLACK_BYTES
 MAX_BODY_BYTES = 2 * MAX_ANSWER_BYTES
 
 
-class Listener(Protocol):
-    """Who wants to know what a runtime does."""
+class Delivery:
+    """An invocation on its way through the runtime, which takes it and then answers."""
 
-    def on_ready(self) -> None:
-        """The runtime asked for its first invocation: init is over."""
-
-    def on_delivered(self, invocation: Invocation) -> tuple[str, int]:
-        """The runtime gets an invocation; returns the function's ARN and the deadline in Unix milliseconds."""
-
-    def on_finished(self, invocation: Invocation, outcome: Outcome) -> None:
-        """The runtime answered."""
-
-    def on_init_error(self, error_type: str) -> None:
-        """The runtime could not load the handler, and is about to exit."""
+    def __init__(self, invocation: Invocation) -> None:
+        loop = asyncio.get_running_loop()
+        self.invocation = invocation
+        self.taken: asyncio.Future[float] = loop.create_future()  # when, by the event loop's clock
+        self.outcome: asyncio.Future[Outcome] = loop.create_future()
 
 
 class RuntimeApi:
     """Hands one invocation at a time to the runtime and takes its answer."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-        self._ready = False
-        self._offered: Invocation | None = None  # waits for the runtime to ask
-        self._running: Invocation | None = None  # is with the runtime
-        self._next: asyncio.Future[Invocation] | None = None  # the runtime waits for an invocation
+    def __init__(self, function: Function, lines: Log) -> None:
+        self._function = function
+        self._log = lines
+        # Init is over: "" when the runtime asked for an invocation, or the type of the error that it reported.
+        self.init: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._offers: asyncio.Queue[Delivery] = asyncio.Queue(maxsize=1)
+        self._asking: asyncio.Task[object] | None = None
+        self._running: Delivery | None = None
 
-    def offer(self, invocation: Invocation) -> None:
+    def offer(self, invocation: Invocation) -> Delivery:
         """Give the runtime its next invocation, now or as soon as it asks."""
-        assert self._offered is None, "one execution environment has one invocation at a time"
-        if self._next is not None and not self._next.done():
-            self._next.set_result(invocation)
-        else:
-            self._offered = invocation
+        delivery = Delivery(invocation)
+        self._offers.put_nowait(delivery)
+        return delivery
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
         """Answer one request of the runtime."""
@@ -70,71 +70,56 @@ class RuntimeApi:
         return _error(404, "NotFound", "no such path in the Runtime API")
 
     async def _answer_next(self) -> HttpResponse:
-        if not self._ready:
-            self._ready = True
-            self._listener.on_ready()
-        invocation = self._offered
-        self._offered = None
-        if invocation is None:
-            invocation = await self._wait_for_an_offer()
-        self._running = invocation
-        arn, deadline_ms = self._listener.on_delivered(invocation)
+        if not self.init.done():
+            self.init.set_result("")
+        if self._asking is not None:
+            self._asking.cancel()  # the runtime asks again: its earlier request is lost
+        self._asking = asyncio.current_task()
+        self._running = delivery = await self._offers.get()
+        self._asking = None
+        invocation = delivery.invocation
+        self._log.start(invocation.request_id)
+        delivery.taken.set_result(asyncio.get_running_loop().time())
         headers = (
             ("content-type", "application/json"),
             ("lambda-runtime-aws-request-id", invocation.request_id),
-            ("lambda-runtime-deadline-ms", str(deadline_ms)),
-            ("lambda-runtime-invoked-function-arn", arn),
+            ("lambda-runtime-deadline-ms", str(int((time.time() + self._function.timeout_seconds) * 1000))),
+            ("lambda-runtime-invoked-function-arn", self._function.arn_of(invocation.qualifier)),
             ("lambda-runtime-trace-id", invocation.trace_id),
         )
         return HttpResponse(status=200, headers=headers, body=invocation.event)
 
-    async def _wait_for_an_offer(self) -> Invocation:
-        if self._next is not None:
-            self._next.cancel()  # the runtime asks again: its earlier request is lost
-        offer: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
-        self._next = offer
-        try:
-            return await offer
-        except asyncio.CancelledError:
-            # The runtime hung up in the very moment of the offer: keep it for when it asks again.
-            if offer.done() and not offer.cancelled():
-                self._offered = offer.result()
-            raise
-
     def _answer_finished(self, request: HttpRequest, request_id: str, *, is_error: bool) -> HttpResponse:
-        invocation = self._running
-        if invocation is None or invocation.request_id != request_id:
+        delivery = self._running
+        if delivery is None or delivery.invocation.request_id != request_id:
             return _error(400, "InvalidRequestID", "Invalid request ID")
         self._running = None
         if is_error:
-            self._listener.on_finished(invocation, Failed(error_type=_error_type(request), payload=request.body))
+            delivery.outcome.set_result(Failed(error_type=_error_type(request), payload=request.body))
         elif len(request.body) > MAX_ANSWER_BYTES:
-            too_large = f"Exceeded maximum allowed payload size ({MAX_ANSWER_BYTES} bytes)."
-            line = f"RequestId: {request_id} Error: {too_large}\n{ErrorType.TOO_LARGE.value}"
-            failed = Failed(error_type=ErrorType.TOO_LARGE.value, message=too_large, line=line)
-            self._listener.on_finished(invocation, failed)
-            return _error(413, "RequestEntityTooLarge", too_large)
+            failed = too_large(request_id, MAX_ANSWER_BYTES)
+            delivery.outcome.set_result(failed)
+            return _error(413, "RequestEntityTooLarge", failed.message)
         else:
-            self._listener.on_finished(invocation, Returned(payload=request.body))
+            delivery.outcome.set_result(Returned(payload=request.body))
         return _accepted()
 
     def _answer_init_error(self, request: HttpRequest) -> HttpResponse:
-        if self._ready:
+        if self.init.done():
             return _error(403, "InvalidStateTransition", "init is over: report the error of an invocation")
-        self._listener.on_init_error(_error_type(request))
+        self.init.set_result(_error_type(request))
         return _accepted()
 
 
 def _error_type(request: HttpRequest) -> str:
-    """The type that the runtime gave, in a header or in the body; never the message."""
+    """Return the type that the runtime gave, in a header or in the body; never the message."""
     named = request.header("lambda-runtime-function-error-type")
     if not named:
         try:
-            body = msgspec.json.decode(request.body, type=dict[str, object])
-            named = str(body.get("errorType", ""))
+            named = str(msgspec.json.decode(request.body, type=dict[str, object]).get("errorType", ""))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            named = ""
-    return named if ERROR_TYPE_NAME.match(named) else ErrorType.UNKNOWN.value
+            pass
+    return named if ERROR_TYPE_NAME.match(named) else ErrorType.UNKNOWN
 
 
 def _accepted() -> HttpResponse:
