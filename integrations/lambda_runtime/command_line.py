@@ -74,7 +74,7 @@ def _add_fault_options(group: argparse._ArgumentGroup) -> None:
 
 
 def run(options: dict[str, Any], *, print_line: Print) -> None:
-    """Serve until told to stop. Raises FunctionError or FaultError for impossible options, OSError."""
+    """Serve until SIGTERM or Ctrl-C. Raises FunctionError or FaultError for impossible options, OSError."""
     function = build_function(options)
     concurrency: int = options["concurrency"]
     if not 1 <= concurrency <= limits.MAX_CONCURRENCY:
@@ -110,7 +110,7 @@ def run(options: dict[str, Any], *, print_line: Print) -> None:
 
 
 def build_function(options: dict[str, Any]) -> Function:
-    """The function that the options describe. Raises FunctionError."""
+    """Return the function that the options describe. Raises FunctionError."""
     path: Path = options["file"].resolve()
     if not path.is_file():
         raise FunctionError(f"there is no file {options['file']}")
@@ -125,7 +125,7 @@ def build_function(options: dict[str, Any]) -> Function:
 
 
 def build_faults(options: dict[str, Any]) -> Faults:
-    """The faults that the options describe. Raises FaultError."""
+    """Return the faults that the options describe. Raises FaultError."""
     return Faults(
         latency_ms=parse_latency(options["latency"]),
         error_rate=options["error_rate"],
@@ -135,7 +135,7 @@ def build_faults(options: dict[str, Any]) -> Faults:
 
 
 def main() -> int:
-    """The entry point without Django."""
+    """Run the command line without Django, and return its exit status."""
     parser = argparse.ArgumentParser(prog="lambda", description="Serve a Lambda handler at a Function URL.")
     add_options(parser)
     try:

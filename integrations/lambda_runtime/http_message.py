@@ -1,4 +1,4 @@
-"""HTTP requests and responses as plain values, shared by both servers and the pure parts."""
+"""HTTP requests and responses as plain values."""
 
 from __future__ import annotations
 

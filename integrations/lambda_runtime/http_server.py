@@ -1,8 +1,7 @@
-"""The HTTP/1.1 server behind which a function is called, and with which its processes talk: whole requests in, whole
-answers out.
+"""The HTTP/1.1 server of the Function URL and of the Runtime API, on aiohttp: whole requests in, whole answers out.
 
-aiohttp parses, keeps connections alive and ends them. Added here is what it leaves unbounded: how many connections
-there are, how large all bodies that are arriving are together, and how long a request or an answer may take.
+aiohttp parses requests and keeps connections alive. This module bounds what aiohttp leaves open: the number of
+connections, the bytes of all bodies that are arriving, and the time that a body or an answer may take.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ServerLimits:
-    """Bounds of one server."""
+    """The bounds of one server."""
 
     body_bytes: int = limits.MAX_PAYLOAD_BYTES
     buffered_bytes: int = limits.MAX_BUFFERED_BYTES
@@ -41,7 +40,7 @@ class ServerLimits:
 
 
 def refuse_plainly(status: int) -> HttpResponse:
-    """The answer to a request that never became one: malformed, too large, too many."""
+    """Return the answer to a request that is malformed, too large or one too many."""
     return HttpResponse(status=status, headers=(("content-type", "application/json"),), body=b'{"Message":null}')
 
 
@@ -68,7 +67,7 @@ class HttpServer:
 
     @property
     def connections(self) -> int:
-        """How many connections are open."""
+        """The number of open connections."""
         return len(self._aiohttp.connections)
 
     async def start(self, host: str, port: int) -> int:
@@ -128,7 +127,7 @@ class HttpServer:
 
 
 class _Connection(web.RequestHandler):
-    """One peer: aiohttp's connection, with a limit to their number, and an end to each answer."""
+    """One connection of aiohttp's: dropped above the limit, and when its peer does not read an answer in time."""
 
     def __init__(self, server: HttpServer, manager: web.Server) -> None:
         options: dict[str, Any] = {
@@ -155,7 +154,7 @@ class _Connection(web.RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """Return the answer to what is no request, and to what our own code failed at."""
+        """Return the answer to what is no request, or to a request whose handler raised."""
         if status >= 500:
             logger.error("the handler of a request failed", exc_info=exc)
         return self._server.refusal(431 if isinstance(exc, LineTooLong) else status)

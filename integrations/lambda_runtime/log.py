@@ -36,7 +36,7 @@ class Report:
     error_type: str = ""
 
     def line(self) -> str:
-        """The REPORT line."""
+        """Return the REPORT line."""
         milliseconds = self.seconds * 1000
         parts = [
             f"REPORT RequestId: {self.request_id}",
@@ -54,7 +54,7 @@ class Report:
 
 
 class Log:
-    """Writes lines to standard error, or wherever `write` says; a reader that has gone away costs nothing."""
+    """Writes lines to standard error, or by `write`; that nobody reads them any more is no error."""
 
     def __init__(self, write: Write | None = None, *, level: Level = Level.AWS) -> None:
         self._write = write or sys.stderr.write
@@ -68,22 +68,22 @@ class Log:
             self._write("".join(f"{line}\n" for line in lines))
 
     def start(self, request_id: str) -> None:
-        """A runtime has taken an invocation."""
+        """Log that a runtime has taken an invocation."""
         self.say(f"START RequestId: {request_id} Version: $LATEST", level=Level.AWS)
 
     def end(self, report: Report, line: str = "") -> None:
-        """An invocation is over; `line` is what else there is to say of it."""
+        """Log that an invocation is over; `line` says what went wrong, if anything did."""
         if self.level is Level.AWS:
             self.say(*filter(None, (line, f"END RequestId: {report.request_id}", report.line())))
         elif line:
             self.say(line)
 
     def init_failed(self, seconds: float, error_type: str) -> None:
-        """An environment never became ready."""
+        """Log that an environment never became ready."""
         status = "timeout" if error_type == "Sandbox.Timedout" else "error"
         duration = f"{seconds * 1000:.2f} ms"
         self.say(f"INIT_REPORT Init Duration: {duration}\tPhase: init\tStatus: {status}\tError Type: {error_type}")
 
     def injected(self, request_id: str, fault: str) -> None:
-        """A call met a fault on purpose. Ours: AWS has no such line."""
+        """Log that a call met a fault on purpose. Ours: AWS has no such line."""
         self.say(f"INJECTED RequestId: {request_id} Fault: {fault}")

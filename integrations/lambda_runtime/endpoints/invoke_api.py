@@ -43,7 +43,7 @@ class InvokeApi:
 
     @staticmethod
     def serves(request: HttpRequest) -> bool:
-        """Whether a request is for this API rather than for the Function URL."""
+        """Tell whether a request is for this API rather than for the Function URL."""
         return request.path.startswith(PREFIX)
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
@@ -83,15 +83,16 @@ class InvokeApi:
         if kind == "DryRun":
             return HttpResponse(status=204)
 
-        def create() -> Invocation:
-            trace_id = draw_trace_id(time.time_ns() // 1_000_000)
-            event = request.body or b"{}"
-            return Invocation(request_id=request_id, trace_id=trace_id, event=event, qualifier=qualifier)
-
+        invocation = Invocation(
+            request_id=request_id,
+            trace_id=draw_trace_id(time.time_ns() // 1_000_000),
+            event=request.body or b"{}",
+            qualifier=qualifier,
+        )
         if kind == "Event":
-            return HttpResponse(status=202) if self._events.offer(create) else response.throttled()
+            return HttpResponse(status=202) if self._events.offer(invocation) else response.throttled()
         try:
-            outcome = await self._invoker.invoke(create())
+            outcome = await self._invoker.invoke(invocation)
         except Throttled:
             return response.throttled()
         headers: Headers = (("content-type", response.JSON_TYPE), ("x-amz-executed-version", LATEST))
@@ -102,7 +103,7 @@ class InvokeApi:
 
 
 def _account(outcome: Failed, request_id: str) -> bytes:
-    """What AWS says of a failure that the runtime could not report itself."""
+    """Return AWS's account of a failure that the runtime could not report itself."""
     message = f"RequestId: {request_id} Error: {outcome.message or outcome.error_type}"
     return msgspec.json.encode({"errorType": outcome.error_type, "errorMessage": message})
 

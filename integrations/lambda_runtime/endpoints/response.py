@@ -1,4 +1,4 @@
-"""Function answer to HTTP response: AWS's "Invoking Lambda function URLs", response payload format.
+"""Turns a function's answer into an HTTP response: AWS's "Invoking Lambda function URLs", response payload format.
 
 Where that page and AWS's observed behaviour differ we follow the behaviour: a JSON string is sent without
 its quotes, other JSON without spaces, and a failed function answers with the bare text.
@@ -23,11 +23,11 @@ REMAPPED = frozenset({"connection", "content-length", "date", "keep-alive", "ser
 
 
 class MalformedAnswer(ValueError):
-    """The function returned what is no HTTP response. The message is for the log, without the payload."""
+    """The function's answer is no valid HTTP response. The message is for the log, without the payload."""
 
 
 def interpret(payload: bytes) -> HttpResponse:
-    """The HTTP response that a function's return value stands for. Raises MalformedAnswer.
+    """Return the HTTP response that a function's answer stands for. Raises MalformedAnswer.
 
     An object with `statusCode` is a response; any other JSON is the body of a 200 of type application/json.
     """
@@ -38,24 +38,24 @@ def interpret(payload: bytes) -> HttpResponse:
 
 
 def error_response(status: int, body: str, *, error_type: str = "") -> HttpResponse:
-    """An answer of the Function URL itself; `error_type` is AWS's exception, for X-Amzn-ErrorType."""
+    """Return an answer of the Function URL's own; `error_type` is AWS's exception, for X-Amzn-ErrorType."""
     named = (("x-amzn-ErrorType", error_type),) if error_type else ()
     return HttpResponse(status=status, headers=(("content-type", JSON_TYPE), *named), body=body.encode())
 
 
 def function_error() -> HttpResponse:
-    """What the caller sees of any failure in the function; the log says which it was."""
+    """Return what the caller sees of any failure in the function; the log says which it was."""
     return error_response(502, "Internal Server Error")
 
 
 def throttled() -> HttpResponse:
-    """At the concurrency limit ("Lambda function scaling": requests above it are throttled)."""
+    """Return the answer at the concurrency limit ("Lambda function scaling": requests above it are throttled)."""
     body = '{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}'
     return error_response(429, body, error_type="TooManyRequestsException")
 
 
 def request_too_large(limit: int) -> HttpResponse:
-    """The request, or the event made of it, is above the payload quota."""
+    """Return the answer to a request that is above the payload quota, itself or as an event."""
     body = f'{{"Message":"Request must be smaller than {limit} bytes for the InvokeFunction operation"}}'
     return error_response(413, body, error_type="RequestTooLargeException")
 

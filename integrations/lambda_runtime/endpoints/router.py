@@ -29,7 +29,7 @@ class Router:
         self._log = lines
 
     async def handle(self, request: HttpRequest) -> HttpResponse:
-        """Answer, and write the request's line where those are wanted."""
+        """Answer a request, and log its line at the level REQUESTS."""
         began = time.perf_counter()
         if self._control is not None and self._control.serves(request):
             return self._control.handle(request)
@@ -40,7 +40,7 @@ class Router:
 
 
 def request_line(request: HttpRequest, answer: HttpResponse, seconds: float) -> str:
-    """The line of one request: time, method, path, status, duration, id, and which verdicts it gave."""
+    """Return the line of one request: time, method, path, status, duration, id, and the verdicts in its answer."""
     headers = dict(answer.headers)
     parts = [
         f"{datetime.now(UTC):%H:%M:%S.%f}"[:-3],
@@ -55,7 +55,7 @@ def request_line(request: HttpRequest, answer: HttpResponse, seconds: float) -> 
 
 
 def summary(body: bytes) -> list[str]:
-    """Which verdicts a body gives, such as `accept 2`; nothing of what it says else."""
+    """Return the verdicts in a body with their number, such as `accept 2`, and nothing else of it."""
     if not body or len(body) > MAX_SUMMARY_BYTES:
         return []
     try:

@@ -145,7 +145,7 @@ class Environment:
         raise Undelivered
 
     async def _watch_over(self, delivery: Delivery, *, deadline: float) -> Outcome:
-        """Wait for the outcome, and look at the memory now and then."""
+        """Wait until the runtime has answered, the time is up, the memory too large or the process gone."""
         request_id = delivery.invocation.request_id
         while (left := deadline - self._loop.time()) > 0:
             if self._process.resident_bytes() > self._function.memory_mb * limits.MIB:

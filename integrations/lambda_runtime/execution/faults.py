@@ -1,4 +1,4 @@
-"""Faults on purpose: what a call meets before the function, drawn from rates and a seed. Pure.
+"""Faults on purpose: latency and errors that are drawn for each call from rates and a seed. Pure.
 
 The n-th call of two runs with the same seed and the same rates meets the same fate, however fast the calls come.
 """
@@ -18,7 +18,7 @@ class FaultError(ValueError):
 
 
 class Fault(StrEnum):
-    """What a call meets instead of the function."""
+    """The faults that a call may meet instead of the function."""
 
     THROTTLE = "throttle"
     ERROR = "error"
@@ -27,7 +27,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fate:
-    """One call's: so many seconds in front of the function, and perhaps a fault in its place."""
+    """The fate of one call: a wait in front of the function, and perhaps a fault in its place."""
 
     seconds: float = 0.0
     fault: Fault | None = None
@@ -38,7 +38,7 @@ NO_FATE = Fate()
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """Rates from 0 to 1, and a range of milliseconds. Raises FaultError."""
+    """The share of calls that meet each fault, from 0 to 1, and the range of the latency. Raises FaultError."""
 
     latency_ms: tuple[float, float] = (0.0, 0.0)
     throttle_rate: float = 0.0
@@ -75,7 +75,7 @@ class Dice:
         self.reseed(seed)
 
     def reseed(self, seed: int | None) -> None:
-        """Begin the sequence of a seed; without one, any."""
+        """Begin the sequence of a seed, or without one a sequence that never comes again."""
         self._random = random.Random(seed)
 
     def roll(self, *, timeout_seconds: float) -> Fate:

@@ -1,4 +1,4 @@
-"""What is served: a handler file, the runtime that fits it, and the variables that AWS documents. No I/O."""
+"""A function: its handler file, the runtime that fits it, and the variables that AWS documents. No I/O."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Runtime(Enum):
 
     @classmethod
     def of(cls, path: Path) -> Runtime:
-        """The runtime for a file. Raises FunctionError."""
+        """Return the runtime for a file. Raises FunctionError."""
         for runtime in cls:
             if path.suffix in runtime.value:
                 return runtime
@@ -75,17 +75,17 @@ class Function:
         return f"arn:aws:lambda:{REGION}:000000000000:function:{self.name}"
 
     def arn_of(self, qualifier: str) -> str:
-        """The ARN as a caller named it: with a version or alias, or without."""
+        """Return the ARN as a caller named it: with a version or alias, or without."""
         return f"{self.arn}:{qualifier}" if qualifier else self.arn
 
     def command(self, *, python: str, node: str) -> list[str]:
-        """The command of one execution environment: AWS's own client for Python, our bootstrap for Node."""
+        """Return the command of one execution environment: AWS's own client for Python, our bootstrap for Node."""
         if self.runtime is Runtime.PYTHON:
             return [python, "-c", PYTHON_MAIN, f"{self.name}.{self.handler}"]
         return [node, str(BOOTSTRAP), str(self.path), self.handler]
 
     def variables(self, *, runtime_api: str, stream: str, search_path: str) -> dict[str, str]:
-        """The whole environment of a handler's process ("Defined runtime environment variables").
+        """Return all variables of a handler's process ("Defined runtime environment variables").
 
         Nothing of ours is inherited: at AWS a function does not see the server's secrets either.
         """

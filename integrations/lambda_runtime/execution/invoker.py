@@ -1,4 +1,4 @@
-"""The one way to the function, whichever endpoint a call came by: its fate first, then an execution environment."""
+"""Runs each call of the function, whichever endpoint it came by: first its faults on purpose, then an environment."""
 
 from __future__ import annotations
 

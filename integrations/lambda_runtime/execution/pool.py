@@ -1,4 +1,4 @@
-"""Execution environments on demand: as many as there are invocations at once, kept warm, never above the limit."""
+"""Starts execution environments on demand, one for each invocation at a time, and keeps them warm."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Pool:
             return True  # every place is taken by a call that runs; who comes after it starts anew
 
     async def sweep(self) -> None:
-        """Give back, for ever, what has not been used for a while."""
+        """End environments that nobody has used for a while, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(limits.ENVIRONMENT_IDLE_SECONDS / 10)

@@ -1,4 +1,4 @@
-"""A handler's process: started in a group of its own, tied to our life, measured and killed as a whole."""
+"""A handler's process: it has a process group of its own, is killed with it, and dies when we do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class HandlerProcess:
 
     @classmethod
     async def start(cls, command: Sequence[str], *, directory: Path, variables: Mapping[str, str]) -> HandlerProcess:
-        """Start it. Raises OSError when the program is missing or no process can be had."""
+        """Start a process. Raises OSError when the program is missing or no process can be had."""
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=directory,
@@ -47,25 +47,25 @@ class HandlerProcess:
 
     @property
     def pid(self) -> int:
-        """Its id, and its group's."""
+        """The id of the process and of its group."""
         return self._process.pid
 
     async def wait(self) -> int:
-        """Its exit status; negative for the number of the signal that ended it."""
+        """Wait for the end and return the exit status; negative for the number of the signal that ended it."""
         status = await self._process.wait()
         self.kill()  # what it started may outlive it, and shares its group
         self._gone = True
         return status
 
     def kill(self) -> None:
-        """Kill it and whatever it has started; nothing once it is gone, since its number may be another's then."""
+        """Kill the process and what it has started. Once it is gone nothing is done: its id may be another's then."""
         if self._gone:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def resident_bytes(self) -> int:
-        """Return the memory that it holds now; 0 where the system does not say."""
+        """Return the memory that the process holds now; 0 where the system does not say."""
         if self._measured is None or self._gone:
             return 0
         try:
@@ -77,23 +77,16 @@ class HandlerProcess:
 
 
 def describe_exit(status: int) -> str:
-    """An exit status in the words of AWS's log."""
+    """Return an exit status in the words of AWS's log."""
     if status < 0:
-        return f"Runtime exited with error: signal: {_signal_name(-status)}"
+        return f"Runtime exited with error: signal: {signal.strsignal(-status) or -status}"
     if status == 0:
         return "Runtime exited without providing a reason"
     return f"Runtime exited with error: exit status {status}"
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.strsignal(number) or str(number)
-    except ValueError:
-        return str(number)
-
-
 def _dying_with(parent: int) -> Callable[[], None]:
-    """What a child does before exec, so that even kill -9 of us ends it."""
+    """Return what a child does before exec, so that even kill -9 of us ends it."""
 
     def tie() -> None:
         assert LIBC is not None

@@ -44,7 +44,7 @@ async def test_an_event_that_fails_is_tried_twice_more_and_a_throttled_one_until
     ):
         scripted, lines = Scripted(*ends), list[str]()
         queue = EventQueue(scripted, Log(lines.append), retry_seconds=(0, 0))  # type: ignore[arg-type]
-        assert queue.offer(create)
+        assert queue.offer(create())
         await eventually(lambda: not queue._tasks)  # noqa: B023
         assert not scripted.ends
         assert bool(lines) == (ends == [failed] * 3)
@@ -53,5 +53,5 @@ async def test_an_event_that_fails_is_tried_twice_more_and_a_throttled_one_until
 async def test_the_queue_of_events_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_QUEUED_EVENTS", 2)
     queue = EventQueue(Scripted(), Log(lambda text: None))  # type: ignore[arg-type]
-    assert [queue.offer(create) for _ in range(3)] == [True, True, False]
+    assert [queue.offer(create()) for _ in range(3)] == [True, True, False]
     queue.close()

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from integrations.lambda_runtime import limits
+from integrations.lambda_runtime.execution.pool import Pool
 
 Serve = Callable[..., Awaitable[Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -64,3 +65,34 @@ async def test_an_environment_that_nobody_calls_is_given_back(
     pid = (await served.get()).json()
     await eventually(lambda: not psutil.pid_exists(pid))
     assert (await served.get()).json() != pid
+
+
+class Idle:
+    """An environment without a process, whose end waits for a word."""
+
+    def __init__(self, ending: asyncio.Event) -> None:
+        self.has_started = self.alive = True
+        self.is_outdated = self.is_ending = False
+        self.idle_since = 0.0
+        self._ending = ending
+
+    async def stop(self) -> None:
+        self.alive, self.is_ending = False, True
+        await self._ending.wait()
+
+
+async def test_an_environment_that_a_call_takes_while_another_is_given_back_stays_with_the_call(
+    eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ENVIRONMENT_IDLE_SECONDS", 0.01)
+    ending = asyncio.Event()
+    pool = Pool(lambda on_exit: Idle(ending), concurrency=2)  # type: ignore[arg-type, return-value]
+    async with pool.environment() as second, pool.environment() as first:
+        pass
+    sweeping = asyncio.create_task(pool.sweep())
+    await eventually(lambda: first.is_ending)  # type: ignore[attr-defined]
+    async with pool.environment() as taken:
+        ending.set()
+        await asyncio.sleep(0.05)
+        assert taken is second and taken.alive and not sweeping.done()
+    sweeping.cancel()
