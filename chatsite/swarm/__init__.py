@@ -1,7 +1,7 @@
 """The load tool behind `manage.py swarm`: raw WebSockets that attach, count and check, at little cost each.
 
-Read in this order: plan, frames, responses, messages (what goes over the wire), realtime and nchan (the two
-protocols), cursor, findings, latency, timings (what is checked and measured), stream, connection, member, crowd,
-publishers (the sockets), processes, conductor (the processes), killing, scrape, clock, meter (the server), report,
-plot, display.
+Packages and modules import only downwards, in this order: run (the whole), arguments, display, conductor (the phases of
+a run), processes, endpoint (what it starts), members, publishers (the two kinds of clients), wire (sockets and
+protocols), server (what is measured beside), orders (between conductor and processes), results (figures and their
+report), plan.
 """

@@ -1,8 +1,7 @@
-"""What a load run is asked to do, and how it is split among rooms and processes. Pure."""
+"""The plan of a load run: its size, and how it is split among rooms and processes. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -24,18 +23,14 @@ class Review(StrEnum):
 
 
 class Protocol(StrEnum):
-    """What the server speaks."""
+    """The protocol that the server speaks."""
 
     CHAT = "chat"  # this project's, the Ably-compatible realtime protocol
     NCHAN = "nchan"  # nginx's module, as a peer to compare with: plain frames, and POSTs
 
 
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """The members of one process: their numbers among all, and the addresses that they connect from."""
-
-    members: range
-    sources: Sequence[str]  # empty: the system's choice
+class SwarmFailed(Exception):
+    """The run cannot be carried out; the text says why, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,24 +103,21 @@ class Plan:
         return range(publisher, self.rooms, self.publishers)
 
     def is_slow(self, member: int) -> bool:
-        """Tell whether a member is one of the slow readers, which are spread evenly."""
+        """Return whether a member is one of the slow readers, which are spread evenly."""
         return member * self.slow_readers // self.members != (member + 1) * self.slow_readers // self.members
 
     # --- Processes ----------------------------------------------------------------------------------------
 
-    def shares(self) -> list[Share]:
-        """Return which members each process holds."""
+    def member_shares(self) -> list[range]:
+        """Return the members that each process holds, by their numbers among all."""
         if not self.members:
             return []
         count = min(max(self.processes, -(-self.members // self.members_per_process)), self.members)
         edges = [self.members * place // count for place in range(count + 1)]
-        return [
-            Share(members=range(first, end), sources=self.sources(place))
-            for place, (first, end) in enumerate(pairwise(edges))
-        ]
+        return [range(first, end) for first, end in pairwise(edges)]
 
-    def offices(self) -> list[range]:
-        """Return which publishers each publishing process has."""
+    def publisher_shares(self) -> list[range]:
+        """Return the publishers that each publishing process holds, by their numbers among all."""
         if not self.publishers:
             return []
         needed = -(-round(self.rate / self.batch) // PUBLISHES_PER_PROCESS)

@@ -1,115 +1,84 @@
-"""What runs in the processes of a swarm, and what they tell the conductor through their pipe."""
+"""The processes of a swarm: each serves members or publishers, and reports to the conductor through its pipe."""
 
 from __future__ import annotations
 
 import gc
 import signal
 import time
-from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection as Pipe
+from typing import Any, TypeVar
 
-from chatsite.swarm.crowd import Crowd
-from chatsite.swarm.orders import Finish, Progress, Start
-from chatsite.swarm.plan import Plan, Share
+from chatsite.swarm.members.crowd import Crowd
+from chatsite.swarm.plan import Plan
 from chatsite.swarm.publishers import Publishers
+from chatsite.swarm.wire.group import Group
 
 PROGRESS_SECONDS = 0.1
 GRACE_SECONDS = 0.2  # what should not arrive any more (a second copy of the last message) gets this long to
-PROBLEMS_TOLD = 3
+
+Served = TypeVar("Served", Crowd, Publishers)
 
 
-def run_crowd(plan: Plan, share: Share, pipe: Pipe) -> None:
-    """Be some of the members until the conductor says Finish, and send a Tally."""
-    _settle_in()
-    crowd = Crowd(plan, share)
-    try:
-        finish, used = None, 0.0
-        while finish is None:
-            _step_until(crowd, time.monotonic() + PROGRESS_SECONDS)
-            _tell(crowd, pipe)
-            order = pipe.recv() if pipe.poll() else None
-            if isinstance(order, Start):
-                crowd.start(order.at)
-                used = time.process_time()
-            finish = order if isinstance(order, Finish) else None
+def run_crowd(plan: Plan, place: int, members: range, pipe: Pipe) -> None:
+    """Serve some of the members until the conductor sends Finish, and send a Tally."""
+    with _serving(lambda: Crowd(plan, place, members)) as crowd:
+        crowd.start(_wait_for_order(crowd, pipe).at)
+        used = time.process_time()
+        finish = _wait_for_order(crowd, pipe)
         crowd.hurry()
         deadline = time.monotonic() + finish.seconds
         while not crowd.has_reached(finish) and time.monotonic() < deadline:
-            _step_until(crowd, time.monotonic() + PROGRESS_SECONDS)
-            _tell(crowd, pipe)
-        _step_until(crowd, time.monotonic() + GRACE_SECONDS)
+            _serve(crowd, PROGRESS_SECONDS)
+            pipe.send(crowd.progress())
+        _serve(crowd, GRACE_SECONDS)
         tally = crowd.tally(finish)
         tally.cpu_seconds = time.process_time() - used
         pipe.send(tally)
-    except (BrokenPipeError, EOFError):  # the conductor is gone
-        pass
-    finally:
-        crowd.poller.close()
 
 
 def run_publishers(plan: Plan, places: range, pipe: Pipe) -> None:
-    """Be some publishers: connect, publish from Start on, wait for the answers, and send what became of it."""
-    _settle_in()
-    publishers = Publishers(plan, places)
-    try:
-        start = None
-        while start is None:
+    """Serve some of the publishers: let them publish from Start on, wait for the answers, and send a Published."""
+    with _serving(lambda: Publishers(plan, places)) as publishers:
+        publishers.started = _wait_for_order(publishers, pipe).at
+        used, reported = time.process_time(), 0.0
+        while (pause := publishers.publish_due()) is not None:
+            publishers.step(min(pause, PROGRESS_SECONDS))
+            if time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
+                pipe.send(publishers.progress())
+        deadline = time.monotonic() + plan.settle_seconds
+        while publishers.waiting and time.monotonic() < deadline:
             publishers.step(PROGRESS_SECONDS)
-            pipe.send(_progress(publishers))
-            start = pipe.recv() if pipe.poll() else None
-        used = time.process_time()
-        _publish(publishers, start.at, pipe)
-        publishers.result.cpu_seconds = time.process_time() - used
-        pipe.send(publishers.result)
-    except (BrokenPipeError, EOFError):
-        pass
-    finally:
-        publishers.poller.close()
+            pipe.send(publishers.progress())
+        result = publishers.result
+        result.problems, result.cpu_seconds = publishers.problems, time.process_time() - used
+        pipe.send(result)
 
 
-def _settle_in() -> None:
+@contextmanager
+def _serving(make: Callable[[], Served]) -> Iterator[Served]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the conductor, which ends its processes
     gc.disable()  # nothing here makes cycles, and looking for them in 15,000 members takes longer than serving them
+    group = make()
+    try:
+        yield group
+    except (BrokenPipeError, EOFError):
+        pass  # the conductor is gone
+    finally:
+        group.poller.close()
 
 
-def _step_until(crowd: Crowd, moment: float) -> None:
-    while (left := moment - time.monotonic()) > 0:
-        crowd.step(left)
+def _wait_for_order(group: Group[Any], pipe: Pipe) -> Any:
+    """Serve the group until the conductor sends an order, and return that."""
+    while not pipe.poll():
+        _serve(group, PROGRESS_SECONDS)
+        pipe.send(group.progress())
+    return pipe.recv()
 
 
-def _tell(crowd: Crowd, pipe: Pipe) -> None:
-    crowd.timings.count()
-    progress = Progress(
-        ready=crowd.attached_count,
-        delivered=crowd.timings.delivered,
-        recent=crowd.timings.take_recent(),
-        problems=Counter(dict(crowd.problems.most_common(PROBLEMS_TOLD))),
-        hopeless=crowd.hopeless,
-    )
-    pipe.send(progress)
-
-
-def _publish(publishers: Publishers, started: float, pipe: Pipe) -> None:
-    told = 0.0
-    publishers.started = started
-    while time.monotonic() < started:
-        publishers.step(started - time.monotonic())
-    while (pause := publishers.publish_due()) is not None:
-        publishers.step(min(pause, PROGRESS_SECONDS))
-        if time.monotonic() - told > PROGRESS_SECONDS:
-            told = time.monotonic()
-            pipe.send(_progress(publishers))
-    deadline = time.monotonic() + publishers.plan.settle_seconds
-    while publishers.waiting and time.monotonic() < deadline:
-        publishers.step(PROGRESS_SECONDS)
-        pipe.send(_progress(publishers))
-
-
-def _progress(publishers: Publishers) -> Progress:
-    result = publishers.result
-    return Progress(
-        ready=publishers.connected,
-        published=result.published,
-        acknowledged=len(result.acknowledged),
-        problems=Counter(dict(result.problems.most_common(PROBLEMS_TOLD))),
-    )
+def _serve(group: Group[Any], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        group.step(left)

@@ -1,49 +1,33 @@
-"""The publishers of a run: they publish at a steady rate over the wire and keep what was acknowledged."""
+"""The publishers of a run: they publish at a steady rate over the wire and record the answers."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from chatsite.swarm import nchan, realtime
-from chatsite.swarm.connection import Connection
-from chatsite.swarm.findings import Sent, Token
-from chatsite.swarm.http_stream import HttpStream
-from chatsite.swarm.latency import STEPS_PER_SECOND, Latency
-from chatsite.swarm.messages import Batch, Incoming, Item, Reader
+import msgspec
+
+from chatsite.swarm.orders import Progress
 from chatsite.swarm.plan import Plan, Protocol
-from chatsite.swarm.responses import Response
-from chatsite.swarm.stream import Poller, Stream
-from chatsite.swarm.tls import context_for
+from chatsite.swarm.results.latency import STEPS_PER_SECOND, Latency
+from chatsite.swarm.results.tally import Published, Token
+from chatsite.swarm.wire import nchan, realtime
+from chatsite.swarm.wire.group import Group
+from chatsite.swarm.wire.http_stream import HttpStream
+from chatsite.swarm.wire.messages import Incoming, Item
+from chatsite.swarm.wire.responses import Response
+from chatsite.swarm.wire.stream import Stream
+from chatsite.swarm.wire.websocket import Listener, WebSocket
 from rooms.protocol.wire import Action
 
 RETURN_SECONDS = 0.2
 PROCESS_PLACE = 200  # of publishing processes among the source addresses, after those of members
-FOR_GOOD = range(40000, 50000)  # what is refused with 5xxxx may have happened all the same
+FOR_GOOD = range(40000, 50000)  # a message refused with 5xxxx may have been published all the same
 
 
-@dataclass(kw_only=True)
-class Published:
-    """What became of the messages of one process. Sent to the conductor. Counts are messages, latencies publishes."""
-
-    published: int = 0
-    acknowledged: list[Sent] = field(default_factory=list)
-    refused: int = 0
-    rejected: list[Sent] = field(default_factory=list)  # those refused for good: no other answer may follow
-    reconnects: int = 0
-    heads: dict[int, int] = field(default_factory=dict)  # the highest serial of each room that was acknowledged
-    accept: Latency = field(default_factory=Latency)  # from publish to ACK
-    accept_by_second: dict[int, Latency] = field(default_factory=dict)
-    behind_seconds: float = 0.0  # how late a message was sent at worst, through this process's own fault
-    problems: Counter[str] = field(default_factory=Counter)
-    cpu_seconds: float = 0.0  # that the process used since publishing began
-
-
-@dataclass(kw_only=True)
-class Publish:
+class Publish(msgspec.Struct, kw_only=True):
     """One publish on its way."""
 
     room: int
@@ -52,74 +36,61 @@ class Publish:
     msg_serial: int = 0
 
 
-class Publisher:
+class Publisher(Listener):
     """One connection that publishes, after a cut again what was not acknowledged. Subclasses speak the protocols."""
 
-    def __init__(self, place: int, office: Publishers) -> None:
-        self.office = office
+    def __init__(self, place: int, publishers: Publishers) -> None:
         self.is_connected = False
         self.unacknowledged: deque[Publish] = deque()
+        self._all = publishers
+        self._plan = publishers.plan
         self._place = place
-        self._rooms = office.plan.rooms_of(place)
+        self._rooms = publishers.plan.rooms_of(place)
+        self._stream: Stream | None = None
         self._count = 0
 
-    @property
-    def waiting(self) -> int:
-        """How many messages are on their way."""
-        return len(self.unacknowledged) * self.office.plan.batch
-
-    @property
-    def client_id(self) -> str:
-        """The name of this publisher, in this run alone."""
-        return f"{self.office.plan.run}-{self._place}"
-
-    def open(self) -> None:
-        """Connect. Raises OSError where this machine has no room for another connection."""
-        raise NotImplementedError
-
-    def transmit(self, publish: Publish) -> None:
+    def transmit(self, publish: Publish, stream: Stream) -> None:
         """Send a publish over the connection, which is open."""
         raise NotImplementedError
 
     def publish(self, now: float) -> None:
         """Publish the next message or messages; while cut off, as soon as there is a connection again."""
-        batch, number = self.office.plan.batch, self._count
+        batch, number = self._plan.batch, self._count
         tokens = [Token(self._place, number * batch + place) for place in range(batch)]
         publish = Publish(room=self._rooms[number % len(self._rooms)], tokens=tokens, sent_at=now)
         self._count += 1
         self.unacknowledged.append(publish)
-        if self.is_connected:
-            self.transmit(publish)
+        if self.is_connected and self._stream is not None:
+            self.transmit(publish, self._stream)
 
-    def connected(self) -> None:
-        """There is a connection: send what waits for one."""
+    def connected(self, stream: Stream) -> None:
+        """Send over a new connection what waits for one."""
         self.is_connected = True
         for publish in self.unacknowledged:
-            self.transmit(publish)
+            self.transmit(publish, stream)
 
-    def ended(self, reason: str, retry_after: float | None = None) -> None:
-        """See Listener."""
-        result = self.office.result
-        result.problems[reason] += 1
-        result.reconnects += self.is_connected
+    def ended(self, reason: str, retry_after: float | None) -> None:
+        """See Owner."""
+        self._all.problems[reason] += 1
+        self._all.result.reconnects += self.is_connected
         self.is_connected = False
-        self.office.come_back(self, retry_after or 0.0)
+        pause = (retry_after or 0.0) + RETURN_SECONDS * (0.5 + random.random())
+        self._all.connect_at(time.monotonic() + pause, self)
 
     def acknowledged(self, publish: Publish, positions: Sequence[int]) -> None:
-        """A publish is durable; some of its messages are visible, at these serials."""
-        result, office = self.office.result, self.office
-        took = int((time.monotonic() - publish.sent_at) * STEPS_PER_SECOND)
+        """Record that a publish is durable, and that some of its messages are visible at these serials."""
+        result, took = self._all.result, int((time.monotonic() - publish.sent_at) * STEPS_PER_SECOND)
         result.acknowledged.extend((publish.room, token) for token in publish.tokens)
         result.accept.add_steps(took)
-        second = int(publish.sent_at - office.started)
+        second = int(publish.sent_at - self._all.started)
         result.accept_by_second.setdefault(second, Latency()).add_steps(took)
-        result.heads[publish.room] = max(result.heads.get(publish.room, 0), *positions, 0)
+        result.heads[publish.room] = max(result.heads[publish.room], *positions, 0)
 
     def refused(self, publish: Publish, code: int, reason: str) -> None:
-        """The server does not take a publish."""
-        result = self.office.result
+        """Record that the server does not take a publish."""
+        result = self._all.result
         result.refused += len(publish.tokens)
-        result.problems[reason] += 1
+        self._all.problems[reason] += 1
         if code in FOR_GOOD:
             result.rejected.extend((publish.room, token) for token in publish.tokens)
 
@@ -127,126 +98,107 @@ class Publisher:
 class RealtimePublisher(Publisher):
     """Publishes by this project's protocol. Ids make publishing again harmless."""
 
-    def __init__(self, place: int, office: Publishers) -> None:
-        super().__init__(place, office)
-        self._connection: Connection | None = None
+    def __init__(self, place: int, publishers: Publishers) -> None:
+        super().__init__(place, publishers)
         self._next_serial = 0
 
     def open(self) -> None:
-        """See Publisher."""
-        path = realtime.path_of(self.office.plan, client_id=self.client_id)
-        self._connection = Connection(self.office.poller, self.office.reader, self, path)
-
-    def opened(self) -> None:
-        """See Listener: the conversation begins with CONNECTED."""
-
-    def received_run(self, batch: Batch) -> bool:
-        """See Listener: a publisher attaches to nothing."""
-        return False
+        """See Owner."""
+        path = realtime.path_of(self._plan, client_id=f"{self._plan.run}-{self._place}")
+        self._stream = WebSocket(self._all.poller, self._all.reader, self, path)
 
     def received(self, items: Sequence[Item]) -> None:
         """See Listener."""
         for item in items:
             if not isinstance(item, Incoming):
                 continue
-            if item.action == Action.CONNECTED and not self.is_connected:
+            if item.action == Action.CONNECTED and not self.is_connected and self._stream is not None:
                 self._next_serial = 0
-                self.connected()
+                self.connected(self._stream)
             elif item.action in (Action.ACK, Action.NACK):
                 self._answered(item)
             elif item.action in (Action.ERROR, Action.DISCONNECTED) and item.error is not None:
-                self.office.result.problems[f"{item.error.code} {item.error.message}"] += 1
+                self._all.problems[str(item.error)] += 1
 
-    def transmit(self, publish: Publish) -> None:
+    def transmit(self, publish: Publish, stream: Stream) -> None:
         """See Publisher."""
-        assert self._connection is not None
-        plan, publish.msg_serial = self.office.plan, self._next_serial
+        plan, publish.msg_serial = self._plan, self._next_serial
         self._next_serial += 1
         room = plan.room_name(publish.room)
-        frame = self.office.writer.publish(
-            room, publish.msg_serial, publish.tokens, sent_at=publish.sent_at, size=plan.size
+        stream.send(
+            self._all.writer.publish(room, publish.msg_serial, publish.tokens, sent_at=publish.sent_at, size=plan.size)
         )
-        self._connection.send(frame)
 
     def _answered(self, answer: Incoming) -> None:
         for place in range(answer.count):
             if not self.unacknowledged or self.unacknowledged[0].msg_serial != answer.msg_serial + place:
                 # Answers come in the order of publishing (RTN7a); others would be counted for another message.
-                self.office.result.problems["an answer to something that was not published, or out of order"] += 1
+                self._all.problems["an answer to something that was not published, or out of order"] += 1
                 return
             publish = self.unacknowledged.popleft()
             if answer.action == Action.NACK:
-                error = answer.error
-                self.refused(publish, error.code if error else 0, f"{error.code} {error.message}" if error else "?")
+                self.refused(publish, answer.error.code if answer.error else 0, str(answer.error or "?"))
                 continue
             serials = answer.res[place].get("serials", []) if place < len(answer.res) else []
             self.acknowledged(publish, [realtime.position_of(serial) for serial in serials if serial is not None])
 
 
 class NchanPublisher(Publisher):
-    """Publishes by pipelined POSTs on one connection. A POST cannot be repeated: what a cut leaves open is refused."""
-
-    def __init__(self, place: int, office: Publishers) -> None:
-        super().__init__(place, office)
-        self._stream: Stream | None = None
+    """Publishes by pipelined POSTs on one connection. A POST cannot be repeated: a cut refuses what it leaves open."""
 
     def open(self) -> None:
-        """See Publisher: POSTs need no conversation before."""
+        """See Owner: POSTs need no conversation before."""
         while self.unacknowledged:
             self.refused(self.unacknowledged.popleft(), 0, "a POST without an answer")
-        self._stream = HttpStream(self.office.poller, self)
-        self.connected()
+        self._stream = HttpStream(self._all.poller, self, self._answered)
+        self.connected(self._stream)
 
-    def transmit(self, publish: Publish) -> None:
+    def transmit(self, publish: Publish, stream: Stream) -> None:
         """See Publisher."""
-        assert self._stream is not None
-        self._stream.send(nchan.post(self.office.plan, publish.tokens[0], sent_at=publish.sent_at))
+        stream.send(nchan.post(self._plan, publish.tokens[0], sent_at=publish.sent_at))
 
-    def answered(self, response: Response) -> None:
-        """Take the answer to the oldest POST."""
+    def _answered(self, response: Response) -> None:
         publish = self.unacknowledged.popleft()
         if response.status < 300:
-            self.acknowledged(publish, [nchan.position_of(self.office.plan, publish.tokens[0])[1]])
+            self.acknowledged(publish, [nchan.position_of(self._plan, publish.tokens[0])[1]])
         else:
             self.refused(publish, response.status * 100, f"{response.status} {response.reason}")
 
 
-class Publishers:
+class Publishers(Group[Publisher]):
     """The publishers of one process: `places` are their numbers among all."""
 
     def __init__(self, plan: Plan, places: range) -> None:
-        self.plan = plan
-        self.writer = realtime.Writer(plan.run, plan.format)
-        self.reader = Reader(realtime.Decoder(plan))
+        super().__init__(plan, PROCESS_PLACE + places.start)
         self.result = Published()
-        self.started = 0.0
-        sources = plan.sources(PROCESS_PLACE + places.start)
-        self.poller = Poller(plan.address, sources=sources, tls=context_for(plan))
+        self.started = float("inf")  # when publishing begins, in monotonic seconds
         kind = NchanPublisher if plan.protocol is Protocol.NCHAN else RealtimePublisher
         self._places = places
         self._publishers: list[Publisher] = [kind(place, self) for place in places]
-        self._returning: list[tuple[float, Publisher]] = [(0.0, each) for each in self._publishers]
+        for publisher in self._publishers:
+            self.connect_at(0.0, publisher)
         self._next = 0
-
-    @property
-    def connected(self) -> int:
-        """How many publishers are connected."""
-        return sum(publisher.is_connected for publisher in self._publishers)
 
     @property
     def waiting(self) -> int:
         """How many messages are not answered yet."""
-        return sum(publisher.waiting for publisher in self._publishers)
+        return sum(len(publisher.unacknowledged) for publisher in self._publishers) * self.plan.batch
 
     def step(self, seconds: float) -> None:
-        """Connect who is not, and handle what is ready."""
+        """See Group."""
         now = time.monotonic()
-        if self._returning:
-            due = [publisher for moment, publisher in self._returning if moment <= now]
-            self._returning = [(moment, publisher) for moment, publisher in self._returning if moment > now]
-            for publisher in due:
-                self._open(publisher)
+        while (publisher := self.next_due(now)) is not None:
+            publisher.connect()
         self.poller.poll(seconds)
+
+    def progress(self) -> Progress:
+        """See Group."""
+        return Progress(
+            ready=sum(publisher.is_connected for publisher in self._publishers),
+            published=self.result.published,
+            acknowledged=len(self.result.acknowledged),
+            problems=self.worst_problems(),
+        )
 
     def publish_due(self) -> float | None:
         """Publish what is due by now, and return the seconds until the next publish is; None after the last."""
@@ -258,11 +210,6 @@ class Publishers:
             result.behind_seconds = max(result.behind_seconds, now - moment)
         return None if moment is None else max(0.0, moment - time.monotonic())
 
-    def come_back(self, publisher: Publisher, retry_after: float) -> None:
-        """Connect a publisher again in a moment."""
-        pause = retry_after + RETURN_SECONDS * (0.5 + random.random())
-        self._returning.append((time.monotonic() + pause, publisher))
-
     def _next_moment(self) -> float | None:
         """Return when this process publishes next. All processes together publish in turn, at even distances."""
         turn, place = divmod(self._next, len(self._publishers))
@@ -270,9 +217,3 @@ class Publishers:
         if number >= self.plan.publishes:
             return None
         return self.started + number * self.plan.batch / self.plan.rate
-
-    def _open(self, publisher: Publisher) -> None:
-        try:
-            publisher.open()
-        except OSError as error:
-            publisher.ended(error.strerror or str(error))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chatsite.swarm.frames import Frame, Opcode, frame, handshake, split, split_handshake
+from chatsite.swarm.wire.frames import Frame, Opcode, frame, handshake, split, split_handshake
 from rooms.protocol.wire import Action
 from tests.instance import Instance
 

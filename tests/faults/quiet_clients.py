@@ -14,7 +14,7 @@ from urllib.parse import quote
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from chatsite.swarm.frames import Opcode, handshake, split, split_handshake
+from chatsite.swarm.wire.frames import Opcode, handshake, split, split_handshake
 from rooms.protocol.wire import Action
 
 ROOM = "idle"

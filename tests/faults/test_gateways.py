@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, ExitStack, closing
 import psutil
 import pytest
 
-from chatsite.swarm.frames import handshake
+from chatsite.swarm.wire.frames import handshake
 from rooms.protocol.wire import Action
 from tests.conformance.raw import RawClient
 from tests.faults import traffic

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from chatsite.swarm.cursor import Cursor
-from chatsite.swarm.frames import Opcode, frame, handshake, split, split_handshake
+from chatsite.swarm.members.cursor import Cursor
+from chatsite.swarm.wire.frames import Opcode, frame, handshake, split, split_handshake
 from rooms.protocol import serials
 from rooms.protocol.wire import Action
 from tests.faults import traffic

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatsite.swarm.conductor import Conductor, Status
 from chatsite.swarm.plan import Plan
-from chatsite.swarm.report import Report
+from chatsite.swarm.results.report import Report
 from rooms.protocol.wire import Format
 from tests.instance import Instance
 
@@ -45,8 +45,7 @@ def run(
         done: list[Future[object]] = []
 
         def show(status: Status) -> None:
-            published = sum(office.published for office in status.offices)
-            if status.phase == "publishing" and not done and published >= after:
+            if status.phase == "publishing" and not done and status.publishers.published >= after:
                 done.append(pool.submit(meanwhile))
 
         plan = Plan(url=instance.url, key=key, **usual | changes)

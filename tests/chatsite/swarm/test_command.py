@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from chatsite.swarm.conductor import SwarmFailed
+from chatsite.swarm.plan import SwarmFailed
 from tests.chatsite.swarm.test_plan import plan
 from tests.chatsite.swarm.test_swarm import run
 from tests.instance import ROOT, Instance

@@ -34,16 +34,16 @@ def plan(**changes: Any) -> Plan:
 def test_processes_share_all_members_and_hold_no_more_than_they_may(
     members: int, processes: int, most: int, rooms: int
 ) -> None:
-    shares = plan(members=members, processes=processes, members_per_process=most, rooms=rooms).shares()
-    assert [number for share in shares for number in share.members] == list(range(members))
-    assert all(0 < len(share.members) <= most for share in shares)
+    shares = plan(members=members, processes=processes, members_per_process=most, rooms=rooms).member_shares()
+    assert [number for share in shares for number in share] == list(range(members))
+    assert all(0 < len(share) <= most for share in shares)
 
 
 @given(FEW, FEW, FEW, st.floats(1, 100_000))
 def test_processes_share_all_publishers(publishers: int, processes: int, members: int, rate: float) -> None:
-    offices = plan(publishers=publishers, processes=processes, members=members, rate=rate).offices()
-    assert sorted(place for office in offices for place in office) == list(range(publishers))
-    assert all(offices) and len(offices) <= processes
+    shares = plan(publishers=publishers, processes=processes, members=members, rate=rate).publisher_shares()
+    assert sorted(place for share in shares for place in share) == list(range(publishers))
+    assert all(shares) and len(shares) <= processes
 
 
 @given(FEW, FEW)
@@ -67,10 +67,10 @@ def test_one_room_keeps_its_name_and_several_are_numbered() -> None:
 
 
 def test_publishing_alone_uses_all_processes_and_a_few_messages_one() -> None:
-    assert len(plan(members=0, processes=2).offices()) == 2
-    assert len(plan(members=5, processes=2).offices()) == 1
-    assert len(plan(members=5, processes=8, publishers=100, rate=10_000).offices()) == 3
-    assert len(plan(members=5, processes=8, publishers=100, rate=10_000, batch=10).offices()) == 1
+    assert len(plan(members=0, processes=2).publisher_shares()) == 2
+    assert len(plan(members=5, processes=2).publisher_shares()) == 1
+    assert len(plan(members=5, processes=8, publishers=100, rate=10_000).publisher_shares()) == 3
+    assert len(plan(members=5, processes=8, publishers=100, rate=10_000, batch=10).publisher_shares()) == 1
 
 
 def test_only_a_server_on_this_machine_is_reached_from_several_addresses() -> None:

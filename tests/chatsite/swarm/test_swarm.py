@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from chatsite.swarm.conductor import Conductor, SwarmFailed
-from chatsite.swarm.plan import Plan, Protocol
-from chatsite.swarm.report import Report
+from chatsite.swarm.conductor import Conductor
+from chatsite.swarm.plan import Plan, Protocol, SwarmFailed
+from chatsite.swarm.results.report import Report
+from chatsite.swarm.results.text import lines_of
 from tests.chatsite.swarm.fake_nchan import FakeNchan
 from tests.chatsite.swarm.faulty_server import BUSY_TIMES, FaultyServer
 from tests.chatsite.swarm.test_plan import plan
@@ -48,7 +49,7 @@ async def meet(faults: Iterable[str], *, place: str = "swarm", **changes: Any) -
 
     async def meet_one(fault: str) -> Report:
         async with FaultyServer.running(fault, place=place) as url:
-            return await run(plan(url=url, **changes))
+            return await run(plan(url=url, settle_seconds=2, **changes))
 
     return dict(zip(faults, await asyncio.gather(*map(meet_one, faults)), strict=True))
 
@@ -61,7 +62,7 @@ async def test_it_sees_each_mistake_of_a_server_and_no_other() -> None:
     """50 messages for 6 members in 2 processes."""
     reports = await meet(FAULTS)
     assert {fault: found(report) for fault, report in reports.items()} == FAULTS
-    assert {fault for fault, report in reports.items() if report.ok} == {"none"}
+    assert {fault for fault, report in reports.items() if report.ok} == {"none"}, lines_of(reports["none"])
     assert {(report.attached, report.published) for report in reports.values()} == {(6, 50)}
 
 
@@ -97,7 +98,7 @@ async def test_what_a_member_misses_because_the_server_does_not_know_its_place_a
 async def test_members_leave_and_come_back_where_they_were() -> None:
     async with FaultyServer.running("none") as url:
         report = await run(plan(url=url, rooms=2, churn=200, seconds=0.5, settle_seconds=3))
-    assert report.ok, report.lines()
+    assert report.ok, lines_of(report)
     assert report.churned == 6
     assert report.resume_ms.max is not None
 
@@ -105,7 +106,7 @@ async def test_members_leave_and_come_back_where_they_were() -> None:
 async def test_a_server_that_is_full_is_asked_again() -> None:
     async with FaultyServer.running("busy") as url:
         report = await run(plan(url=url))
-    assert report.ok, report.lines()
+    assert report.ok, lines_of(report)
     (problem,) = report.problems
     assert "503 Busy" in problem and report.problems[problem] == BUSY_TIMES
 
@@ -113,7 +114,7 @@ async def test_a_server_that_is_full_is_asked_again() -> None:
 async def test_several_processes_publish_messages_in_batches_to_many_rooms_for_nobody() -> None:
     async with FaultyServer.running("none") as url:
         report = await run(plan(url=url, members=0, publishers=4, rooms=8, rate=500, batch=5))
-    assert report.ok, report.lines()
+    assert report.ok, lines_of(report)
     assert (report.published, report.acknowledged, report.delivered, report.swarm_processes) == (100, 100, 0, 2)
     assert report.ack_latency_ms.p50 is not None
 
@@ -121,14 +122,14 @@ async def test_several_processes_publish_messages_in_batches_to_many_rooms_for_n
 async def test_batches_arrive_whole_and_in_order() -> None:
     async with FaultyServer.running("none") as url:
         report = await run(plan(url=url, rooms=2, batch=5))
-    assert report.ok, report.lines()
+    assert report.ok, lines_of(report)
     assert (report.published, report.delivered) == (50, 150)
 
 
 async def test_slow_readers_are_told_of_apart() -> None:
     async with FaultyServer.running("none") as url:
         report = await run(plan(url=url, members=6, slow_readers=2, slow_rate=400, settle_seconds=5))
-    assert report.ok, report.lines()
+    assert report.ok, lines_of(report)
     assert report.slow_readers is not None
     assert (report.delivered, report.slow_readers.members, report.slow_readers.delivered) == (200, 2, 100)
     assert (report.slow_readers.caught_up, report.slow_readers.lost) == (2, 0)
@@ -144,7 +145,7 @@ async def test_it_measures_the_processes_that_it_is_given() -> None:
         report = await run(plan(url=url), pids=[os.getpid()])
     assert report.server_processes == 1
     assert report.server_cpu_microseconds_per_delivery
-    assert "µs CPU per delivery" in "\n".join(report.lines())
+    assert "µs CPU per delivery" in "\n".join(lines_of(report))
 
 
 @pytest.mark.parametrize(("fault", "expected"), [("none", {}), ("swap", {"out_of_order": 1})])

@@ -1,0 +1,1 @@
+"""The sockets of a swarm: TCP, HTTP and WebSocket by hand, and the two protocols spoken over them."""
