@@ -6,55 +6,47 @@ does not wait for subscriptions (both take one lock there), a sign of life from 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
-
-from channels_redis.pubsub import RedisPubSubChannelLayer, RedisPubSubLoopLayer
-from channels_redis.utils import _wrap_close
 
 from chatsite.channel_layer.addresses import parse
 from chatsite.channel_layer.cluster import Cluster
 from chatsite.channel_layer.inbox import Inbox
+from chatsite.channel_layer.library_internals import LayerOfLoop, LayerOfProcess, Shard
 from chatsite.channel_layer.node import Links
 from chatsite.channel_layer.shards import Broker, Shards
 
 Addressed = tuple[str, Mapping[str, Any]]  # a group's or a channel's name, and the message
 
 
-class BroadcastLayer(RedisPubSubChannelLayer):  # type: ignore[misc] # channels_redis ships no types
+class BroadcastLayer(LayerOfProcess):
     """One object a process; each event loop gets connections of its own, closed with the loop.
 
     It is a rooms.log.announce.ManyLayer too. All methods need a running loop.
     """
 
     def __init__(self, *, url: str, inbox_bytes: int, timeout: float, **options: Any) -> None:
-        super().__init__(**options)
         parse(url)  # refuse nonsense when the process starts, not at the first message
-        self._kwargs |= {"url": url, "inbox_bytes": inbox_bytes, "timeout": timeout}
+        super().__init__(LoopLayer, url=url, inbox_bytes=inbox_bytes, timeout=timeout, **options)
 
     def group_lane(self, group: str) -> Hashable:
         """Return what fails and hangs together with this group: who sends to several does not wait for one."""
-        return self._get_layer().group_lane(group)
+        return self._here().group_lane(group)
 
     def channel_lane(self, channel: str) -> Hashable:
         """The same for a channel."""
-        return self._get_layer().channel_lane(channel)
+        return self._here().channel_lane(channel)
 
     async def send_many(self, *, groups: Sequence[Addressed], channels: Sequence[Addressed]) -> None:
         """Send all, in order, in one round trip a server. Raises when anything did not get through."""
-        await self._get_layer().send_many(groups=groups, channels=channels)
+        await self._here().send_many(groups=groups, channels=channels)
 
-    def _get_layer(self) -> LoopLayer:
-        loop = asyncio.get_running_loop()
-        layer: LoopLayer | None = self._layers.get(loop)
-        if layer is None:
-            layer = self._layers[loop] = LoopLayer(**self._kwargs, channel_layer=self)
-            _wrap_close(self, loop)
+    def _here(self) -> LoopLayer:
+        layer: LoopLayer = self.of_this_loop()
         return layer
 
 
-class LoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis ships no types
+class LoopLayer(LayerOfLoop):
     """The layer of one event loop."""
 
     def __init__(self, *, url: str, inbox_bytes: int, timeout: float, **options: Any) -> None:
@@ -82,7 +74,7 @@ class LoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis sh
 
     def group_lane(self, group: str) -> Hashable:
         """See BroadcastLayer."""
-        return self.broker.lane(self._get_group_channel_name(group))
+        return self.broker.lane(self.group_channel(group))
 
     def channel_lane(self, channel: str) -> Hashable:
         """See BroadcastLayer."""
@@ -92,7 +84,7 @@ class LoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis sh
         """See BroadcastLayer."""
         serialize = self.channel_layer.serialize
         await self.broker.publish(
-            [(self._get_group_channel_name(group), serialize(message)) for group, message in groups]
+            [(self.group_channel(group), serialize(message)) for group, message in groups]
             + [(channel, serialize(message)) for channel, message in channels]
         )
 
@@ -106,7 +98,8 @@ class LoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis sh
 
     # --- Receiving ---------------------------------------------------------------------------------------
 
-    async def _subscribe_to_channel(self, channel: str) -> None:
+    async def open_channel(self, channel: str) -> None:
+        """See LayerOfLoop."""
         self.channels[channel] = Inbox(max_bytes=self._inbox_bytes)
         try:
             await self.broker.subscribe(channel)
@@ -126,22 +119,15 @@ class LoopLayer(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis sh
             if (inbox := self.channels.get(channel)) is not None:
                 inbox.put_nowait(data)
 
-    def _get_shard(self, name: str) -> _Shard:
-        return _Shard(self.broker)
+    def shard(self) -> Shard:
+        """See LayerOfLoop. The broker finds the server by itself."""
+        return Shard(self.broker.subscribe, self.broker.leave)
 
     async def flush(self) -> None:
         """Close every connection and forget every channel and group; all are opened again when needed."""
         self.channels.clear()
         self.groups.clear()
         await self.broker.close()
-
-
-class _Shard:
-    """What channels_redis calls a shard's connection; the broker finds the server by itself."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.subscribe = broker.subscribe
-        self.unsubscribe = broker.leave
 
 
 def _do_nothing() -> None:

@@ -7,9 +7,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from channels_redis.utils import _consistent_hash
-
 from chatsite.channel_layer.addresses import Address
+from chatsite.channel_layer.library_internals import place_on_ring
 from chatsite.channel_layer.node import Links, Node
 from chatsite.channel_layer.publisher import Message
 
@@ -79,4 +78,4 @@ class Shards:
             await node.close()
 
     def _node(self, channel: str) -> Node:
-        return self._nodes[int(_consistent_hash(channel, len(self._nodes)))]
+        return self._nodes[place_on_ring(channel, len(self._nodes))]

@@ -7,12 +7,10 @@ import time
 from io import BytesIO
 from typing import Any
 
-from daphne.http_protocol import HTTPFactory as DaphneFactory
-from daphne.http_protocol import WebRequest
 from django.conf import settings
-from twisted.web.http import HTTPChannel
 
 from chatsite.server.handshakes import HEADER_SECONDS
+from chatsite.server.library_internals import BareChannel, BareHTTPFactory, BareRequest
 from chatsite.server.request_bodies import RequestBodies
 
 LEAST_BYTES_PER_SECOND = 10_000  # what a body must bring on average, besides HEADER_SECONDS
@@ -33,7 +31,7 @@ TOO_LARGE = _answer(b"413 Content Too Large", 40009, "The request body is too la
 BUSY = _answer(b"503 Service Unavailable", 50004, "The server is busy; try again in a moment.", b"Retry-After: 1\r\n")
 
 
-class Request(WebRequest):
+class Request(BareRequest):
     """An HTTP request whose body is dropped at its limit, before it takes memory or disk.
 
     Daphne has the whole body in memory before the application hears of the request, whatever its limits.
@@ -41,8 +39,6 @@ class Request(WebRequest):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Twisted would read forms too, for nobody, and all others wait meanwhile: a second for 2 MB.
-        self._parsePOSTFormSubmission = False
         self._received = 0
         self._is_refused = False
         self._bodies: RequestBodies = self.server.request_bodies
@@ -73,13 +69,13 @@ class Request(WebRequest):
             return None
         self._bodies.complete(self)
         serving = super().process()
-        if self.application_queue is None:
+        if not self.has_application:
             self._bodies.release(self)
         return serving
 
     def connectionLost(self, reason: Any) -> None:
         """Forget a body that did not come to its end. An application that is under way has its own to the end."""
-        if self.application_queue is None:
+        if not self.has_application:
             self._bodies.release(self)
         super().connectionLost(reason)
 
@@ -96,16 +92,15 @@ class Request(WebRequest):
             self.channel.loseConnection()
 
 
-class Channel(HTTPChannel):
+class Channel(BareChannel):
     """A connection on which requests come. Twisted ends one that falls silent; this ends one that drips."""
 
-    requestFactory = Request
     _due: float | None = None  # when the request that comes in has to be whole
 
     def dataReceived(self, data: bytes) -> None:
         """Take a part of a request, if it is not too late for it."""
         now = time.monotonic()
-        if self._due is None and not self._handlingRequest:
+        if self._due is None and not self.is_serving:
             self._due = now + HEADER_SECONDS
         if self._due is not None:
             self._due += len(data) / LEAST_BYTES_PER_SECOND
@@ -120,17 +115,11 @@ class Channel(HTTPChannel):
         super().allContentReceived()
 
 
-class HTTPFactory(DaphneFactory):
+class HTTPFactory(BareHTTPFactory):
     """Makes Channels."""
 
     protocol = Channel
+    request = Request
 
     def __init__(self, server: Any) -> None:
-        super().__init__(server)
-        self.timeOut = HEADER_SECONDS
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """Make the protocol of a connection."""
-        protocol = super().buildProtocol(addr)
-        protocol.requestFactory = Request
-        return protocol
+        super().__init__(server, silent_seconds=HEADER_SECONDS)

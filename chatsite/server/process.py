@@ -20,8 +20,6 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-import daphne.server
-from daphne.server import Server, reactor
 from django.conf import settings
 from twisted.internet import defer
 from twisted.python.failure import Failure
@@ -30,6 +28,7 @@ from chatsite.server import kernel, status
 from chatsite.server.board import Board
 from chatsite.server.handshakes import Doors
 from chatsite.server.http import HTTPFactory
+from chatsite.server.library_internals import BareServer
 from chatsite.server.listener import Listener
 from chatsite.server.request_bodies import RequestBodies
 from chatsite.server.sweep import sweep
@@ -49,7 +48,7 @@ SLOW_PER_SWEEP = 250  # peers that are looked at, whether they are slow no more
 APPLICATION_SECONDS = 10.0  # for a WebSocket's application to end after its connection did
 
 
-class GatewayServer(Server):
+class GatewayServer(BareServer):
     """Daphne's server with the parts above, on a listening socket that is handed to it.
 
     `board` is where gateways that share the socket tell each other how much they hold.
@@ -58,15 +57,12 @@ class GatewayServer(Server):
     def __init__(self, application: Any, listening: sockets.socket, *, board: Board | None = None) -> None:
         super().__init__(
             application,
-            endpoints=["adopted"],
             websocket_handshake_timeout=HANDSHAKE_SECONDS,
             websocket_max_message_size=settings.FRAME_MAX_BYTES,
             websocket_max_frame_size=settings.FRAME_MAX_BYTES,
-            ready_callable=self._listen,
-            verbosity=0,
+            ready=self._listen,
             server_name="",
         )
-        self.endpoints: list[str] = []  # Daphne insists on one that it can name; ours is open already
         self._listening = listening
         self._board = board
         self.request_bodies = RequestBodies(largest_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
@@ -78,8 +74,6 @@ class GatewayServer(Server):
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        # Daphne's run() builds its factories by these names, and offers no other way to give it ours.
-        daphne.server.HTTPFactory, daphne.server.WebSocketFactory = HTTPFactory, WebSocketFactory
         # What is loaded by now stays; collecting it again and again is the largest cost of connecting.
         gc.collect()
         gc.freeze()
@@ -87,7 +81,7 @@ class GatewayServer(Server):
         # A pass gives the GIL away at each socket, and has it back before a database's thread wakes up. That thread
         # gets it only when it has waited this long, some ten times for each batch that it accepts.
         sys.setswitchinterval(SWITCH_SECONDS)
-        super().run()
+        self.run_with(HTTPFactory, WebSocketFactory)
 
     def _listen(self) -> None:
         kernel.prepare_listener(self._listening)
@@ -107,7 +101,7 @@ class GatewayServer(Server):
             accepted=self._accepted,
         )
         loop.call_soon(self._begin)
-        reactor.addSystemEventTrigger("before", "shutdown", self._finish)
+        self.before_shutdown(self._finish)
 
     def _begin(self) -> None:
         """The loop runs: take connections."""
@@ -146,9 +140,8 @@ class GatewayServer(Server):
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
         """Start what serves a request, and release the request's body when that ends, wherever the peer is by then."""
         queue = super().create_application(protocol, scope)
-        if queue is not None:
-            task = self.connections[protocol]["application_instance"]
-            task.add_done_callback(lambda _: self.request_bodies.release(protocol))
+        if (application := self.application_of(protocol)) is not None:
+            application.add_done_callback(lambda _: self.request_bodies.release(protocol))
         return queue
 
     def _open_websocket(self, connection: Connection, upgrade: Upgrade, rest: bytes) -> None:
@@ -242,7 +235,7 @@ class GatewayServer(Server):
         self.stop()
 
     def _requests_under_way(self) -> bool:
-        return any("application_instance" in details for details in self.connections.values())
+        return any(True for _ in self.applications())
 
     def _finish(self) -> defer.Deferred[Any]:
         """Make durable what was accepted, before the connections are dropped."""
@@ -254,8 +247,7 @@ class GatewayServer(Server):
 
     def kill_all_applications(self) -> defer.Deferred[Any]:
         """End what serves connections, before the loop ends. Daphne's own expects each request to have begun."""
-        requests = (details.get("application_instance") for details in self.connections.values())
-        tasks = [task for task in (*requests, *self._applications.values()) if task is not None and not task.done()]
+        tasks = [task for task in (*self.applications(), *self._applications.values()) if not task.done()]
         for task in tasks:
             task.cancel()
         return defer.Deferred.fromFuture(asyncio.gather(*tasks, return_exceptions=True))

@@ -45,8 +45,7 @@ class RequestBodies:
 
     def complete(self, body: Body) -> None:
         """Note that a body is whole: its request is served now."""
-        if body in self._incoming:
-            self._whole[body] = self._incoming.pop(body)
+        self._whole[body] = self._whole.get(body, 0) + self._incoming.pop(body, 0)
 
     def release(self, body: Body) -> None:
         """Forget a body: it was answered, or refused. Calling twice is calling once."""

@@ -11,10 +11,11 @@ import socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet import error, main, reactor
+from twisted.internet import error, main
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.tcp import Server as TwistedConnection
 from twisted.python.failure import Failure
+
+from chatsite.server.library_internals import TcpConnection
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +35,9 @@ class Writer(Protocol):
     is_clear: bool
 
 
-class Connection(TwistedConnection):
+class Connection(TcpConnection):
     """An accepted connection. Calls `lost` once when it is over."""
 
-    # Twisted makes these of strings for each connection, for logs that are off.
-    logstr = repstr = "connection"
-    hostname = ""
-    sessionno = 0
-    server: Any = None
-    connected = 1
-    reactor = reactor
-    _tempDataLen = 0
     writer: Writer | None = None
 
     def __init__(
@@ -56,11 +49,7 @@ class Connection(TwistedConnection):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         accepted.setblocking(False)
-        self.socket = accepted
-        self.fileno = accepted.fileno
-        self.client = client
-        self.protocol = protocol
-        self._tempDataBuffer: list[bytes] = []
+        super().__init__(accepted, client, protocol)
         self._lost = lost
         self._loop = loop
 
@@ -122,7 +111,7 @@ class Connection(TwistedConnection):
 
     def connectionLost(self, reason: Any) -> None:
         """Close the socket, then tell the protocol and the server."""
-        if hasattr(self, "socket"):
+        if not self.is_over:
             super().connectionLost(reason)
             self._tell_writer()
             self.writer = None  # which holds this connection, too: nothing but the garbage collector would find the two
@@ -131,30 +120,3 @@ class Connection(TwistedConnection):
     def _tell_writer(self) -> None:
         if self.writer is not None:
             self.writer.is_clear = not self.unsent and bool(self.connected)
-
-    # --- Unsent bytes ------------------------------------------------------------------------------------
-
-    @property
-    def unsent(self) -> int:
-        """Bytes that wait in this process for the peer to read."""
-        return len(self.dataBuffer) - self.offset + self._tempDataLen
-
-    def keep_rest(self, data: bytes, sent: int) -> None:
-        """Send the rest of these bytes when the kernel takes more. Only while nothing is unsent.
-
-        The bytes themselves are kept, which all members of a room share, and no copy of what is left.
-        """
-        self.dataBuffer = data
-        self.offset = sent
-        self.startWriting()
-
-    def doWrite(self) -> Any:
-        """Write on from where the kernel stopped."""
-        if self._tempDataBuffer:
-            return super().doWrite()
-        sent: Any = self.writeSomeData(memoryview(self.dataBuffer)[self.offset :])  # type: ignore[arg-type] # it takes one
-        if isinstance(sent, Exception):
-            return sent
-        self.offset += sent
-        # With nothing left to write, Twisted's way ends the writing and tells who waits for that.
-        return super().doWrite() if self.offset == len(self.dataBuffer) else None

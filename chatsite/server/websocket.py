@@ -10,14 +10,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from autobahn.websocket.protocol import TrafficStats, WebSocketProtocol
-from autobahn.websocket.protocol import WebSocketServerProtocol as Protocol
-from daphne.ws_protocol import WebSocketFactory as DaphneFactory
-from daphne.ws_protocol import WebSocketProtocol as DaphneWebSocket
 from twisted.internet.defer import Deferred
 
 from chatsite.server.broadcast import BroadcastSocket
 from chatsite.server.frames import BINARY, PONG, read_plain
+from chatsite.server.library_internals import BareWebSocket, BareWebSocketFactory
 from chatsite.server.receive_queue import ReceiveBudget, ReceiveQueue
 from chatsite.server.transport import Connection
 from chatsite.server.upgrade import Upgrade
@@ -27,16 +24,7 @@ logger = logging.getLogger(__name__)
 AUTOBAHN_BYTES = 4_096  # given to autobahn at once, which reads all frames in it whether there is room for them or not
 
 
-class Ignored:
-    """In the place of Deferreds that nobody waits for."""
-
-    called = False
-
-    def callback(self, result: object) -> None:
-        """Nobody waits."""
-
-
-class WebSocket(DaphneWebSocket):
+class WebSocket(BareWebSocket):
     """One WebSocket. It is opened by `open`, or by autobahn where the request is not a plain one."""
 
     broadcast: BroadcastSocket | None = None
@@ -45,51 +33,12 @@ class WebSocket(DaphneWebSocket):
     is_paused = False
     response = b""  # what accepts the handshake of a plain request
 
-    # What autobahn sets for each connection, and what is the same for all of them.
-    is_open = is_closed = Ignored()
-    trafficStats = TrafficStats()
-    _transport_details = None
-    _perMessageCompress = None
-    trackTimings = False
-    trackedTimings = None
-    send_state = Protocol.SEND_STATE_GROUND
-    data = b""
-    send_queue: tuple[()] = ()  # only chopped frames are queued, which nobody sends
-    triggered = False
-    utf8validateIncoming = False  # decoding finds the same, at the end of a message
-    wasMaxFramePayloadSizeExceeded = wasMaxMessagePayloadSizeExceeded = False
-    closedByMe = failedByMe = droppedByMe = wasClean = False
-    wasNotCleanReason = None
-    wasServerConnectionDropTimeout = wasOpenHandshakeTimeout = wasCloseHandshakeTimeout = False
-    wasServingFlashSocketPolicyFile = False
-    localCloseCode = localCloseReason = remoteCloseCode = remoteCloseReason = None
-    openHandshakeTimeoutCall = closeHandshakeTimeoutCall = None
-    autoPingTimeoutCall = autoPingPending = autoPingPendingCall = autoPingPendingSent = None
-    autoPingPendingSeq = 0
-    inside_message = False
-    current_frame = None
-    websocket_version = 13
-    peer = ""
-    client_addr: list[Any] | None = None
-    path = b""
-
-    def __init__(self) -> None:
-        """Autobahn makes futures and lists here that nobody asks for."""
-
     def open(self, transport: Connection, upgrade: Upgrade, rest: bytes) -> None:
         """Take over a connection on which a plain request came, and the first frames perhaps."""
-        self.transport = transport
-        transport.protocol = self
-        self.connected = 1
-        self.state = self.STATE_CONNECTING
+        self.take_over(transport)
         self.response = upgrade.response
         self.unread = rest
         self._start(upgrade.scope(list(transport.client[:2]), self.factory.address))
-
-    def connectionMade(self) -> None:
-        """Take over a connection on which autobahn is to read the request again."""
-        self.peer = "peer"
-        self._connectionMade()
 
     def onConnect(self, request: Any) -> Any:
         """Autobahn found the request to be right. HTTP's producer goes: the socket is the WebSocket's from here."""
@@ -97,7 +46,7 @@ class WebSocket(DaphneWebSocket):
         subprotocols = request.headers.get("sec-websocket-protocol", "").split(",")
         scope = Upgrade(
             path=request.path.encode("ascii"),
-            query=self._raw_query_string,
+            query=self.raw_query_string,
             headers=[
                 (name.lower().encode("ascii"), value.encode("latin1"))
                 for name, value in request.headers.items()
@@ -186,22 +135,18 @@ class WebSocket(DaphneWebSocket):
                 self.unread = data[start:]
                 break
             plain = None
-            if self.state == self.STATE_OPEN and self._is_between_frames():
+            if self.state == self.STATE_OPEN and self.is_between_frames:
                 plain = read_plain(data, start, max_bytes=self.maxFramePayloadSize)
             if plain is None:
                 piece = data[start : start + AUTOBAHN_BYTES]
                 start += len(piece)
-                self._dataReceived(piece)
+                self.feed(piece)
             else:
                 first, payload, start = plain
                 if first != PONG:
                     self.onMessage(payload, first == BINARY)
         if self._must_wait():
             self._pause_reading()
-
-    def _is_between_frames(self) -> bool:
-        """Return whether autobahn has no part of a frame or of a message."""
-        return not self.data and self.current_frame is None and not self.inside_message
 
     def _must_wait(self) -> bool:
         """Return whether the application has to receive, or to answer the handshake, before more is read."""
@@ -234,7 +179,7 @@ class WebSocket(DaphneWebSocket):
         try:
             text = payload.decode()
         except UnicodeDecodeError:
-            self._invalid_payload("the text is not UTF-8")
+            self.refuse_payload("the text is not UTF-8")
             return
         self.application_queue.put({"type": "websocket.receive", "text": text}, len(payload))
 
@@ -256,12 +201,8 @@ class WebSocket(DaphneWebSocket):
             self.application_queue.end({"type": "websocket.disconnect", "code": code})
             self.factory.closed(self)
 
-    def connectionLost(self, reason: Any = None) -> None:
-        """Autobahn's way here formats what it would log."""
-        WebSocketProtocol._connectionLost(self, reason)
 
-
-class WebSocketFactory(DaphneFactory):
+class WebSocketFactory(BareWebSocketFactory):
     """Makes WebSockets, and knows what all of them share."""
 
     protocol = WebSocket
@@ -274,16 +215,3 @@ class WebSocketFactory(DaphneFactory):
         self.receive_budget = ReceiveBudget()
         self.start: Callable[[WebSocket, dict[str, Any]], None]  # with its scope
         self.closed: Callable[[WebSocket], None]
-
-    def setProtocolOptions(self, **options: Any) -> None:
-        """Set options for all WebSockets: autobahn would copy them into each."""
-        super().setProtocolOptions(**options)
-        for name in WebSocket.CONFIG_ATTRS:
-            if name not in vars(WebSocket):
-                setattr(WebSocket, name, getattr(self, name))
-
-    def make(self) -> WebSocket:
-        """Return a new WebSocket without a connection."""
-        made = WebSocket()
-        made.factory = self
-        return made
