@@ -60,7 +60,7 @@ async def test_what_is_broadcast_while_a_hub_opens_is_not_late(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def repeat(function: Any, *args: Any) -> Any:
-        gateway._take([entry(2)])  # committed after Postgres has answered, and heard of before the answer is here
+        gateway._receive_entries([entry(2)])  # committed after Postgres has answered, and heard of before the answer is here
         return [entry(1)], 0, 1
 
     monkeypatch.setattr(threads, "repeat", repeat)
@@ -97,7 +97,7 @@ async def test_a_fault_in_one_room_is_not_the_others(gateway: Gateway, monkeypat
     faulty, fine = Hub(ROOM, gateway._resources, position=0), Hub(OTHER, gateway._resources, position=0)
     gateway.hubs |= {ROOM.id: faulty, OTHER.id: fine}
     monkeypatch.setattr(faulty, "receive", None)
-    gateway._take([entry(1), msgspec.structs.replace(entry(1), room_id=OTHER.id)])
+    gateway._receive_entries([entry(1), msgspec.structs.replace(entry(1), room_id=OTHER.id)])
 
     assert fine.tail.position == 1
 

@@ -108,7 +108,7 @@ async def test_after_a_pause_the_others_have_time_to_report_again(
     desk, store.others = GatewayOccupancy("s"), 3
     peer = attach(desk)
     await desk.beat(1)
-    clock = asyncio.get_running_loop().time() + store.ALIVE_SECONDS + 1
+    clock = asyncio.get_running_loop().time() + occupancy_store.ALIVE_SECONDS + 1
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: clock)
     store.others = 0  # nobody has come back yet
     for _ in range(SETTLE_BEATS):
