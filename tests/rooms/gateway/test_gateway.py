@@ -60,7 +60,9 @@ async def test_what_is_broadcast_while_a_hub_opens_is_not_late(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def repeat(function: Any, *args: Any) -> Any:
-        gateway._receive_entries([entry(2)])  # committed after Postgres has answered, and heard of before the answer is here
+        gateway._receive_entries(
+            [entry(2)]
+        )  # committed after Postgres has answered, and heard of before the answer is here
         return [entry(1)], 0, 1
 
     monkeypatch.setattr(threads, "repeat", repeat)
