@@ -37,7 +37,7 @@ class CallbackUseAdmin(LargeTableAdmin):
         """Return the uses for the message that the term names."""
         if not search_term.strip():
             return queryset, False
-        return queryset.filter(message_pk__in=message_search.find_exactly(search_term.strip())), False
+        return queryset.filter(message_pk__in=message_search.find_or_warn(request, search_term.strip())), False
 
     @admin.display(description="result")
     def result_badge(self, use: CallbackUse) -> SafeString:

@@ -37,7 +37,7 @@ class HistoryAdmin(LargeTableAdmin):
         """Return the rows of the messages that the term names."""
         if not search_term.strip():
             return queryset, False
-        found = message_search.find_exactly(search_term.strip())
+        found = message_search.find_or_warn(request, search_term.strip())
         return queryset.filter(message_id__in=found), False
 
     @admin.display(description="message")

@@ -44,7 +44,8 @@ class MessageAdmin(LargeTableAdmin):
     list_select_related = ("room",)
     search_fields = ("message_id",)  # the field is shown; message_search does it
     search_help_text = (
-        "A message id, serial, client id or primary key; or words, looked for in the newest "
+        f"A message id (in the room that is chosen, or in the {message_search.MAX_ROOMS:,} rooms that were written to "
+        "last), serial, client id or primary key; or words, looked for in the newest "
         f"{message_search.NEWEST:,} messages."
     )
     actions: Any = ("hide",)
@@ -81,7 +82,8 @@ class MessageAdmin(LargeTableAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """Return the messages that the term names."""
-        return message_search.search(queryset, search_term.strip()), False
+        room = request.GET.get(RoomFilter.parameter_name, "")
+        return message_search.search(request, queryset, search_term.strip(), room=room), False
 
     @admin.display(description="message")
     def preview(self, message: Any) -> SafeString:

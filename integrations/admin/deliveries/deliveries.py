@@ -88,7 +88,7 @@ class DeliveryAdmin(LargeTableAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        found = message_search.find_exactly(term)
+        found = message_search.find_or_warn(request, term)
         if found:
             return queryset.filter(message_id__in=found), False
         newest = Delivery.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
@@ -190,7 +190,7 @@ class AttemptAdmin(LargeTableAdmin):
         """Return the attempts for the message that the term names."""
         if not search_term.strip():
             return queryset, False
-        found = message_search.find_exactly(search_term.strip())
+        found = message_search.find_or_warn(request, search_term.strip())
         owed = list(Delivery.objects.filter(message_id__in=found).values_list("pk", flat=True)[:1000])
         return queryset.filter(delivery_id__in=owed), False
 

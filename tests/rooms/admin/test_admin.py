@@ -238,6 +238,28 @@ def test_the_first_id_of_a_moment_is_found_whatever_the_gaps(room: Room) -> None
     assert large_tables.first_id_at(Message, "accepted_at", start) is None
 
 
+def test_a_message_id_is_looked_for_in_so_many_rooms_and_in_the_one_that_is_chosen(
+    obedient: Obedient, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(message_search, "MAX_ROOMS", 3)
+    monkeypatch.setattr(message_search, "NEWEST", 10)
+    rooms = [Room.objects.create(name=f"room-{number}") for number in range(20)]
+    quiet = publish(rooms[0], "long ago", message_id="quiet-1")
+    for number in range(10):
+        publish(rooms[5 + number], "lately", message_id=f"lately-{number}")
+
+    assert message_search.find_exactly("quiet-1") == []
+    page = alice.get(f"{MESSAGES}?q=quiet-1")
+    assert page.context["cl"].result_count == 0
+    assert "choose it on the page of messages" in " ".join(told(page))
+    page = alice.get(f"{MESSAGES}?q=quiet-1&room=room-0")
+    assert [message.pk for message in page.context["cl"].result_list] == [quiet.pk]
+    for number in (7, 8, 9):
+        assert len(message_search.find_exactly(f"lately-{number}")) == 1
+    assert "choose" not in " ".join(told(alice.get(f"{MESSAGES}?q=lately-9")))
+    assert "choose" not in " ".join(told(alice.get(f"{MESSAGES}?q=words that nobody wrote")))
+
+
 # --- A million messages -----------------------------------------------------------------------------------
 
 MAKE_MESSAGES = """
