@@ -28,14 +28,14 @@ _lock = Lock()  # database threads record faults too
 _counts: Counter[str] = Counter()
 
 
-def record(place: str) -> None:
-    """Log the exception that is being handled, with its traceback, and count it. Call it in an `except` block.
+def record(place: str, error: BaseException | None = None) -> None:
+    """Log an exception with its traceback, and count it. By default the one that is being handled in an `except` block.
 
     `place` is a constant that names the task, such as "hub pass": each value becomes a label of the metric.
     """
     with _lock:
         _counts[place] += 1
-    logger.exception("unexpected error in %s; it goes on", place)
+    logger.error("unexpected error in %s; it goes on", place, exc_info=error or True)
 
 
 def counts() -> dict[str, int]:

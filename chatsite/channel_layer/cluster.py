@@ -19,6 +19,8 @@ from chatsite.channel_layer.addresses import Address
 from chatsite.channel_layer.node import Links, Node
 from chatsite.channel_layer.publisher import Message
 from chatsite.channel_layer.slots import Place, Slots, ask_any
+from rooms import faults
+from rooms.faults import REDIS_AWAY
 
 logger = logging.getLogger(__name__)
 
@@ -157,8 +159,11 @@ class Cluster:
             try:
                 await self._read_slots()
                 await self._move_subscriptions()
-            except Exception as error:  # no node answers; the hubs heal from Postgres, and we try again
+            except REDIS_AWAY as error:  # no node answers; the hubs heal from Postgres, and we try again
                 logger.debug("the cluster's slots are unknown (%s)", type(error).__name__)
+                self._suspect()
+            except Exception:
+                faults.record("redis cluster slots")
                 self._suspect()
             await asyncio.sleep(REFRESH_MIN_SECONDS * random.uniform(1.0, 2.0))
 

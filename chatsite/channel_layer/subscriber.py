@@ -13,6 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from chatsite.channel_layer.addresses import Address
+from rooms import faults
+from rooms.faults import REDIS_AWAY
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +115,13 @@ class Subscriber:
                     logger.warning("Redis at %s is back", self._address)
                 is_away, pause = False, BACKOFF_SECONDS[0]
                 await self._listen(connection)
-            except Exception as error:  # whatever it was: a listener that ends would be missed by nobody
+            except REDIS_AWAY as error:
                 if not is_away:
                     name = type(error).__name__
                     logger.warning("Redis at %s is away (%s); hubs heal from Postgres", self._address, name)
                 is_away = True
+            except Exception:  # a listener that ends would be missed by nobody
+                faults.record("redis subscriber")
             self.reconnects += 1
             self._on_trouble()
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Final
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -18,7 +18,9 @@ from integrations.events import occupancy_events
 from integrations.models import BreakerState, Notice
 from integrations.monitoring import figures, latency
 from integrations.monitoring.figures import RuleFigures, WorkerFigures
+from rooms import faults
 from rooms.database import threads
+from rooms.faults import POSTGRES_AWAY
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +46,11 @@ async def read() -> Reading | None:
     """Read the figures; None where Postgres does not give them within READ_SECONDS."""
     try:
         return await asyncio.wait_for(threads.run(_read, datetime.now(UTC)), READ_SECONDS)
-    except (DatabaseError, InterfaceError, TimeoutError) as error:
+    except (*POSTGRES_AWAY, TimeoutError) as error:
         logger.warning("The metrics of rules could not be read (%s).", type(error).__name__)
-        return None
+    except DatabaseError:
+        faults.record("metrics of rules")
+    return None
 
 
 def _read(now: datetime) -> Reading:

@@ -35,6 +35,7 @@ from chatsite.server.sweep import sweep
 from chatsite.server.transport import Connection
 from chatsite.server.upgrade import Upgrade
 from chatsite.server.websocket import WebSocket, WebSocketFactory
+from rooms import faults
 from rooms.gateway import gateway
 
 logger = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ class GatewayServer(BareServer):
         if websocket.application_queue is not None:
             websocket.application_queue.drop()
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("a WebSocket's application failed (%s)", type(error).__name__, exc_info=error)
+            faults.record("WebSocket application", error)
             websocket.handle_exception(error)
 
     def _sweep(self, now: float) -> None:
@@ -230,8 +231,8 @@ class GatewayServer(BareServer):
             until = self._loop.time() + REQUESTS_SECONDS
             while (self._applications or self._requests_under_way()) and self._loop.time() < until:
                 await asyncio.sleep(0.05)
-        except Exception:
-            logger.exception("not everybody could be sent away")
+        except Exception:  # some could not be sent away; the process is to end all the same
+            faults.record("draining")
         self.stop()
 
     def _requests_under_way(self) -> bool:
@@ -254,4 +255,7 @@ class GatewayServer(BareServer):
 
 
 def _note_left_over(failure: Failure) -> None:
-    logger.warning("stopped with work left over (%s)", failure.getErrorMessage())
+    if failure.check(TimeoutError):
+        logger.warning("stopped with work left over: it took longer than %g s", FINISH_SECONDS)
+    else:
+        faults.record("stopping", failure.value)

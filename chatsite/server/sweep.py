@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
-logger = logging.getLogger(__name__)
+from rooms import faults
 
 
 def sweep(loop: asyncio.AbstractEventLoop, seconds: float, work: Callable[[float], None]) -> None:
@@ -14,6 +13,6 @@ def sweep(loop: asyncio.AbstractEventLoop, seconds: float, work: Callable[[float
     try:
         work(loop.time())
     except Exception:  # one fault must not end the deadlines of everybody
-        logger.exception("not all deadlines could be enforced")
+        faults.record("server deadlines")
     finally:
         loop.call_later(seconds, sweep, loop, seconds, work)

@@ -6,7 +6,6 @@ It registers with the asyncio loop itself: the reactor's way there makes a log c
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -16,8 +15,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.python.failure import Failure
 
 from chatsite.server.library_internals import TcpConnection
-
-logger = logging.getLogger(__name__)
+from rooms import faults
 
 _CLOSED = Failure(main.CONNECTION_DONE)
 _LOST = Failure(main.CONNECTION_LOST)
@@ -97,8 +95,8 @@ class Connection(TcpConnection):
     def _note(self, work: Callable[[], Any]) -> None:
         try:
             why = work()
-        except Exception:
-            logger.exception("a connection failed")
+        except Exception:  # a fault in one connection ends that one alone
+            faults.record("connection")
             why = main.CONNECTION_LOST
         if why and not self.disconnected:
             self.connectionLost(_CLOSED if isinstance(why, error.ConnectionDone) else _LOST)

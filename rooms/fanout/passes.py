@@ -7,11 +7,10 @@ members; what has just begun and what goes on take turns, so a room of ten is do
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Iterator
 
-logger = logging.getLogger(__name__)
+from rooms import faults
 
 Steps = Iterator[None]
 
@@ -77,7 +76,7 @@ def _advance(steps: Steps) -> bool:
     except StopIteration:
         return False
     except Exception:
-        logger.exception("a pass broke off")
+        faults.record("hub pass")
         return False
     return True
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from rooms import faults
 from rooms.protocol.wire import Format
 
 Frames = bytes | tuple[bytes, ...]
@@ -157,9 +158,11 @@ class PlainSocket:
                     kind, payload = ("bytes", piece) if self._binary else ("text", piece.decode())
                     await self._send({"type": "websocket.send", kind: payload})
                     self._unsent_bytes -= len(piece)
-        except Exception:  # the peer is gone in whatever way the server says so
+        except Exception as error:
             self._closed = True
             self._unsent.clear()
+            if not isinstance(error, OSError):  # which is how ASGI servers say that the peer is gone
+                faults.record("plain socket")
         finally:
             self._task = None
         self._drained()
@@ -168,8 +171,10 @@ class PlainSocket:
         """Ask the server to close a connection whose peer does not read. 1008: it broke a rule."""
         try:
             await self._send({"type": "websocket.close", "code": 1008})
-        except Exception:  # the peer is gone in whatever way the server says so
-            pass
+        except OSError:
+            pass  # the peer is gone
+        except Exception:
+            faults.record("plain socket")
 
     def _drained(self) -> None:
         for _ in range(len(self._callbacks)):
