@@ -75,7 +75,8 @@ class GatewayServer(BareServer):
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        # What is loaded by now stays; collecting it again and again is the largest cost of connecting.
+        # What is loaded by now stays; collecting it again and again is the largest cost of connecting. Collections can
+        # be rare because a connection that ended leaves none to do (tests/chatsite/server/test_ended_connections.py).
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)

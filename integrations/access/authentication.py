@@ -167,5 +167,8 @@ _rings: WeakKeyDictionary[asyncio.AbstractEventLoop, KeyRing] = WeakKeyDictionar
 
 async def _find(name: str) -> SigningKey | None:
     # One ring an event loop: a process has one; tests have many, and futures cannot cross them.
-    ring = _rings.setdefault(asyncio.get_running_loop(), KeyRing())
+    loop = asyncio.get_running_loop()
+    ring = _rings.get(loop)
+    if ring is None:
+        ring = _rings[loop] = KeyRing()
     return await ring.find(name)

@@ -128,4 +128,8 @@ _endings: WeakKeyDictionary[asyncio.AbstractEventLoop, Endings] = WeakKeyDiction
 
 def of_this_loop() -> Endings:
     """Return what the running loop knows."""
-    return _endings.setdefault(asyncio.get_running_loop(), Endings())
+    loop = asyncio.get_running_loop()
+    endings = _endings.get(loop)
+    if endings is None:
+        endings = _endings[loop] = Endings()
+    return endings

@@ -18,11 +18,12 @@ from django.conf import settings
 
 from rooms.access.authentication import authenticate
 from rooms.connection.opening import Opening
+from rooms.connection.replies import send_reply
 from rooms.connection.session import Session
 from rooms.errors import ChatError, Code
 from rooms.fanout.sockets import ENCODINGS, PlainSocket, Socket
 from rooms.gateway import gateway
-from rooms.protocol.wire import Action, ErrorInfo, Format, ProtocolMessage, decode, encode
+from rooms.protocol.wire import Action, ErrorInfo, Format, ProtocolMessage, decode
 
 logger = logging.getLogger(__name__)
 
@@ -132,9 +133,7 @@ class ChatConsumer(AsyncConsumer):
         self._send_protocol(ProtocolMessage(action=action, error=ErrorInfo.of(error)))
 
     def _send_protocol(self, message: ProtocolMessage) -> None:
-        encoding = ENCODINGS[self.format, self.socket.framing]
-        payload = encode(message, self.format)
-        self.socket.reply(encoding.piece(payload), binary=self.format is Format.MSGPACK)
+        send_reply(self.socket, ENCODINGS[self.format, self.socket.framing], message)
 
     def _close(self, code: int) -> None:
         """Close after what was replied. Returns at once; the server ends the connection if the peer does not."""
@@ -144,6 +143,7 @@ class ChatConsumer(AsyncConsumer):
     def _stop(self) -> None:
         if self.session is not None:
             self.session.stop()
+            self.session = None  # which holds this consumer, too: nothing but the garbage collector would find the two
         socket = getattr(self, "socket", None)
         if isinstance(socket, PlainSocket):
             socket.close()

@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -21,11 +22,12 @@ from rooms.connection import connection_keys
 from rooms.connection.attachments import Attachments
 from rooms.connection.opening import Opening
 from rooms.connection.publisher import Publisher
+from rooms.connection.replies import send_reply
 from rooms.errors import ChatError, Code
 from rooms.fanout.sockets import ENCODINGS, Socket
 from rooms.gateway.gateway import Gateway
 from rooms.log.directory import require_name
-from rooms.protocol.wire import Action, ConnectionDetails, ErrorInfo, Flag, Format, ProtocolMessage, encode
+from rooms.protocol.wire import Action, ConnectionDetails, ErrorInfo, Flag, ProtocolMessage, encode
 from rooms.publishing.drafts import drafts_of
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,10 @@ REAUTHENTICATE_BEFORE_SECONDS = 30.0  # before its token ends a client is asked 
 
 
 class Session:
-    """A connection from CONNECTED to its end. There are very many: it has slots, and keeps no credentials."""
+    """A connection from CONNECTED to its end. There are very many: it has slots, and keeps no credentials.
+
+    Its parts do not refer to it, so that it is freed at its end: collections of what is old are hours apart.
+    """
 
     __slots__ = (
         "_accepts_publishes",
@@ -55,6 +60,7 @@ class Session:
         "_wants_heartbeats",
         "connection_id",
         "grant",
+        "reply",
     )
 
     def __init__(
@@ -75,6 +81,7 @@ class Session:
         resumed = connection_keys.read(opening.resume, grant.client_id)
         self.connection_id, self._private = resumed or (secrets.token_urlsafe(9), secrets.token_urlsafe(6))
         self._resume_failed = opening.resume is not None and resumed is None
+        self.reply = partial(send_reply, socket, self._encoding)
         self._publisher = Publisher(gateway.acceptor, self.reply)
         self._attachments = Attachments(
             gateway, socket, self._encoding, connection_id=self.connection_id, echo=opening.echo, reply=self.reply
@@ -157,11 +164,6 @@ class Session:
         if not self._ended:
             self.reply(ProtocolMessage(action=Action.DISCONNECTED, error=ErrorInfo.of(error)))
             self._finish(1000)
-
-    def reply(self, message: ProtocolMessage) -> None:
-        """Send one protocol message to the client."""
-        wire_format = self._encoding.format
-        self._socket.reply(self._encoding.piece(encode(message, wire_format)), binary=wire_format is Format.MSGPACK)
 
     # --- The parts of the conversation -------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
-from integrations.access import keys, opaque_tokens
+from integrations.access import authentication, keys, opaque_tokens
 from integrations.access.authentication import MAX_KEPT_KEYS, KeyRing, authenticate
 from integrations.access.keys import NewKey, SigningKey
 from integrations.models import ApiKey
@@ -205,6 +205,21 @@ async def test_a_crowd_with_tokens_of_one_key_costs_two_lookups_at_most() -> Non
     found = await asyncio.gather(*(ring.find(name) for _ in range(500)))
     assert {key.name for key in found if key} == {name}
     assert len(asked) <= 2
+
+
+async def test_a_connection_makes_no_ring_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Counted(KeyRing):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(authentication, "KeyRing", Counted)
+    new = await make()
+    for _ in range(3):
+        await show(key=new.text)
+    assert len(made) == 1
 
 
 async def test_a_flood_of_unknown_keys_costs_little_time_and_memory() -> None:
