@@ -15,9 +15,9 @@ class IntegrationsConfig(AppConfig):
         from rooms.log import signals
 
         for signal, receiver in (
-            (signals.messages_published, signal_receivers.owe_published),
-            (signals.messages_amended, signal_receivers.owe_changed),
-            (signals.messages_accepted, signal_receivers.owe_accepted),
-            (signals.reviews_ended, signal_receivers.owe_reviewed),
+            (signals.messages_published, signal_receivers.on_published),
+            (signals.messages_amended, signal_receivers.on_amended),
+            (signals.messages_accepted, signal_receivers.on_accepted),
+            (signals.reviews_ended, signal_receivers.on_reviewed),
         ):
             signal.connect(receiver, dispatch_uid=f"integrations.{receiver.__name__}")

@@ -14,9 +14,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from moderation import rules
+from moderation import word_rules
+from moderation.matcher import Effect
 from moderation.models import HeldMessage, WordRule
-from moderation.words import Effect
 from rooms.admin import MessageAdmin, message_search
 from rooms.admin.filters import RoomFilter
 from rooms.admin.journey import Tone
@@ -42,8 +42,12 @@ class WordRuleForm(forms.ModelForm[WordRule]):
     def clean_enabled(self) -> bool:
         """Refuse one rule more than is matched."""
         enabled = bool(self.cleaned_data["enabled"])
-        if enabled and not (self.instance.pk and self.instance.enabled) and rules.count_enabled() >= rules.MAX_ENABLED:
-            raise ValidationError(f"There are {rules.MAX_ENABLED} enabled rules, and no more are matched.")
+        if (
+            enabled
+            and not (self.instance.pk and self.instance.enabled)
+            and word_rules.count_enabled() >= word_rules.MAX_ENABLED
+        ):
+            raise ValidationError(f"There are {word_rules.MAX_ENABLED} enabled rules, and no more are matched.")
         return enabled
 
 
@@ -72,7 +76,7 @@ class WordRuleAdmin(PlainTitleAdmin):
 
     def save_model(self, request: HttpRequest, obj: WordRule, form: Any, change: bool) -> None:
         """Store it, with who did."""
-        rules.store(obj, by=actor(request), now=timezone.now())
+        word_rules.store(obj, by=actor(request), now=timezone.now())
 
     @admin.display(description="pattern", ordering="pattern")
     def pattern_text(self, rule: WordRule) -> SafeString:
@@ -100,8 +104,8 @@ class WordRuleAdmin(PlainTitleAdmin):
     def enable(self, request: HttpRequest, queryset: QuerySet[WordRule]) -> None:
         """Let rules count."""
         chosen = list(queryset.values_list("pk", flat=True))
-        if rules.count_enabled() + queryset.filter(enabled=False).count() > rules.MAX_ENABLED:
-            messages.error(request, f"Not changed: at most {rules.MAX_ENABLED} rules are matched.")
+        if word_rules.count_enabled() + queryset.filter(enabled=False).count() > word_rules.MAX_ENABLED:
+            messages.error(request, f"Not changed: at most {word_rules.MAX_ENABLED} rules are matched.")
             return
         self._switch(request, chosen, enabled=True)
 
@@ -111,7 +115,7 @@ class WordRuleAdmin(PlainTitleAdmin):
         self._switch(request, list(queryset.values_list("pk", flat=True)), enabled=False)
 
     def _switch(self, request: HttpRequest, chosen: list[int], *, enabled: bool) -> None:
-        changed = rules.set_enabled(chosen, enabled=enabled, by=actor(request), now=timezone.now())
+        changed = word_rules.set_enabled(chosen, enabled=enabled, by=actor(request), now=timezone.now())
         word = "on" if enabled else "off"
         log(request, WordRule.objects.filter(pk__in=chosen), f"Turned {word}.")
         messages.success(request, f"{plural(changed, 'rule')} turned {word}, from the next message on.")

@@ -10,13 +10,13 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from moderation import words
-from moderation.words import PATTERN_MAX_CHARACTERS, Effect, Kind, PatternError
+from moderation import matcher
+from moderation.matcher import PATTERN_MAX_CHARACTERS, Effect, Kind, PatternError
 from rooms.models import Message
 
 
 class WordRule(models.Model):
-    """Something that messages must not say, and what happens when one does. Only moderation.rules changes it."""
+    """Something that messages must not say, and what happens when one does. Only moderation.word_rules changes it."""
 
     name = models.CharField(max_length=120, help_text="For moderators; authors never see it.")
     pattern = models.CharField(
@@ -68,17 +68,17 @@ class WordRule(models.Model):
         problems = {
             field: problem
             for field, problem in (
-                ("pattern", _problem_of(words.check_pattern, Kind(self.kind), self.pattern)),
-                ("room_filter", _problem_of(words.check_regex, self.room_filter)),
+                ("pattern", _problem_of(matcher.check_pattern, Kind(self.kind), self.pattern)),
+                ("room_filter", _problem_of(matcher.check_regex, self.room_filter)),
             )
             if problem
         }
         if problems:
             raise ValidationError(problems)
 
-    def as_rule(self) -> words.Rule:
+    def as_rule(self) -> matcher.Rule:
         """Return what the matcher needs."""
-        return words.Rule(
+        return matcher.Rule(
             id=self.pk,
             pattern=self.pattern,
             kind=Kind(self.kind),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moderation import rules
+from moderation import word_rules
 from moderation.folding import fold, is_visible, mask
+from moderation.matcher import Effect, Hit, Matcher
 from moderation.texts import replace_texts, texts_of
-from moderation.words import Effect, Hit, Matcher
 from rooms.errors import Code
 from rooms.log.content import Content, Draft
 from rooms.review.contract import Deferral, Verdict, VerdictAction
@@ -24,7 +24,7 @@ class LocalReviewer:
 
     def review(self, drafts: Sequence[Draft]) -> list[Verdict | Deferral | None]:
         """Answer each draft at once; None where there is no objection."""
-        book = rules.read()
+        book = word_rules.read()
         return [_review(draft.content, book.matcher_for(draft.room)) for draft in drafts]
 
     def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:

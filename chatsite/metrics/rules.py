@@ -54,7 +54,7 @@ async def read() -> Reading | None:
 
 
 def _read(now: datetime) -> Reading:
-    rooms_told, compared_seconds = occupancy_events.standing()
+    rooms_told, compared_seconds = occupancy_events.open_rooms()
     return Reading(
         at=now,
         rules=figures.of_rules(now=now, minutes=1),

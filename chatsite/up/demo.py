@@ -70,15 +70,15 @@ def _make_rows(password: str, lambda_url: str) -> str:
 
 
 def _add_rule(lambda_url: str) -> None:
-    wanted = rules.Wanted(name=RULE, url=lambda_url, room_filter=f"^{ROOM}$", when=When.BEFORE)
-    rules.add(wanted, now=timezone.now())
+    spec = rules.RuleSpec(name=RULE, url=lambda_url, room_filter=f"^{ROOM}$", when=When.BEFORE)
+    rules.add(spec, now=timezone.now())
 
 
 def _follow_lambda(lambda_url: str) -> None:
     """Point the demo's rule at the local Lambda again, should that have moved to another port."""
     moved = IntegrationRule.objects.filter(name=RULE, url__startswith="http://127.0.0.1:").exclude(url=lambda_url)
     if (rule := moved.first()) is not None:
-        rules.edit(RULE, replace(rules.wanted_of(rule), url=lambda_url), now=timezone.now())
+        rules.edit(RULE, replace(rules.spec_of(rule), url=lambda_url), now=timezone.now())
 
 
 def _encoded_if_generated(password: str) -> str | None:

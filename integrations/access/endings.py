@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 from django.utils import timezone
 
 from integrations.access import keys, revocations
-from integrations.access.revocation_book import Ended, RevocationBook
+from integrations.access.revocation_book import RevocationBook, RevokedTokens
 from rooms.access.grants import Grant, Source
 from rooms.database.threads import SingleThread
 from rooms.errors import ChatError, Code
@@ -22,13 +22,13 @@ FRESH_SECONDS = 0.75
 RELOAD_SECONDS = 3600.0
 PAGE = 2000
 
-Read = Callable[[int, int], tuple[list[Ended], int]]
+ReadRevocations = Callable[[int, int], tuple[list[RevokedTokens], int]]
 
 
 class Endings:
     """Revoked keys, rotated secrets and revoked tokens. One an event loop; only the database is asked in a thread."""
 
-    def __init__(self, read: Read = revocations.read_after) -> None:
+    def __init__(self, read: ReadRevocations = revocations.read_after) -> None:
         self._read_after = read
         self._book = RevocationBook()
         self._last: int | None = None  # id of the last revocation that was read; None: read all
@@ -36,7 +36,7 @@ class Endings:
         self._reading: asyncio.Task[None] | None = None
         self._ended: set[Source] = set()
         self._has_changed = False
-        self._announced: list[Ended] = []  # not in force yet; found since the last look
+        self._announced: list[RevokedTokens] = []  # not in force yet; found since the last look
         self._renewing = RevocationBook()  # the same, as if they were in force, for the walk after a look
 
     @property
@@ -85,7 +85,7 @@ class Endings:
         book, last = (RevocationBook(), 0) if is_full else (self._book, self._last or 0)
         # After a failure all are read: the next answer may come from another server than the last.
         self._last = None
-        found: list[Ended] = []
+        found: list[RevokedTokens] = []
         while page := (await self._next_page(book, last)):
             found += page[0]
             last = page[1]
@@ -95,7 +95,7 @@ class Endings:
         self._has_changed |= book.advance(asked_at) or bool(found)
         self._last, self._read_at = last, asked_at
 
-    async def _next_page(self, book: RevocationBook, last: int) -> tuple[list[Ended], int] | None:
+    async def _next_page(self, book: RevocationBook, last: int) -> tuple[list[RevokedTokens], int] | None:
         """Add the next revocations to a book. A page at a time, so that the loop has its turn."""
         found, last = await _thread().run(self._read_after, last, PAGE)
         now = time.monotonic()
@@ -104,7 +104,7 @@ class Endings:
         return (found, last) if found else None
 
 
-def _in_force(announced: Sequence[Ended]) -> RevocationBook:
+def _in_force(announced: Sequence[RevokedTokens]) -> RevocationBook:
     book = RevocationBook()
     for ended in announced:
         book.add(ended, ended.starts_at)

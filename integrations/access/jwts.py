@@ -16,8 +16,8 @@ from typing import Any
 
 from integrations.access.tokens import (
     MAX_CHARACTERS,
-    Key,
     Token,
+    TokenKey,
     WrongSecret,
     check_client_id,
     from_base64url,
@@ -54,7 +54,7 @@ def name_key(token: str) -> str:
     return name
 
 
-def read(token: str, key: Key) -> Token:
+def read(token: str, key: TokenKey) -> Token:
     """Verify a JWT with the key that it names. Raises ChatError 40144, 40012, 40003, 40160.
 
     That is a WrongSecret where another secret of the same key may have signed it.
@@ -82,7 +82,7 @@ def refused(reason: str) -> ChatError:
     return ChatError(Code.TOKEN_INVALID, f"This JWT is not accepted: {reason}.")
 
 
-def _verify(token: str, key: Key) -> dict[str, Any]:
+def _verify(token: str, key: TokenKey) -> dict[str, Any]:
     """Return the claims. The header is read before the signature is checked, the claims only after."""
     if name_key(token) != key.name:
         raise refused("it names another key")

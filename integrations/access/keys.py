@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from integrations.database.advisory_locks import AdvisoryLock, wait_for
+from integrations.database.advisory_locks import AdvisoryLock, lock
 from integrations.models import ApiKey, KeyPurpose
 from integrations.secrets.sealing import SealBroken, seal, unseal
 from rooms.access.capabilities import Capability
@@ -250,4 +250,4 @@ def _draw_id() -> str:
 
 def _lock_creation() -> None:
     """Let one transaction at a time make a key: the app's id and the page's key are decided once."""
-    wait_for(AdvisoryLock.MAKING_KEYS)
+    lock(AdvisoryLock.MAKING_KEYS)

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from integrations.access.tokens import (
     MAX_CHARACTERS,
-    Key,
     Token,
     TokenDetails,
+    TokenKey,
     WrongSecret,
     check_client_id,
     from_base64url,
@@ -42,7 +42,7 @@ MAX_CONTENT_BYTES = 1_048_576
 UNREADABLE = "This is not a token of this server. Request a new one."
 
 
-class _Content(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class _TokenContent(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Times in milliseconds since the epoch."""
 
     issued: int
@@ -51,14 +51,16 @@ class _Content(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     capability: str
 
 
-def issue(key: Key, *, capability: Capability | None, client_id: str | None, issued: int, life: int) -> TokenDetails:
+def issue(
+    key: TokenKey, *, capability: Capability | None, client_id: str | None, issued: int, life: int
+) -> TokenDetails:
     """Make a token of at most the key's capability; None asks for all of it. Times in milliseconds.
 
     Raises ChatError 40160 if nothing of the capability is left, 40012 for a bad client id, 40003 if it is too long.
     """
     check_client_id(client_id)
     allowed = require_some(key.capability if capability is None else capability.intersect(key.capability))
-    content = _Content(issued=issued, expires=issued + life, client_id=client_id, capability=allowed.as_text())
+    content = _TokenContent(issued=issued, expires=issued + life, client_id=client_id, capability=allowed.as_text())
     return TokenDetails(
         token=_seal(key, content),
         key_name=key.name,
@@ -74,7 +76,7 @@ def name_key(token: str) -> str:
     return _unpack(token)[0]
 
 
-def read(token: str, key: Key) -> Token:
+def read(token: str, key: TokenKey) -> Token:
     """Open a token with the key that it names. Raises ChatError 40143 if it is not exactly one of this key.
 
     That is a WrongSecret where another secret of the same key may open it.
@@ -84,7 +86,7 @@ def read(token: str, key: Key) -> Token:
         packed = AESGCM(_derive(key.secret)).decrypt(nonce, sealed, _associated(key_name))
     except InvalidTag:
         raise WrongSecret(Code.TOKEN_UNKNOWN, UNREADABLE) from None
-    content = msgspec.msgpack.decode(zlib.decompressobj().decompress(packed, MAX_CONTENT_BYTES), type=_Content)
+    content = msgspec.msgpack.decode(zlib.decompressobj().decompress(packed, MAX_CONTENT_BYTES), type=_TokenContent)
     return Token(
         id=to_base64url(nonce),
         key_name=key_name,
@@ -96,7 +98,7 @@ def read(token: str, key: Key) -> Token:
     )
 
 
-def _seal(key: Key, content: _Content) -> str:
+def _seal(key: TokenKey, content: _TokenContent) -> str:
     if not is_storable(content.capability):
         raise ChatError(Code.INVALID_PARAMETER, "The capability holds half of a character.")
     app_id, _, key_id = key.name.partition(".")

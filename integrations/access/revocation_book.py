@@ -12,7 +12,7 @@ CLIENT, TOKEN, REVOCATION_KEY, CHANNEL = "clientId", "tokenId", "revocationKey",
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
+class RevokedTokens:
     """The tokens of a key that a revocation ends: `issued_before` in seconds since the epoch, `starts_at` monotonic.
 
     A token that is named by its id ends whenever it was issued: its issuer's clock may be ahead.
@@ -24,7 +24,7 @@ class Ended:
     issued_before: float
     starts_at: float
 
-    def concerns(self, grant: Grant) -> bool:
+    def covers(self, grant: Grant) -> bool:
         """Tell whether it ends the token that a peer was let in by."""
         if grant.token_id is None or grant.key_name != self.key_name:
             return False
@@ -46,10 +46,10 @@ class RevocationBook:
 
     def __init__(self) -> None:
         self._keys: dict[str, _OfKey] = {}
-        self._pending: list[Ended] = []
+        self._pending: list[RevokedTokens] = []
 
     @property
-    def pending(self) -> Sequence[Ended]:
+    def pending(self) -> Sequence[RevokedTokens]:
         """Those that are not in force yet."""
         return self._pending
 
@@ -59,7 +59,7 @@ class RevocationBook:
             len(mine.tokens) + sum(map(len, mine.before.values())) for mine in self._keys.values()
         )
 
-    def add(self, ended: Ended, now: float) -> None:
+    def add(self, ended: RevokedTokens, now: float) -> None:
         """Take in a revocation, in force from its moment on."""
         if ended.starts_at > now:
             self._pending.append(ended)

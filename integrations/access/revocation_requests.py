@@ -8,7 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from integrations.access import keys, revocations, token_requests
-from integrations.access.revocations import MAX_TARGETS, Target
+from integrations.access.revocations import MAX_TARGETS, RevocationTarget
 from integrations.models import Revocation
 from rooms.errors import ChatError, Code
 from rooms.log.rows import milliseconds
@@ -60,7 +60,7 @@ def answer(key_name: str, request: RevocationRequest, shown_key: str | None, now
     written = iter(
         revocations.revoke(
             keys.row_of(key_name),
-            [target for target in read if isinstance(target, Target)],
+            [target for target in read if isinstance(target, RevocationTarget)],
             now=now,
             issued_before=revocations.moment(request.issued_before),
             with_margin=request.allow_reauth_margin,
@@ -68,16 +68,18 @@ def answer(key_name: str, request: RevocationRequest, shown_key: str | None, now
         )
     )
     results = [
-        _success(text, next(written)) if isinstance(target, Target) else TargetResult(target=text, error=target)
+        _success(text, next(written))
+        if isinstance(target, RevocationTarget)
+        else TargetResult(target=text, error=target)
         for text, target in zip(request.targets, read, strict=True)
     ]
     failures = sum(result.error is not None for result in results)
     return BatchResult(success_count=len(results) - failures, failure_count=failures, results=results)
 
 
-def _read(text: str) -> Target | dict[str, Any]:
+def _read(text: str) -> RevocationTarget | dict[str, Any]:
     try:
-        return Target.parse(text)
+        return RevocationTarget.parse(text)
     except ChatError as error:
         return error.as_dict()
 

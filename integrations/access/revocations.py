@@ -10,10 +10,10 @@ from time import monotonic
 from django.conf import settings
 from django.db import connection, transaction
 
-from integrations.access.revocation_book import Ended
+from integrations.access.revocation_book import RevokedTokens
 from integrations.access.tokens import LEEWAY_SECONDS, is_storable
-from integrations.database.advisory_locks import AdvisoryLock, wait_for
-from integrations.models import ApiKey, Revocation, Subject
+from integrations.database.advisory_locks import AdvisoryLock, lock
+from integrations.models import ApiKey, Revocation, RevocationSubject
 from rooms.errors import ChatError, Code
 from rooms.review.deadline_queries import read_clock
 
@@ -31,28 +31,29 @@ ORDER BY r.id LIMIT %s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class RevocationTarget:
     """Whose tokens are to end."""
 
-    subject: Subject
+    subject: RevocationSubject
     value: str
 
     def __str__(self) -> str:
         return f"{self.subject}:{self.value}"
 
     @classmethod
-    def parse(cls, text: str) -> Target:
+    def parse(cls, text: str) -> RevocationTarget:
         """Read `clientId:alice` and the like. Raises ChatError 40003."""
         subject, colon, value = text.partition(":")
-        if not colon or subject not in Subject.values:
+        if not colon or subject not in RevocationSubject.values:
             raise ChatError(
-                Code.INVALID_PARAMETER, f"A target is KIND:VALUE, and KIND one of {', '.join(Subject.values)}."
+                Code.INVALID_PARAMETER,
+                f"A target is KIND:VALUE, and KIND one of {', '.join(RevocationSubject.values)}.",
             )
         if not 0 < len(value) <= MAX_VALUE_CHARACTERS or not is_storable(value):
             raise ChatError(
                 Code.INVALID_PARAMETER, f"The value of a target is a text of 1 to {MAX_VALUE_CHARACTERS} characters."
             )
-        return cls(subject=Subject(subject), value=value)
+        return cls(subject=RevocationSubject(subject), value=value)
 
 
 # --- State changes ----------------------------------------------------------------------------------------
@@ -60,7 +61,7 @@ class Target:
 
 def revoke(
     key: ApiKey,
-    targets: Sequence[Target],
+    targets: Sequence[RevocationTarget],
     *,
     now: datetime,
     issued_before: datetime | None = None,
@@ -97,7 +98,7 @@ def revoke(
         return Revocation.objects.bulk_create(rows)
 
 
-def revoke_everywhere(targets: Sequence[Target], *, now: datetime, by: str = "") -> list[Revocation]:
+def revoke_everywhere(targets: Sequence[RevocationTarget], *, now: datetime, by: str = "") -> list[Revocation]:
     """End such tokens of every key that is in use. Raises ChatError 42910."""
     with transaction.atomic():
         used = ApiKey.objects.filter(revoked_at__isnull=True).order_by("id")
@@ -107,14 +108,14 @@ def revoke_everywhere(targets: Sequence[Target], *, now: datetime, by: str = "")
 # --- Reading ----------------------------------------------------------------------------------------------
 
 
-def read_after(last: int, limit: int) -> tuple[list[Ended], int]:
+def read_after(last: int, limit: int) -> tuple[list[RevokedTokens], int]:
     """Return up to so many revocations in force, or soon to be, after an id; and the id to go on from."""
     asked_at = monotonic()
     with connection.cursor() as cursor:
         cursor.execute(READ, [last, limit])
         rows = cursor.fetchall()
     found = [
-        Ended(key_name=key, subject=subject, value=value, issued_before=before, starts_at=asked_at + seconds)
+        RevokedTokens(key_name=key, subject=subject, value=value, issued_before=before, starts_at=asked_at + seconds)
         for _, key, subject, value, before, seconds in rows
     ]
     return found, rows[-1][0] if rows else last
@@ -154,4 +155,4 @@ def _check_room(wanted: int, clock: datetime) -> None:
 
 
 def _lock() -> None:
-    wait_for(AdvisoryLock.REVOKING)
+    lock(AdvisoryLock.REVOKING)

@@ -22,7 +22,7 @@ MAX_CLIENT_ID_CHARACTERS = 255
 LEEWAY_SECONDS = 60.0
 
 
-class Key(Protocol):
+class TokenKey(Protocol):
     """What making and reading tokens needs of an API key."""
 
     @property

@@ -48,12 +48,12 @@ class AuthorTrustAdmin(LargeTableAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Say it."""
-        author_trust.say(obj.client_id, Trust(obj.trust), note=obj.note, now=timezone.now())
+        author_trust.set_trust(obj.client_id, Trust(obj.trust), note=obj.note, now=timezone.now())
         obj.pk = AuthorTrust.objects.values_list("pk", flat=True).get(client_id=obj.client_id)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         """Take it back."""
-        author_trust.say(obj.client_id, None, now=timezone.now())
+        author_trust.set_trust(obj.client_id, None, now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Take back what was said of several."""

@@ -25,12 +25,12 @@ MAX_CALLS = 20  # of one delivery; all of them are on its own page
 def calls(message: Message) -> Iterable[Step]:
     """The rules that were asked or told about a message, and each call."""
     found = Delivery.objects.filter(message_id=message.pk).select_related("rule").defer("payload")
-    owed = list(found.order_by("pk")[: journey.MAX_STEPS_OF_A_KIND])
+    deliveries = list(found.order_by("pk")[: journey.MAX_STEPS_OF_A_KIND])
     tries: dict[int, list[Attempt]] = defaultdict(list)
-    rows = Attempt.objects.filter(delivery_id__in=[delivery.pk for delivery in owed]).defer("response")
+    rows = Attempt.objects.filter(delivery_id__in=[delivery.pk for delivery in deliveries]).defer("response")
     for attempt in rows.order_by("delivery_id", "number")[: journey.MAX_STEPS_OF_A_KIND * 5]:
         tries[attempt.delivery_id].append(attempt)
-    for delivery in owed:
+    for delivery in deliveries:
         yield from _steps(delivery, tries[delivery.pk])
 
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from integrations.models import CallbackResult, CallbackUse
-from integrations.wire.callback_tokens import Claims
+from integrations.wire.callback_tokens import CallbackClaims
 from rooms.errors import ChatError
 
 MAX_PER_MESSAGE = 50  # refusals and repeats that are recorded; a token is shown to one Lambda only
@@ -32,7 +32,7 @@ ON CONFLICT (token_id) WHERE result IN ('applied', 'late') DO NOTHING
 class Use:
     """One call of the verdict endpoint. `claims` is None of a token that was not to be believed."""
 
-    claims: Claims | None
+    claims: CallbackClaims | None
     body: bytes
     address: str
     at: datetime
@@ -65,7 +65,7 @@ def decide(use: Use, result: CallbackResult, *, action: str, error: ChatError | 
     return is_first
 
 
-def note(use: Use, result: CallbackResult, *, action: str = "", error: ChatError | None = None) -> None:
+def record_harmless(use: Use, result: CallbackResult, *, action: str = "", error: ChatError | None = None) -> None:
     """Record a use that changed nothing, unless there were too many: then it is only counted."""
     counts.add(result)
     if not _may_record(use):
@@ -88,14 +88,14 @@ def note(use: Use, result: CallbackResult, *, action: str = "", error: ChatError
 # --- Reading ----------------------------------------------------------------------------------------------
 
 
-def find_decisive(claims: Claims) -> CallbackUse | None:
+def find_decisive(claims: CallbackClaims) -> CallbackUse | None:
     """Return the use by which a token decided, None while it did not."""
     return CallbackUse.objects.filter(token_id=claims.id, result__in=DECISIVE).first()
 
 
 def _may_record(use: Use) -> bool:
     if use.claims is None:
-        return forged.take(settings.CALLBACK_FORGED_PER_MINUTE, time.monotonic())
+        return forged.allow(settings.CALLBACK_FORGED_PER_MINUTE, time.monotonic())
     mine = CallbackUse.objects.filter(message_pk=use.claims.message).exclude(result__in=DECISIVE)
     return mine[:MAX_PER_MESSAGE].count() < MAX_PER_MESSAGE
 
@@ -122,7 +122,7 @@ class Counts:
         return {name: self._counts[name] for name in (*CallbackResult.values, UNRECORDED)}
 
 
-class Bucket:
+class RateLimit:
     """Lets so many through a minute. Shared by threads."""
 
     def __init__(self) -> None:
@@ -130,7 +130,7 @@ class Bucket:
         self._filled_at: float | None = None
         self._lock = Lock()
 
-    def take(self, per_minute: int, now: float) -> bool:
+    def allow(self, per_minute: int, now: float) -> bool:
         """Tell whether one more may go through. `now` in seconds of any clock that only goes forward."""
         with self._lock:
             passed = 60.0 if self._filled_at is None else now - self._filled_at
@@ -142,4 +142,4 @@ class Bucket:
 
 
 counts = Counts()
-forged = Bucket()
+forged = RateLimit()

@@ -15,8 +15,8 @@ from integrations.callbacks.callback_uses import Use
 from integrations.models import CallbackResult, CallbackUse, Delivery
 from integrations.review.reviewer import awaiting_of
 from integrations.wire import callback_tokens
-from integrations.wire.callback_tokens import BadToken, Claims, ExpiredToken
-from integrations.wire.verdicts import Asked, BadAnswer, OtherMessage, as_text, parse, read_payload
+from integrations.wire.callback_tokens import BadToken, CallbackClaims, ExpiredToken
+from integrations.wire.verdicts import AskedMessage, BadAnswer, OtherMessage, as_text, parse, read_payload
 from rooms.errors import ChatError, Code
 from rooms.log.outcomes import OutcomeKind
 from rooms.log.rows import milliseconds
@@ -37,7 +37,7 @@ TOO_LATE = "The message was decided at its deadline."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class CallbackReply:
     """What the caller is told. `error`: it was refused, then; `is_repeated`: as it was told before."""
 
     shape: dict[str, Any]
@@ -45,7 +45,7 @@ class Answer:
     is_repeated: bool = False
 
 
-def take(token: str, body: bytes, *, now: datetime, address: str = "") -> Answer:
+def apply_callback(token: str, body: bytes, *, now: datetime, address: str = "") -> CallbackReply:
     """Apply the verdict in `body` to the token's message, and return what the caller is told. Each use is recorded.
 
     The same request again gets the same answer. An answer's error: 410 and 40900 where the deadline had decided and
@@ -57,13 +57,13 @@ def take(token: str, body: bytes, *, now: datetime, address: str = "") -> Answer
     try:
         claims = check_token(token)
         use = Use(claims=claims, body=body, address=address, at=now)
-        return _take(claims, use)
+        return _apply_once(claims, use)
     except ChatError as error:
-        callback_uses.note(use, CallbackResult.REFUSED, error=error)
+        callback_uses.record_harmless(use, CallbackResult.REFUSED, error=error)
         raise
 
 
-def check_token(token: str) -> Claims:
+def check_token(token: str) -> CallbackClaims:
     """Return what a callback token is, or was, good for. Raises ChatError 40106 or 40144."""
     if not token:
         raise ChatError(Code.NO_CREDENTIALS, "Send the callback's token as `Authorization: Bearer TOKEN`.")
@@ -74,7 +74,7 @@ def check_token(token: str) -> Claims:
         raise ChatError(Code.TOKEN_INVALID, "This is not a callback token of this server.") from None
 
 
-def _take(claims: Claims, use: Use) -> Answer:
+def _apply_once(claims: CallbackClaims, use: Use) -> CallbackReply:
     former = callback_uses.find_decisive(claims)
     delivery = (
         Delivery.objects.filter(message_id=claims.message, rule_id=claims.rule, deadline__isnull=False)
@@ -85,7 +85,7 @@ def _take(claims: Claims, use: Use) -> Answer:
         raise ChatError(Code.NOT_FOUND, "The message or the rule of this token no longer exists.")
     message_id = read_payload(delivery.payload).id or ""
     if former is not None:
-        return _repeat(former, use, message_id)
+        return _repeat_reply(former, use, message_id)
     try:
         callback_tokens.require_current(claims, now_ms=milliseconds(use.at))
     except ExpiredToken:
@@ -95,12 +95,12 @@ def _take(claims: Claims, use: Use) -> Answer:
     if answer is None:  # another use of the token was faster
         former = callback_uses.find_decisive(claims)
         assert former is not None
-        return _repeat(former, use, message_id)
+        return _repeat_reply(former, use, message_id)
     return answer
 
 
 def _read(body: bytes, delivery: Delivery, message_id: str) -> Verdict:
-    asked = Asked(key=delivery.pk, ids=frozenset({delivery.webhook_id, message_id}), payload=delivery.payload)
+    asked = AskedMessage(key=delivery.pk, ids=frozenset({delivery.webhook_id, message_id}), payload=delivery.payload)
     try:
         found = parse(body, [asked], max_bytes=settings.MESSAGE_MAX_BYTES)
     except OtherMessage:
@@ -112,7 +112,9 @@ def _read(body: bytes, delivery: Delivery, message_id: str) -> Verdict:
     return found[delivery.pk]
 
 
-def _apply(delivery: Delivery, claims: Claims, verdict: Verdict, use: Use, message_id: str) -> Answer | None:
+def _apply(
+    delivery: Delivery, claims: CallbackClaims, verdict: Verdict, use: Use, message_id: str
+) -> CallbackReply | None:
     """Let the verdict count where it may, and record that with it. None: another use of the token did so."""
     action = WORDS[verdict.action]
     decision = Decision(message=claims.message, awaiting=awaiting_of(claims.rule), verdict=verdict)
@@ -121,22 +123,22 @@ def _apply(delivery: Delivery, claims: Claims, verdict: Verdict, use: Use, messa
         if outcome.kind in COUNTED:
             if not callback_uses.decide(use, CallbackResult.APPLIED, action=action):
                 raise _conflict()
-            outbox.note_answer(rule_id=claims.rule, message_id=claims.message, text=as_text(verdict))
-            return Answer(shape=_shape(claims, message_id, action))
+            outbox.store_callback_verdict(rule_id=claims.rule, message_id=claims.message, text=as_text(verdict))
+            return CallbackReply(shape=_shape(claims, message_id, action))
         if outcome.kind is OutcomeKind.UNKNOWN:
             raise ChatError(Code.NOT_FOUND, "The message of this token no longer exists.")
         if _deadline_decided(decision):
             return _apply_late(delivery, decision, use, message_id)
     if callback_uses.find_decisive(claims) is not None:
         return None
-    if outbox.read_answer(rule_id=claims.rule, message_id=claims.message) != as_text(verdict):
+    if outbox.read_verdict(rule_id=claims.rule, message_id=claims.message) != as_text(verdict):
         raise _conflict()
     # The verdict came as the call's answer already; this is the same.
-    callback_uses.note(use, CallbackResult.REPEATED, action=action)
-    return Answer(shape=_shape(claims, message_id, action))
+    callback_uses.record_harmless(use, CallbackResult.REPEATED, action=action)
+    return CallbackReply(shape=_shape(claims, message_id, action))
 
 
-def _apply_late(delivery: Delivery, decision: Decision, use: Use, message_id: str) -> Answer | None:
+def _apply_late(delivery: Delivery, decision: Decision, use: Use, message_id: str) -> CallbackReply | None:
     """Do what the rule says of verdicts that come late: apply or only record them. Inside the transaction."""
     assert use.claims is not None
     action = WORDS[decision.verdict.action]
@@ -144,27 +146,27 @@ def _apply_late(delivery: Delivery, decision: Decision, use: Use, message_id: st
         error = _too_late()
         if not callback_uses.decide(use, CallbackResult.LATE, action=action, error=error):
             return None
-        return Answer(shape={"error": error.as_dict()}, error=error)
+        return CallbackReply(shape={"error": error.as_dict()}, error=error)
     if not callback_uses.decide(use, CallbackResult.LATE, action=action):
         return None
     (outcome,) = overrule([decision], now=use.at)
     if outcome.kind not in COUNTED:
         raise _conflict()
-    outbox.note_answer(rule_id=use.claims.rule, message_id=decision.message, text=as_text(decision.verdict))
-    return Answer(shape=_shape(use.claims, message_id, action, is_late=True))
+    outbox.store_callback_verdict(rule_id=use.claims.rule, message_id=decision.message, text=as_text(decision.verdict))
+    return CallbackReply(shape=_shape(use.claims, message_id, action, is_late=True))
 
 
-def _repeat(former: CallbackUse, use: Use, message_id: str) -> Answer:
+def _repeat_reply(former: CallbackUse, use: Use, message_id: str) -> CallbackReply:
     """Answer as the first time; another body than then is a conflict. Raises ChatError 40900."""
     assert use.claims is not None
     if former.body_digest != use.digest:
         raise ChatError(Code.CONFLICT, "The callback token was used already, with another body.")
-    callback_uses.note(use, CallbackResult.REPEATED, action=former.action)
+    callback_uses.record_harmless(use, CallbackResult.REPEATED, action=former.action)
     if former.code is not None:
         error = _too_late()
-        return Answer(shape={"error": error.as_dict()}, error=error, is_repeated=True)
+        return CallbackReply(shape={"error": error.as_dict()}, error=error, is_repeated=True)
     is_late = former.result == CallbackResult.LATE
-    return Answer(shape=_shape(use.claims, message_id, former.action, is_late=is_late), is_repeated=True)
+    return CallbackReply(shape=_shape(use.claims, message_id, former.action, is_late=is_late), is_repeated=True)
 
 
 def _deadline_decided(decision: Decision) -> bool:
@@ -172,7 +174,7 @@ def _deadline_decided(decision: Decision) -> bool:
     return VerdictRecord.objects.filter(message_id=decision.message, step=step).exists()
 
 
-def _shape(claims: Claims, message_id: str, action: str, *, is_late: bool = False) -> dict[str, Any]:
+def _shape(claims: CallbackClaims, message_id: str, action: str, *, is_late: bool = False) -> dict[str, Any]:
     shape: dict[str, Any] = {"messageId": message_id, "ruleId": str(claims.rule), "action": action}
     return shape | {"late": True} if is_late else shape
 

@@ -18,12 +18,12 @@ class AdvisoryLock(IntEnum):
     CLEANING = 7_301_988_403
 
 
-def wait_for(lock: AdvisoryLock) -> None:
-    """Take a lock, after whoever has it. Call in a transaction."""
-    fetch("SELECT pg_advisory_xact_lock(%(lock)s)", lock=lock.value)
+def lock(which: AdvisoryLock) -> None:
+    """Wait for a lock and hold it until the transaction ends. Call in a transaction."""
+    fetch("SELECT pg_advisory_xact_lock(%(lock)s)", lock=which.value)
 
 
-def try_take(lock: AdvisoryLock) -> bool:
-    """Take a lock unless somebody has it, and tell whether it was taken. Call in a transaction."""
-    ((is_taken,),) = fetch("SELECT pg_try_advisory_xact_lock(%(lock)s)", lock=lock.value)
+def try_lock(which: AdvisoryLock) -> bool:
+    """Lock unless another transaction holds the lock. Return whether this one holds it now. Call in a transaction."""
+    ((is_taken,),) = fetch("SELECT pg_try_advisory_xact_lock(%(lock)s)", lock=which.value)
     return bool(is_taken)

@@ -136,14 +136,14 @@ class Outgoing:
 
 
 @dataclass(slots=True)
-class _Call:
+class _GuardedCall:
     """What the guard knows of one call: the addresses that were judged for it, and whether it opened a connection."""
 
     judged: set[str] = field(default_factory=set)
     has_connected: bool = False
 
 
-_call: ContextVar[_Call] = ContextVar("_call")
+_call: ContextVar[_GuardedCall] = ContextVar("_call")
 
 
 class _Guard(AbstractResolver):
@@ -155,16 +155,16 @@ class _Guard(AbstractResolver):
         self._ask = resolve or self._ask_system
         # One question at a time about each name: one whose servers hang must not take all threads.
         self._questions: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
-        self._open: WeakSet[_Socket] = WeakSet()
+        self._open: WeakSet[_CountedSocket] = WeakSet()
 
     @property
     def open_connections(self) -> int:
         """How many connections are open, idle ones included."""
         return len(self._open)
 
-    def begin(self, url: URL) -> _Call:
+    def begin(self, url: URL) -> _GuardedCall:
         """Begin a call. An address in the URL is judged now, a name when it was resolved. Raises RefusedAddress."""
-        call = _Call()
+        call = _GuardedCall()
         _call.set(call)
         host, port = url.host or "", url.port or 0
         try:
@@ -199,7 +199,7 @@ class _Guard(AbstractResolver):
         if target[0] not in call.judged:
             raise RefusedAddress(f"{target[0]} was not judged.")
         call.has_connected = True
-        return _Socket(self._open, family, kind, protocol)
+        return _CountedSocket(self._open, family, kind, protocol)
 
     def shut(self) -> None:
         """Let the threads go, and whoever waits for a name."""
@@ -219,10 +219,10 @@ class _Guard(AbstractResolver):
         return await asyncio.get_running_loop().run_in_executor(self._threads, addresses.resolve, host, port)
 
 
-class _Socket(socket.socket):
+class _CountedSocket(socket.socket):
     """A socket that is counted until it is closed."""
 
-    def __init__(self, counted: WeakSet[_Socket], family: int, kind: int, protocol: int) -> None:
+    def __init__(self, counted: WeakSet[_CountedSocket], family: int, kind: int, protocol: int) -> None:
         super().__init__(family, kind, protocol)
         self._counted = counted
         counted.add(self)

@@ -19,8 +19,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from integrations import outbox
-from integrations.database.advisory_locks import AdvisoryLock, wait_for
-from integrations.events.signal_receivers import debt_of
+from integrations.database.advisory_locks import AdvisoryLock, lock
+from integrations.events.signal_receivers import delivery_for
 from integrations.matching import filters, rule_book
 from integrations.matching.rule_book import RuleBook
 from integrations.models import EventKind, RoomTold
@@ -99,7 +99,7 @@ WHERE told.room_id = new.room_id AND told.told_at = new.seen RETURNING told.room
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class RoomChange:
     """A room that is another than rules were told. `name` is None where the room is gone."""
 
     room_id: int
@@ -138,27 +138,27 @@ class OccupancyEvents:
             began = time.monotonic()
             try:
                 # What the timeout leaves behind ends by its own: statements of a worker have a time limit.
-                self.told += await asyncio.wait_for(threads.run(tell), TICK_TIMEOUT_SECONDS)
+                self.told += await asyncio.wait_for(threads.run(notify_rules), TICK_TIMEOUT_SECONDS)
             except Exception as error:
                 logger.warning("Rules cannot be told how many are in rooms (%s).", type(error).__name__)
             await asyncio.sleep(max(TICK_SECONDS, REST_SHARE * (time.monotonic() - began)))
 
 
-def tell() -> int:
+def notify_rules() -> int:
     """Owe rules what they were not told yet of rooms. Return of how many rooms; 0 where another worker does it.
 
     While no rule hears of rooms nothing is compared, and what was told is forgotten.
     """
     book = rule_book.read()
-    if not any(book.hearing(kind) for kind in KINDS):
+    if not any(book.receivers_of(kind) for kind in KINDS):
         _forget()
         return 0
     differences = _look()
     parts = [differences[start : start + ROOMS_AT_ONCE] for start in range(0, len(differences), ROOMS_AT_ONCE)]
-    return sum(_tell(part, book) for part in parts)
+    return sum(_notify_part(part, book) for part in parts)
 
 
-def _look() -> list[Difference]:
+def _look() -> list[RoomChange]:
     """Return what differs; nothing where another worker has looked a moment ago, or nobody had looked before."""
     with transaction.atomic():
         ((is_ours, is_known, is_recent),) = fetch(
@@ -174,19 +174,19 @@ def _look() -> list[Difference]:
         return []
 
 
-def _tell(differences: Sequence[Difference], book: RuleBook) -> int:
+def _notify_part(differences: Sequence[RoomChange], book: RuleBook) -> int:
     """Store that rules are told of some rooms, and owe it to them, in one transaction. Return of how many rooms."""
-    owed = {one.room_id: _debts(one, book) for one in differences}
+    owed = {one.room_id: _new_deliveries(one, book) for one in differences}
     with transaction.atomic():
-        wait_for(AdvisoryLock.COMPARING_ROOMS)
+        lock(AdvisoryLock.COMPARING_ROOMS)
         # As publishing does: whoever holds its room may wait for a rule's lane.
-        room_locks.lock_rooms(room_id for room_id, debts in owed.items() if debts)
+        room_locks.lock_rooms(room_id for room_id, deliveries in owed.items() if deliveries)
         changed = _store(differences)
-        outbox.owe([debt for room_id in changed for debt in owed[room_id]], now=timezone.now())
+        outbox.add_deliveries([delivery for room_id in changed for delivery in owed[room_id]], now=timezone.now())
     return len(changed)
 
 
-def standing() -> tuple[int, float]:
+def open_rooms() -> tuple[int, float]:
     """Return how many rooms are open as far as rules know, and how many seconds ago that was compared; 0: never."""
     ((rooms, seconds),) = fetch(
         "SELECT count(*) FILTER (WHERE room_id > 0), coalesce(max(extract(epoch FROM clock_timestamp() - told_at)) "
@@ -200,7 +200,7 @@ def _forget() -> None:
         RoomTold.objects.all().delete()
 
 
-def _compare() -> list[Difference]:
+def _compare() -> list[RoomChange]:
     rows = _fetch_with_sums(
         _COMPARE,
         closed=settings.ROOM_CLOSED_SECONDS,
@@ -209,7 +209,7 @@ def _compare() -> list[Difference]:
     )
     size = len(_COLUMNS)
     return [
-        Difference(
+        RoomChange(
             room_id=room_id,
             name=name,
             here=Metrics(*counts[:size]) if is_here else None,
@@ -221,19 +221,19 @@ def _compare() -> list[Difference]:
     ]
 
 
-def _debts(one: Difference, book: RuleBook) -> list[outbox.Debt]:
+def _new_deliveries(one: RoomChange, book: RuleBook) -> list[outbox.NewDelivery]:
     if one.name is None or not one.events:
         return []
     payload = events.status_payload(one.here or NOBODY)
     return [
-        debt_of(rule, kind, room_id=one.room_id, message_id=None, payload=payload)
+        delivery_for(rule, kind, room_id=one.room_id, message_id=None, payload=payload)
         for kind in one.events
-        for rule in book.hearing(kind)
-        if filters.hears(rule, room=one.name, client_id=None, key=one.name)
+        for rule in book.receivers_of(kind)
+        if filters.lets_pass(rule, room=one.name, client_id=None, key=one.name)
     ]
 
 
-def _store(differences: Sequence[Difference]) -> list[int]:
+def _store(differences: Sequence[RoomChange]) -> list[int]:
     """Write what rules are told, and return the rooms of which they are."""
     changed: list[int] = []
     for statement in (_OPEN, _CHANGE, _EMPTY, _CLOSE):

@@ -20,89 +20,93 @@ from rooms.review.endings import ReviewEnd
 CHANGES = {MessageAction.UPDATE: EventKind.EDITED, MessageAction.DELETE: EventKind.DELETED}
 
 
-def owe_published(sender: Any, *, entries: Sequence[Entry], rooms: Collection[int], **kwargs: Any) -> None:
+def on_published(sender: Any, *, entries: Sequence[Entry], rooms: Collection[int], **kwargs: Any) -> None:
     """Write a delivery for each newly published message and each rule that hears of it."""
-    hearing = rule_book.read().hearing(EventKind.MESSAGE)
-    if not hearing:
+    receivers_of = rule_book.read().receivers_of(EventKind.MESSAGE)
+    if not receivers_of:
         return
-    debts: list[outbox.Debt] = []
+    deliveries: list[outbox.NewDelivery] = []
     for entry in entries:
         if entry.wire.action not in (None, MessageAction.CREATE):
             continue
-        if concerned := _concerned(hearing, entry.room, entry.wire.client_id, entry.wire.id):
+        if concerned := _concerned(receivers_of, entry.room, entry.wire.client_id, entry.wire.id):
             payload = events.message_payload(entry.wire)
-            debts += [_of_entry(rule, entry, EventKind.MESSAGE, payload) for rule in concerned]
-    _owe(debts, rooms)
+            deliveries += [_of_entry(rule, entry, EventKind.MESSAGE, payload) for rule in concerned]
+    _add(deliveries, rooms)
 
 
-def owe_changed(sender: Any, *, entries: Sequence[Entry], by: str = "", rooms: Collection[int], **kwargs: Any) -> None:
+def on_amended(sender: Any, *, entries: Sequence[Entry], by: str = "", rooms: Collection[int], **kwargs: Any) -> None:
     """Write a delivery for each published message that was edited or hidden and each rule that hears of that."""
     book = rule_book.read()
-    debts: list[outbox.Debt] = []
+    deliveries: list[outbox.NewDelivery] = []
     for entry in entries:
         event = CHANGES.get(MessageAction(entry.wire.action or 0))
-        hearing = () if event is None else book.hearing(event)
-        if event is None or not hearing:
+        receivers_of = () if event is None else book.receivers_of(event)
+        if event is None or not receivers_of:
             continue
-        if concerned := _concerned(hearing, entry.room, entry.wire.client_id, entry.wire.id):
+        if concerned := _concerned(receivers_of, entry.room, entry.wire.client_id, entry.wire.id):
             payload = events.change_payload(entry.wire, by=by)
-            debts += [_of_entry(rule, entry, event, payload) for rule in concerned]
-    _owe(debts, rooms)
+            deliveries += [_of_entry(rule, entry, event, payload) for rule in concerned]
+    _add(deliveries, rooms)
 
 
-def owe_accepted(sender: Any, *, accepted: Sequence[tuple[int, Draft]], rooms: Collection[int], **kwargs: Any) -> None:
+def on_accepted(sender: Any, *, accepted: Sequence[tuple[int, Draft]], rooms: Collection[int], **kwargs: Any) -> None:
     """Write a delivery for each message that was stored, whatever its review makes of it, and each rule that hears."""
-    hearing = rule_book.read().hearing(EventKind.ACCEPTED)
-    if not hearing:
+    receivers_of = rule_book.read().receivers_of(EventKind.ACCEPTED)
+    if not receivers_of:
         return
-    debts: list[outbox.Debt] = []
+    deliveries: list[outbox.NewDelivery] = []
     for pk, submission in accepted:
-        concerned = _concerned(hearing, submission.room, submission.client_id, submission.message_id)
+        concerned = _concerned(receivers_of, submission.room, submission.client_id, submission.message_id)
         if concerned:
             payload = events.submission_payload(submission)
-            debts += [
-                debt_of(rule, EventKind.ACCEPTED, room_id=submission.room_id, message_id=pk, payload=payload)
+            deliveries += [
+                delivery_for(rule, EventKind.ACCEPTED, room_id=submission.room_id, message_id=pk, payload=payload)
                 for rule in concerned
             ]
-    _owe(debts, rooms)
+    _add(deliveries, rooms)
 
 
-def owe_reviewed(sender: Any, *, ended: Sequence[ReviewEnd], rooms: Collection[int], **kwargs: Any) -> None:
+def on_reviewed(sender: Any, *, ended: Sequence[ReviewEnd], rooms: Collection[int], **kwargs: Any) -> None:
     """Write a delivery for each review that ended and each rule that hears of that."""
-    hearing = rule_book.read().hearing(EventKind.REVIEWED)
-    if not hearing:
+    receivers_of = rule_book.read().receivers_of(EventKind.REVIEWED)
+    if not receivers_of:
         return
     now = timezone.now()
     # A message may be reviewed more than once (held, published, retracted): the moment tells its events apart, and the
     # place those of one moment.
     moment = int(now.timestamp() * 1_000_000)
-    debts: list[outbox.Debt] = []
+    deliveries: list[outbox.NewDelivery] = []
     for place, one in enumerate(ended):
         message = one.message
-        if concerned := _concerned(hearing, one.room, message.client_id, message.id):
+        if concerned := _concerned(receivers_of, one.room, message.client_id, message.id):
             review = events.Review(
                 outcome=one.ending, by=one.by, at=milliseconds(now), reason=one.reason, code=one.code, detail=one.detail
             )
             payload, serial = events.review_payload(message, review), moment + place
-            debts += [
-                debt_of(
+            deliveries += [
+                delivery_for(
                     rule, EventKind.REVIEWED, room_id=one.room_id, message_id=one.pk, payload=payload, serial=serial
                 )
                 for rule in concerned
             ]
-    _owe(debts, rooms)
+    _add(deliveries, rooms)
 
 
-def _owe(debts: Sequence[outbox.Debt], rooms: Collection[int]) -> None:
-    stepwise = rule_book.read().stepwise if debts else ()
-    outbox.owe(debts, now=timezone.now(), reach=outbox.Reach(rules=stepwise, rooms=rooms) if stepwise else None)
+def _add(deliveries: Sequence[outbox.NewDelivery], rooms: Collection[int]) -> None:
+    ordered_message_rules = rule_book.read().ordered_message_rules if deliveries else ()
+    outbox.add_deliveries(
+        deliveries,
+        now=timezone.now(),
+        reach=outbox.Reach(rules=ordered_message_rules, rooms=rooms) if ordered_message_rules else None,
+    )
 
 
-def debt_of(
+def delivery_for(
     rule: IntegrationRule, event: EventKind, *, room_id: int, message_id: int | None, payload: str, serial: int = 0
-) -> outbox.Debt:
+) -> outbox.NewDelivery:
     """Return what a rule after publish is owed for an event. Events of one message and kind differ in `serial`."""
-    return outbox.Debt(
+    return outbox.NewDelivery(
         rule_id=rule.pk,
         room_id=room_id,
         message_id=message_id,
@@ -114,10 +118,14 @@ def debt_of(
 
 
 def _concerned(
-    hearing: Sequence[IntegrationRule], room: str, client_id: str | None, message_id: str | None
+    receivers_of: Sequence[IntegrationRule], room: str, client_id: str | None, message_id: str | None
 ) -> list[IntegrationRule]:
-    return [rule for rule in hearing if filters.hears(rule, room=room, client_id=client_id or "", key=message_id or "")]
+    return [
+        rule
+        for rule in receivers_of
+        if filters.lets_pass(rule, room=room, client_id=client_id or "", key=message_id or "")
+    ]
 
 
-def _of_entry(rule: IntegrationRule, entry: Entry, event: EventKind, payload: str) -> outbox.Debt:
-    return debt_of(rule, event, room_id=entry.room_id, message_id=entry.pk, payload=payload, serial=entry.serial)
+def _of_entry(rule: IntegrationRule, entry: Entry, event: EventKind, payload: str) -> outbox.NewDelivery:
+    return delivery_for(rule, event, room_id=entry.room_id, message_id=entry.pk, payload=payload, serial=entry.serial)

@@ -10,7 +10,7 @@ from typing import Any
 
 from integrations.models import AtDeadline, EventKind, IntegrationRule, Invocation, Late, TargetKind, When
 from integrations.rules import rules
-from integrations.rules.specification import Wanted
+from integrations.rules.specification import RuleSpec
 from rooms.errors import ChatError, Code
 
 DEFAULT = "default"  # how an option says that the server's setting counts
@@ -24,7 +24,7 @@ def _number_or_default(kind: type[float]) -> Callable[[str], float | None]:
     return read
 
 
-# Options that take a value: the field of Wanted that each sets, its type, how the value is called, what it means.
+# Options that take a value: the field of RuleSpec that each sets, its type, how the value is called, what it means.
 VALUES: Sequence[tuple[str, str, Callable[[str], Any], str, str]] = (
     ("--filter", "room_filter", str, "REGEX", "Searched in the room's name; empty: all rooms."),
     ("--author", "author_filter", str, "REGEX", "Searched in the author's client id; empty: all authors."),
@@ -116,7 +116,7 @@ def declare(parser: ArgumentParser) -> None:
     )
 
 
-def changed(wanted: Wanted, options: Mapping[str, Any]) -> Wanted:
+def changed(spec: RuleSpec, options: Mapping[str, Any]) -> RuleSpec:
     """Return a rule with what the options say. Raises ChatError."""
     names = {name for _, name, *_ in VALUES} | {name for name, *_ in FLAGS} | {"events"}
     changes = {name: options[name] for name in names if name in options}
@@ -124,7 +124,7 @@ def changed(wanted: Wanted, options: Mapping[str, Any]) -> Wanted:
         changes["headers"] = dict(parse_header(text) for text in options["headers"] if text)
     if "shadow_of" in options:
         changes["shadow_of"] = rules.find(options["shadow_of"]) if options["shadow_of"] else None
-    return replace(wanted, **changes)
+    return replace(spec, **changes)
 
 
 def parse_header(text: str) -> tuple[str, str]:

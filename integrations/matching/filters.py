@@ -22,7 +22,7 @@ def matches(pattern: str, value: str) -> bool:
     return not pattern or _compiled(pattern).search(value) is not None
 
 
-def hears(rule: IntegrationRule, *, room: str, client_id: str | None, key: str) -> bool:
+def lets_pass(rule: IntegrationRule, *, room: str, client_id: str | None, key: str) -> bool:
     """Tell whether an event passes a rule's filters. `key` is what it is sampled by.
 
     `client_id` is its author's, "" for an author without one, None for events that nobody wrote: every author filter

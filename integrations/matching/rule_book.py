@@ -21,9 +21,11 @@ class RuleBook:
     shadows: Mapping[int, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by whom they watch
     after: Mapping[str, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by what they hear of
 
-    stepwise: tuple[int, ...] = ()  # ordered ones that hear of messages, where one transaction may tell of them twice
+    ordered_message_rules: tuple[
+        int, ...
+    ] = ()  # ordered ones that hear of messages, where one transaction may tell of them twice
 
-    def hearing(self, event: EventKind) -> Sequence[IntegrationRule]:
+    def receivers_of(self, event: EventKind) -> Sequence[IntegrationRule]:
         """Return the enabled rules after publish that hear of an event."""
         return self.after.get(event, ())
 
@@ -59,7 +61,9 @@ def _book_of(version: str, rows: Sequence[IntegrationRule]) -> RuleBook:
     lanes = [rule for rule in rows if rule.enabled and rule.when == When.AFTER and rule.ordered]
     kinds = {event for rule in lanes for event in rule.events} & events.OF_MESSAGES
     return RuleBook(
-        stepwise=() if kinds <= {events.MESSAGE} else tuple(rule.pk for rule in lanes if kinds & set(rule.events)),
+        ordered_message_rules=()
+        if kinds <= {events.MESSAGE}
+        else tuple(rule.pk for rule in lanes if kinds & set(rule.events)),
         version=version,
         before=tuple(rule for rule in rows if rule.when == When.BEFORE and not rule.is_shadow),
         shadows=shadows,

@@ -14,7 +14,7 @@ from integrations.models.health import (
     RuleThrottle,
     WorkerProcess,
 )
-from integrations.models.keys import ApiKey, KeyPurpose, Revocation, Subject, UsedNonce
+from integrations.models.keys import ApiKey, KeyPurpose, Revocation, RevocationSubject, UsedNonce
 from integrations.models.occupancy import RoomTold
 from integrations.models.rules import AtDeadline, EventKind, IntegrationRule, Invocation, Late, TargetKind, When
 
@@ -38,11 +38,11 @@ __all__ = [
     "Notice",
     "NoticeLevel",
     "Revocation",
+    "RevocationSubject",
     "RoomTold",
     "RuleHealth",
     "RuleMinute",
     "RuleThrottle",
-    "Subject",
     "TargetKind",
     "Trust",
     "UsedNonce",

@@ -75,7 +75,7 @@ class UsedNonce(models.Model):
         return f"nonce of {self.key_id} until {self.expires_at:%H:%M:%S}"
 
 
-class Subject(models.TextChoices):
+class RevocationSubject(models.TextChoices):
     """Whose tokens a revocation ends. The values are the protocol's target types; `tokenId` is ours."""
 
     CLIENT = "clientId", "the tokens of a client id"
@@ -93,7 +93,7 @@ class Revocation(models.Model):
     """
 
     key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="revocations", db_index=False)
-    subject = models.CharField(max_length=13, choices=Subject)
+    subject = models.CharField(max_length=13, choices=RevocationSubject)
     value = models.CharField(max_length=255)
     issued_before = models.DateTimeField(help_text="Tokens that were issued later are good.")
     applies_at = models.DateTimeField()

@@ -13,7 +13,7 @@ from typing import Final
 from django.conf import settings
 from django.db import connection, transaction
 
-from integrations.database.advisory_locks import AdvisoryLock, try_take
+from integrations.database.advisory_locks import AdvisoryLock, try_lock
 from integrations.monitoring import notices
 from rooms.database import threads
 from rooms.database.statements import fetch
@@ -63,7 +63,7 @@ DELETE FROM integrations_usednonce WHERE id IN (
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 """
 
-Step = Callable[[datetime], bool]  # does one transaction at a time, and tells whether there may be more to do
+CleanupStep = Callable[[datetime], bool]  # does one transaction at a time, and tells whether there may be more to do
 
 
 class Cleanup:
@@ -84,11 +84,11 @@ class Cleanup:
                     logger.warning("Old rows could not be deleted (%s); trying again.", type(error).__name__)
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[CleanupStep, ...]:
         """What is to be done, each in transactions of CLEANUP_BATCH_ROWS."""
         return (self.clean_deliveries, self.clean_minutes, self.clean_callbacks, self.clean_expired, self.clean_notices)
 
-    async def _until_done(self, step: Step) -> None:
+    async def _until_done(self, step: CleanupStep) -> None:
         more = True
         while more:
             began = time.monotonic()
@@ -137,7 +137,7 @@ class Cleanup:
         return count >= settings.CLEANUP_BATCH_ROWS
 
 
-def _alone(step: Step, now: datetime) -> bool:
+def _alone(step: CleanupStep, now: datetime) -> bool:
     """Do a step unless another worker is doing one."""
     with transaction.atomic():
-        return try_take(AdvisoryLock.CLEANING) and step(now)
+        return try_lock(AdvisoryLock.CLEANING) and step(now)

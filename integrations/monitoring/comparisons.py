@@ -20,7 +20,7 @@ NOTHING: Final = ""  # the action of a rule that gave no verdict
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
+class RuleVerdict:
     """What one of the two rules said of a message. `action` is that of rooms.review.contract, "" if it said nothing."""
 
     delivery_id: int
@@ -31,7 +31,7 @@ class Said:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class Disagreement:
     """One message on which the two disagree."""
 
     message_id: int
@@ -39,8 +39,8 @@ class Difference:
     author: str
     text: str | None
     at: datetime
-    main: Said
-    shadow: Said
+    main: RuleVerdict
+    shadow: RuleVerdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Comparison:
     unanswered: int
     rewritten: int
     actions: Mapping[tuple[str, str], int]
-    differences: Sequence[Difference]
+    differences: Sequence[Disagreement]
 
     @property
     def agreement(self) -> float | None:
@@ -150,12 +150,12 @@ def _content(answer: str) -> bytes:
         return b""
 
 
-def _described(pairs: Sequence[_Pair]) -> list[Difference]:
+def _described(pairs: Sequence[_Pair]) -> list[Disagreement]:
     ids = [id_ for pair in pairs for id_ in (pair.main_id, pair.shadow_id)]
     deliveries = Delivery.objects.in_bulk(ids)
     messages = Message.objects.select_related("room").in_bulk([pair.message_id for pair in pairs])
     return [
-        Difference(
+        Disagreement(
             message_id=pair.message_id,
             room=message.room.name,
             author=message.client_id or "",
@@ -169,12 +169,12 @@ def _described(pairs: Sequence[_Pair]) -> list[Difference]:
     ]
 
 
-def _said(delivery: Delivery, action: str) -> Said:
+def _said(delivery: Delivery, action: str) -> RuleVerdict:
     try:
         reason = msgspec.json.decode(delivery.answer, type=_Reason).reason if delivery.answer else ""
     except msgspec.MsgspecError:
         reason = ""
-    return Said(
+    return RuleVerdict(
         delivery_id=delivery.pk, action=action, reason=reason, answer=delivery.answer, error=delivery.last_error
     )
 

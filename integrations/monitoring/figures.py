@@ -13,7 +13,7 @@ from typing import Final
 
 from integrations.models import IntegrationRule, RuleHealth, RuleMinute
 from integrations.monitoring import latency, live_state
-from integrations.monitoring.live_state import BACKLOG_COUNTED, Backlog, Throttle, WorkerFigures, workers
+from integrations.monitoring.live_state import BACKLOG_COUNTED, Backlog, ThrottleFigures, WorkerFigures, workers
 
 __all__ = [
     "BACKLOG_COUNTED",
@@ -21,7 +21,7 @@ __all__ = [
     "Point",
     "RuleFigures",
     "Sums",
-    "Throttle",
+    "ThrottleFigures",
     "WorkerFigures",
     "of_rule",
     "of_rules",
@@ -90,7 +90,7 @@ class RuleFigures:
     recent: Sums
     total: Sums
     backlog: Backlog
-    throttle: Throttle
+    throttle: ThrottleFigures
     failing_since: datetime | None = None
     last_error: str = ""
 
@@ -143,7 +143,7 @@ def _figures(rules: Sequence[IntegrationRule], *, now: datetime, minutes: int) -
             recent=recent.get(rule.pk) or Sums(seconds=(now - since).total_seconds()),
             total=totals.get(rule.pk) or Sums(seconds=0.0),
             backlog=backlogs[rule.pk],
-            throttle=throttles.get(rule.pk) or Throttle(),
+            throttle=throttles.get(rule.pk) or ThrottleFigures(),
             failing_since=health.failing_since if (health := healths.get(rule.pk)) else None,
             last_error=health.last_error if health else "",
         )

@@ -49,7 +49,7 @@ def observe(seen: Sequence[Observed], *, now: datetime) -> None:
         if one.gone:
             retire(one.rule_id, now=now)
         if one.dead:
-            _tell_of_dead_letters(one.rule_id, now)
+            _notify_dead_letters(one.rule_id, now)
 
 
 def retire(rule_id: int, *, now: datetime) -> None:
@@ -170,7 +170,7 @@ def _turn_off(rule: IntegrationRule, why: str, now: datetime, *, error: str = ""
         notices.write(title, text=text, level=NoticeLevel.ERROR, rule_id=rule.pk, now=now)
 
 
-def _tell_of_dead_letters(rule_id: int, now: datetime) -> None:
+def _notify_dead_letters(rule_id: int, now: datetime) -> None:
     rule = IntegrationRule.objects.filter(pk=rule_id).first()
     if rule is not None and not decides(rule):  # a question whose deadline has passed is no loss of an event
         text = "Deliveries were given up after all their attempts. They are kept, and can be replayed in order."

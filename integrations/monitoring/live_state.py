@@ -37,7 +37,7 @@ class Backlog:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Throttle:
+class ThrottleFigures:
     """How freely a rule's target is called, all living workers together. The breaker is that of the worst off."""
 
     breaker: str = BreakerState.CLOSED
@@ -138,7 +138,7 @@ def _read_backlogs(ids: Sequence[int]) -> dict[int, Backlog]:
     }
 
 
-def throttles(ids: Sequence[int]) -> dict[int, Throttle]:
+def throttles(ids: Sequence[int]) -> dict[int, ThrottleFigures]:
     """Return how freely living workers call these rules; a rule that none has called lately is missing."""
     alive = {worker.name for worker in workers() if worker.is_alive}
     rows: dict[int, list[RuleThrottle]] = {}
@@ -148,8 +148,8 @@ def throttles(ids: Sequence[int]) -> dict[int, Throttle]:
     return {rule: _together(of_rule) for rule, of_rule in rows.items()}
 
 
-def _together(rows: Sequence[RuleThrottle]) -> Throttle:
-    return Throttle(
+def _together(rows: Sequence[RuleThrottle]) -> ThrottleFigures:
+    return ThrottleFigures(
         breaker=next(state for state in _WORST_FIRST if any(row.breaker == state for row in rows)),
         limit=sum(row.limit for row in rows),
         calls=sum(row.calls for row in rows),

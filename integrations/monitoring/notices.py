@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.mail import mail_admins
 from django.db import connection, transaction
 
-from integrations.database.advisory_locks import AdvisoryLock, wait_for
+from integrations.database.advisory_locks import AdvisoryLock, lock
 from integrations.models import Notice, NoticeLevel
 
 logger = logging.getLogger(__name__)
@@ -99,4 +99,4 @@ def _keep(rule_id: int) -> bool:
 
 
 def _wait_for_other_writers() -> None:
-    wait_for(AdvisoryLock.WRITING_NOTICES)
+    lock(AdvisoryLock.WRITING_NOTICES)

@@ -46,7 +46,7 @@ class _Sum:
         self.buckets = latency.add_up((self.buckets, other.buckets))
 
 
-Sums = dict[tuple[int, int], _Sum]  # by rule and minute since 1970
+MinuteSums = dict[tuple[int, int], _Sum]  # by rule and minute since 1970
 
 
 class Traffic:
@@ -54,7 +54,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.forgotten = 0  # sums of a rule and minute that were dropped: Postgres was away for too long
-        self._sums: Sums = {}
+        self._sums: MinuteSums = {}
         self._observed: dict[int, Observed] = {}
 
     def add(
@@ -123,7 +123,7 @@ class Traffic:
             await threads.run(store, sums)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("Figures wait for Postgres (%s).", type(error).__name__)
-            self._take_back(sums)
+            self._restore(sums)
         try:
             await threads.run(health.observe, list(observed.values()), now=datetime.now(UTC))
         except Exception as error:
@@ -152,7 +152,7 @@ class Traffic:
         found.dead += dead
         return found
 
-    def _take_back(self, sums: Sums) -> None:
+    def _restore(self, sums: MinuteSums) -> None:
         for key, one in sums.items():
             if key in self._sums:
                 self._sums[key].add(one)
@@ -166,7 +166,7 @@ class Traffic:
             logger.warning("Figures of %d minutes of rules were forgotten: Postgres was away for too long.", excess)
 
 
-def store(sums: Sums) -> None:
+def store(sums: MinuteSums) -> None:
     """Add sums to those of their minutes, and to the totals of their rules. A rule that is gone is left out."""
     totals: dict[int, _Sum] = {}
     for (rule_id, _), one in sums.items():

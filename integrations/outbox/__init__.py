@@ -10,36 +10,52 @@ replaced when it ends, and one that comes back late is told apart by the number 
 
 from __future__ import annotations
 
-from integrations.outbox.claims import NO_REPORT, Claim, Claimed, Places, claim_lanes, claim_singles, release
-from integrations.outbox.new_deliveries import CHANNEL, Debt, Reach, owe, wake
-from integrations.outbox.records import Recorded, note_answer, overrule, read_answer, record_lanes, record_singles
-from integrations.outbox.recovery import OVERDUE_STEP, Replay, cancel_overdue, forget, hasten, reclaim, replay, resend
+from integrations.outbox.claims import NO_REPORT, Capacity, Claim, Claimed, claim_lanes, claim_singles, release
+from integrations.outbox.new_deliveries import CHANNEL, NewDelivery, Reach, add_deliveries, wake
+from integrations.outbox.records import (
+    Recorded,
+    overrule,
+    read_verdict,
+    record_lanes,
+    record_singles,
+    store_callback_verdict,
+)
+from integrations.outbox.recovery import (
+    OVERDUE_STEP,
+    Replay,
+    cancel_overdue,
+    delete_deliveries,
+    reclaim,
+    replay,
+    resend,
+    retry_now,
+)
 
 __all__ = [
     "CHANNEL",
     "NO_REPORT",
     "OVERDUE_STEP",
+    "Capacity",
     "Claim",
     "Claimed",
-    "Debt",
-    "Places",
+    "NewDelivery",
     "Reach",
     "Recorded",
     "Replay",
+    "add_deliveries",
     "cancel_overdue",
     "claim_lanes",
     "claim_singles",
-    "forget",
-    "hasten",
-    "note_answer",
+    "delete_deliveries",
     "overrule",
-    "owe",
-    "read_answer",
+    "read_verdict",
     "reclaim",
     "record_lanes",
     "record_singles",
     "release",
     "replay",
     "resend",
+    "retry_now",
+    "store_callback_verdict",
     "wake",
 ]

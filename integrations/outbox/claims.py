@@ -14,7 +14,7 @@ from django.db import transaction
 from integrations.matching.rule_book import RULES
 from integrations.models import IntegrationRule, Late
 from integrations.outbox import queries
-from integrations.outbox.conclusions import Conclusion, Fate, HeldLane, Owed
+from integrations.outbox.conclusions import ClaimedDelivery, Conclusion, Fate, HeldLane
 from integrations.outbox.new_deliveries import NOTIFY
 from integrations.outbox.records import releasing, storing
 from rooms.database.statements import Statement, together
@@ -29,12 +29,12 @@ class Claim:
     """The deliveries of one call to make."""
 
     rule: IntegrationRule
-    owed: Sequence[Owed]
+    deliveries: Sequence[ClaimedDelivery]
     lane: HeldLane | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class Capacity:
     """How many calls of one rule may begin, and for how long (seconds) each is leased."""
 
     rule_id: int
@@ -54,21 +54,23 @@ class Claimed:
 # --- Taking -----------------------------------------------------------------------------------------------
 
 
-def claim_singles(places: Sequence[Places], *, free: int, max_attempts: int, owner: str, now: datetime) -> Claimed:
+def claim_singles(
+    capacities: Sequence[Capacity], *, free: int, max_attempts: int, owner: str, now: datetime
+) -> Claimed:
     """Take due deliveries outside lanes, at most `free` calls in all. Those that nobody needs are cancelled."""
     with transaction.atomic():
         version, rows = together(
-            [_LIGHTLY, _VERSION, (queries.CLAIM_SINGLES, [now, *_columns(places), owner, float(free)])]
+            [_LIGHTLY, _VERSION, (queries.CLAIM_SINGLES, [now, *_columns(capacities), owner, float(free)])]
         )[1:]
         rules = _read_rules(version[0][0])
-        taken: list[Owed] = []
+        taken: list[ClaimedDelivery] = []
         ended: list[Conclusion] = []
         for *columns, policy, last_status, is_waiting, is_answered in rows:
-            one = _owed(columns, policy, last_status)
+            one = _claimed_delivery(columns, policy, last_status)
             problem = _problem(one, max_attempts)
             if not problem and one.deadline is not None and (not is_waiting or one.deadline <= now):
                 # Its deadline has decided, or somebody else.
-                one = _owed(columns, policy, last_status, is_late=True)
+                one = _claimed_delivery(columns, policy, last_status, is_late=True)
                 problem = "" if _counts_late(rules.get(one.rule_id), one, is_answered, now) else NOT_NEEDED
             if problem:
                 ended.append(_ending(one, problem, now))
@@ -79,51 +81,54 @@ def claim_singles(places: Sequence[Places], *, free: int, max_attempts: int, own
     return Claimed(rules=rules, claims=_group(taken, rules), given_up=_given_up(ended))
 
 
-def claim_lanes(places: Sequence[Places], *, free: int, max_attempts: int, owner: str, now: datetime) -> Claimed:
+def claim_lanes(capacities: Sequence[Capacity], *, free: int, max_attempts: int, owner: str, now: datetime) -> Claimed:
     """Take due lanes with their oldest deliveries, one call for each lane, at most `free`."""
     with transaction.atomic():
         _, version, lanes, rows = together(
             [
                 _LIGHTLY,
                 _VERSION,
-                (queries.CLAIM_LANES, [now, *_columns(places), free, owner]),
+                (queries.CLAIM_LANES, [now, *_columns(capacities), free, owner]),
                 (queries.TAKE_HEADS, [owner]),
             ]
         )
         rules = _read_rules(version[0][0])
         fences = dict(zip(lanes[0][0] or (), lanes[0][1] or (), strict=True))
-        by_lane: dict[int, list[Owed]] = {lane: [] for lane in fences}
+        by_lane: dict[int, list[ClaimedDelivery]] = {lane: [] for lane in fences}
         ended: list[Conclusion] = []
         for *columns, lane in rows:
-            one = _owed(columns)
+            one = _claimed_delivery(columns)
             if problem := _problem(one, max_attempts):
                 ended.append(_ending(one, problem, now))
             else:
                 by_lane[lane].append(one)
         # A lane whose head was just buried has more to give; the next claim finds out.
-        empty = [lane for lane, owed in by_lane.items() if not owed]
+        empty = [lane for lane, deliveries in by_lane.items() if not deliveries]
         if ended or empty:
             together([*storing(ended, now), *releasing(empty, [now] * len(empty), [0] * len(empty))])
     claims = [
         Claim(
-            rule=rules[owed[0].rule_id],
-            owed=sorted(owed, key=lambda one: one.id),
+            rule=rules[deliveries[0].rule_id],
+            deliveries=sorted(deliveries, key=lambda one: one.id),
             lane=HeldLane(id=lane, fence=fences[lane]),
         )
-        for lane, owed in by_lane.items()
-        if owed and owed[0].rule_id in rules
+        for lane, deliveries in by_lane.items()
+        if deliveries and deliveries[0].rule_id in rules
     ]
     return Claimed(rules=rules, claims=claims, given_up=_given_up(ended))
 
 
 def release(claims: Sequence[Claim], *, now: datetime) -> None:
     """Give back claims whose calls were not made, or not finished: others may take them at once."""
-    owed = [one for claim in claims for one in claim.owed]
+    deliveries = [one for claim in claims for one in claim.deliveries]
     lanes = [claim.lane for claim in claims if claim.lane is not None]
-    if not owed:
+    if not deliveries:
         return
     with transaction.atomic():
-        unclaim: Statement = (queries.UNCLAIM, [now, [one.id for one in owed], [one.attempt for one in owed]])
+        unclaim: Statement = (
+            queries.UNCLAIM,
+            [now, [one.id for one in deliveries], [one.attempt for one in deliveries]],
+        )
         lock: Statement = (queries.LOCK_LANES, [[lane.id for lane in lanes], [lane.fence for lane in lanes]])
         locked = [lane for (lane,) in together([lock, unclaim])[0]]
         together([*releasing(locked, [now] * len(locked), [0] * len(locked)), NOTIFY])
@@ -133,19 +138,21 @@ _LIGHTLY: Statement = (queries.CLAIM_LIGHTLY, ())
 _VERSION: Statement = (f"SELECT ({RULES.query})", ())
 
 
-def _columns(places: Sequence[Places]) -> tuple[list[int], list[int], list[float]]:
-    return [one.rule_id for one in places], [one.calls for one in places], [one.lease for one in places]
+def _columns(capacities: Sequence[Capacity]) -> tuple[list[int], list[int], list[float]]:
+    return [one.rule_id for one in capacities], [one.calls for one in capacities], [one.lease for one in capacities]
 
 
 # --- What was taken ---------------------------------------------------------------------------------------
 
 
-def _owed(columns: Sequence[Any], policy: str = "", last_status: int | None = None, *, is_late: bool = False) -> Owed:
+def _claimed_delivery(
+    columns: Sequence[Any], policy: str = "", last_status: int | None = None, *, is_late: bool = False
+) -> ClaimedDelivery:
     (
         id_, rule_id, room_id, message_id, event, serial, webhook_id, payload, attempts, forgiven, created_at,
         deadline, room, epoch,
     ) = columns  # fmt: skip
-    return Owed(
+    return ClaimedDelivery(
         id=id_, rule_id=rule_id, room_id=room_id, message_id=message_id, event=event, serial=serial,
         webhook_id=webhook_id, payload=payload, attempt=attempts, tries=attempts - forgiven, created_at=created_at,
         deadline=deadline, room=room or "", epoch=epoch or "", policy=policy, is_late=is_late,
@@ -153,50 +160,54 @@ def _owed(columns: Sequence[Any], policy: str = "", last_status: int | None = No
     )  # fmt: skip
 
 
-def _problem(one: Owed, max_attempts: int) -> str:
+def _problem(one: ClaimedDelivery, max_attempts: int) -> str:
     if not one.room:
         return NO_ROOM
     return NO_REPORT if one.tries > max_attempts else ""
 
 
-def _counts_late(rule: IntegrationRule | None, one: Owed, is_answered: bool, now: datetime) -> bool:
+def _counts_late(rule: IntegrationRule | None, one: ClaimedDelivery, is_answered: bool, now: datetime) -> bool:
     """Tell whether a verdict on a message that no longer waits may still change something."""
     assert one.deadline is not None
     return rule is not None and rule.late == Late.APPLY and one.deadline <= now and not is_answered
 
 
-def _ending(one: Owed, problem: str, now: datetime) -> Conclusion:
+def _ending(one: ClaimedDelivery, problem: str, now: datetime) -> Conclusion:
     fate = Fate.DEAD if problem == NO_REPORT else Fate.CANCELLED
-    return Conclusion(owed=one, fate=fate, due_at=now, status=None, error=problem)
+    return Conclusion(delivery=one, fate=fate, due_at=now, status=None, error=problem)
 
 
 def _given_up(ended: Sequence[Conclusion]) -> Mapping[int, int]:
-    return Counter(one.owed.rule_id for one in ended if one.fate is Fate.DEAD)
+    return Counter(one.delivery.rule_id for one in ended if one.fate is Fate.DEAD)
 
 
-def _group(taken: Sequence[Owed], rules: Mapping[int, IntegrationRule]) -> list[Claim]:
+def _group(taken: Sequence[ClaimedDelivery], rules: Mapping[int, IntegrationRule]) -> list[Claim]:
     """Put deliveries into calls: for a batched rule together, but for those that may be why one failed."""
     claims: list[Claim] = []
-    gathered: dict[int, list[Owed]] = {}
+    gathered: dict[int, list[ClaimedDelivery]] = {}
     # Those that somebody waits for first.
     for one in sorted(taken, key=lambda one: (one.deadline is None, one.is_late, one.id)):
         rule = rules.get(one.rule_id)
         if rule is None:  # removed a moment ago, and the delivery with it
             continue
         if not rule.batched or one.is_suspect:
-            claims.append(Claim(rule=rule, owed=[one]))
+            claims.append(Claim(rule=rule, deliveries=[one]))
         else:
             gathered.setdefault(rule.pk, []).append(one)
     return claims + [
-        Claim(rule=rules[rule_id], owed=owed) for rule_id, all_ in gathered.items() for owed in _batches(all_, rules)
+        Claim(rule=rules[rule_id], deliveries=deliveries)
+        for rule_id, all_ in gathered.items()
+        for deliveries in _batches(all_, rules)
     ]
 
 
-def _batches(owed: Sequence[Owed], rules: Mapping[int, IntegrationRule]) -> list[list[Owed]]:
+def _batches(
+    deliveries: Sequence[ClaimedDelivery], rules: Mapping[int, IntegrationRule]
+) -> list[list[ClaimedDelivery]]:
     """Cut deliveries of one rule into calls by number and bytes. Late ones are not mixed with others."""
-    rule = rules[owed[0].rule_id]
-    batches: list[list[Owed]] = []
-    for _, alike in groupby(owed, key=lambda one: one.is_late):
+    rule = rules[deliveries[0].rule_id]
+    batches: list[list[ClaimedDelivery]] = []
+    for _, alike in groupby(deliveries, key=lambda one: one.is_late):
         room = 0
         for one in alike:
             size = len(one.payload.encode())
@@ -213,19 +224,19 @@ def _batches(owed: Sequence[Owed], rules: Mapping[int, IntegrationRule]) -> list
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Known:
+class _KnownRules:
     """All rules at one version. Shared by threads: nobody changes its rows."""
 
     version: str
     rules: Mapping[int, IntegrationRule]
 
 
-_known = _Known(version="", rules={})
+_known = _KnownRules(version="", rules={})
 
 
 def _read_rules(version: str) -> Mapping[int, IntegrationRule]:
     global _known
     known = _known
     if known.version != version:
-        known = _known = _Known(version=version, rules={rule.pk: rule for rule in IntegrationRule.objects.all()})
+        known = _known = _KnownRules(version=version, rules={rule.pk: rule for rule in IntegrationRule.objects.all()})
     return known.rules

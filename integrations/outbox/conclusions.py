@@ -11,7 +11,7 @@ from integrations.egress.answers import Answer, CallFailed, explain
 from integrations.outbox import retry
 from integrations.outbox.retry import Chance
 from integrations.wire import callback_tokens, verdicts
-from integrations.wire.verdicts import Asked, BadAnswer
+from integrations.wire.verdicts import AskedMessage, BadAnswer
 from rooms.review.contract import Verdict
 
 RESPONSE_KEPT_CHARACTERS = 4096
@@ -22,7 +22,7 @@ FORGIVEN_TRIES = len(retry.VERDICT_DELAYS_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Owed:
+class ClaimedDelivery:
     """A delivery that was claimed for a call."""
 
     id: int
@@ -51,7 +51,7 @@ class Owed:
     @property
     def asks_stand_in(self) -> bool:
         """Whether the call before brought no answer of use, in time: then the rule's stand-in is asked, in turns."""
-        is_down = self.last_status is None or retry.judge(self.last_status) is retry.Result.TEMPORARY
+        is_down = self.last_status is None or retry.judge(self.last_status) is retry.StatusMeaning.TEMPORARY
         return self.deadline is not None and not self.is_late and self.tries % 2 == 0 and is_down
 
     @property
@@ -59,7 +59,7 @@ class Owed:
         """Whether it may be why a batch was refused, and shows by itself what it is worth."""
         if self.attempt == 1:
             return False
-        refused = self.last_status is not None and retry.judge(self.last_status) is not retry.Result.TEMPORARY
+        refused = self.last_status is not None and retry.judge(self.last_status) is not retry.StatusMeaning.TEMPORARY
         return refused or self.failed_often
 
 
@@ -89,7 +89,7 @@ class Conclusion:
     verdict that is kept and decides nothing.
     """
 
-    owed: Owed
+    delivery: ClaimedDelivery
     fate: Fate
     due_at: datetime
     status: int | None
@@ -102,7 +102,7 @@ class Conclusion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class CallReport:
     """What one call brought, for all its deliveries. `is_shared`: another call's verdict served, none was made."""
 
     lane: HeldLane | None
@@ -148,47 +148,49 @@ class Judge:
     chance: Chance
     has_other: bool = False
 
-    def conclude(self, owed: Sequence[Owed], came: Answer | CallFailed) -> list[Conclusion]:
+    def conclude(self, deliveries: Sequence[ClaimedDelivery], came: Answer | CallFailed) -> list[Conclusion]:
         """Return what became of each delivery of a call."""
         if isinstance(came, CallFailed):
-            return self._failed(owed, None, str(came), is_final=came.is_final)
+            return self._failed(deliveries, None, str(came), is_final=came.is_final)
         result = retry.judge(came.status)
-        if result is not retry.Result.SUCCESS:
+        if result is not retry.StatusMeaning.SUCCESS:
             wait = retry.read_retry_after(came.status, came.retry_after, now=self.now.timestamp())
-            is_final = result is retry.Result.FINAL
-            return self._failed(owed, came.status, explain(came), is_final=is_final, wait=wait)
+            is_final = result is retry.StatusMeaning.FINAL
+            return self._failed(deliveries, came.status, explain(came), is_final=is_final, wait=wait)
         try:
-            found = self._verdicts(owed, came.body)
+            found = self._verdicts(deliveries, came.body)
         except BadAnswer as error:
-            return self._failed(owed, came.status, str(error), is_about_one=True)
-        return [self._delivered(one, came.status, found.get(one.id)) for one in owed]
+            return self._failed(deliveries, came.status, str(error), is_about_one=True)
+        return [self._delivered(one, came.status, found.get(one.id)) for one in deliveries]
 
-    def share(self, one: Owed, verdict: Verdict) -> Conclusion:
+    def share(self, one: ClaimedDelivery, verdict: Verdict) -> Conclusion:
         """Return what becomes of a delivery whose message says what another call was about."""
         return self._delivered(one, None, verdict)
 
-    def _delivered(self, one: Owed, status: int | None, verdict: Verdict | None) -> Conclusion:
+    def _delivered(self, one: ClaimedDelivery, status: int | None, verdict: Verdict | None) -> Conclusion:
         decides = one.deadline is not None
         answer = "" if decides or verdict is None else verdicts.as_text(verdict)
         kept = verdict if decides else None
-        return Conclusion(owed=one, fate=Fate.DELIVERED, due_at=self.now, status=status, verdict=kept, answer=answer)
+        return Conclusion(
+            delivery=one, fate=Fate.DELIVERED, due_at=self.now, status=status, verdict=kept, answer=answer
+        )
 
-    def _verdicts(self, owed: Sequence[Owed], body: bytes) -> Mapping[int, Verdict]:
+    def _verdicts(self, deliveries: Sequence[ClaimedDelivery], body: bytes) -> Mapping[int, Verdict]:
         if not self.has_verdicts:
             return {}
         asked = [
-            Asked(
+            AskedMessage(
                 key=one.id,
                 ids=frozenset({one.webhook_id, verdicts.read_payload(one.payload).id or ""}),
                 payload=one.payload,
             )
-            for one in owed
+            for one in deliveries
         ]
         return verdicts.parse(body, asked, max_bytes=self.message_max_bytes)
 
     def _failed(
         self,
-        owed: Sequence[Owed],
+        deliveries: Sequence[ClaimedDelivery],
         status: int | None,
         error: str,
         *,
@@ -201,15 +203,15 @@ class Judge:
         is_final = is_final and not self.has_other
         # One message may be why the endpoint refuses a batch, or fails on it again and again.
         is_refused = is_final or is_about_one
-        is_split = len(owed) > 1 and (is_refused or owed[0].failed_often)
-        due_at = self.now if is_split and is_refused else self.now + self._delay(owed[0], wait)
+        is_split = len(deliveries) > 1 and (is_refused or deliveries[0].failed_often)
+        due_at = self.now if is_split and is_refused else self.now + self._delay(deliveries[0], wait)
         conclusions = []
-        for one in owed:
+        for one in deliveries:
             is_dead = (is_final and not is_split) or self._is_over(one, due_at)
             asks = one.deadline is not None
             conclusions.append(
                 Conclusion(
-                    owed=one,
+                    delivery=one,
                     fate=Fate.DEAD if is_dead else Fate.RETRY,
                     due_at=self.now if is_dead else due_at,
                     status=status,
@@ -223,7 +225,7 @@ class Judge:
             )
         return conclusions
 
-    def _is_over(self, one: Owed, due_at: datetime) -> bool:
+    def _is_over(self, one: ClaimedDelivery, due_at: datetime) -> bool:
         """Tell whether a failed delivery is not tried again. Verdicts are asked for until the deadline has passed."""
         if one.deadline is not None and not one.is_late and (due_at < one.deadline or not self.late_counts):
             return due_at >= one.deadline
@@ -231,7 +233,7 @@ class Judge:
         is_old = one.attempt == one.tries and self.now - one.created_at >= self.retry_for
         return one.tries >= self.max_attempts or is_old
 
-    def _delay(self, one: Owed, wait: float | None) -> timedelta:
+    def _delay(self, one: ClaimedDelivery, wait: float | None) -> timedelta:
         if one.deadline is not None and not one.is_late:
             wait = None if self.has_other else wait
             return timedelta(seconds=retry.verdict_delay(one.tries, chance=self.chance, retry_after=wait))

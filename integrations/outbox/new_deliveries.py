@@ -18,7 +18,7 @@ NOTIFY: Statement = ("SELECT pg_notify(%b, '')", [CHANNEL])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Debt:
+class NewDelivery:
     """An event that a rule must be called for.
 
     With a `deadline` a verdict is asked for. `in_lane`: after those that the rule is owed of this room already;
@@ -44,18 +44,18 @@ class Reach:
     rooms: Collection[int]
 
 
-def owe(debts: Sequence[Debt], *, now: datetime, reach: Reach | None = None) -> None:
+def add_deliveries(deliveries: Sequence[NewDelivery], *, now: datetime, reach: Reach | None = None) -> None:
     """Write a delivery for each debt, and wake the lanes and workers. Call under the locks of the rooms.
 
     A transaction that calls it more than once gives its `reach` each time: the first call then locks all lanes in
     their order, or it would wait crosswise with a worker that records several.
     """
-    if not debts:
+    if not deliveries:
         return
-    lanes = {_lane(debt) for debt in debts if debt.in_lane}
+    lanes = {_lane(delivery) for delivery in deliveries if delivery.in_lane}
     ahead = [(queries.LOCK_REACH, [list(reach.rules), list(reach.rooms)])] if reach and lanes else []
     with transaction.atomic():
-        together([*ahead, _addition(debts, now), *waking(lanes, now), NOTIFY])
+        together([*ahead, _addition(deliveries, now), *waking(lanes, now), NOTIFY])
 
 
 def wake() -> None:
@@ -72,24 +72,24 @@ def waking(lanes: set[tuple[int, int]], now: datetime) -> list[Statement]:
     return [(queries.WAKE_LANES, [now, list(rules), list(rooms)])]
 
 
-def _lane(debt: Debt) -> tuple[int, int]:
-    return debt.rule_id, debt.room_id
+def _lane(delivery: NewDelivery) -> tuple[int, int]:
+    return delivery.rule_id, delivery.room_id
 
 
-def _addition(debts: Sequence[Debt], now: datetime) -> Statement:
+def _addition(deliveries: Sequence[NewDelivery], now: datetime) -> Statement:
     return (
         queries.ADD_DELIVERIES,
         [
             now,
-            [debt.rule_id for debt in debts],
-            [debt.room_id for debt in debts],
-            [debt.message_id for debt in debts],
-            [debt.event.value for debt in debts],
-            [debt.serial for debt in debts],
-            [debt.in_lane for debt in debts],
-            [f"msg_{secrets.token_hex(12)}" for _ in debts],
-            [debt.payload for debt in debts],
-            [now + debt.wait for debt in debts],
-            [debt.deadline for debt in debts],
+            [delivery.rule_id for delivery in deliveries],
+            [delivery.room_id for delivery in deliveries],
+            [delivery.message_id for delivery in deliveries],
+            [delivery.event.value for delivery in deliveries],
+            [delivery.serial for delivery in deliveries],
+            [delivery.in_lane for delivery in deliveries],
+            [f"msg_{secrets.token_hex(12)}" for _ in deliveries],
+            [delivery.payload for delivery in deliveries],
+            [now + delivery.wait for delivery in deliveries],
+            [delivery.deadline for delivery in deliveries],
         ],
     )

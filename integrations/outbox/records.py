@@ -10,7 +10,7 @@ from django.db import transaction
 
 from integrations.models import Delivery, DeliveryState
 from integrations.outbox import queries
-from integrations.outbox.conclusions import Conclusion, Fate, Report
+from integrations.outbox.conclusions import CallReport, Conclusion, Fate
 from integrations.wire.verdicts import as_text
 from rooms.database.statements import Statement, together
 from rooms.log.outcomes import Outcome, OutcomeKind
@@ -37,7 +37,7 @@ class Recorded:
 
 
 def record_singles(
-    reports: Sequence[Report], decisions: Mapping[int, Decision], *, owner: str, now: datetime
+    reports: Sequence[CallReport], decisions: Mapping[int, Decision], *, owner: str, now: datetime
 ) -> Recorded:
     """Store what calls outside lanes brought, together with the verdicts; `decisions` are by delivery.
 
@@ -85,7 +85,7 @@ class RecordedLanes:
     has_more: bool
 
 
-def record_lanes(reports: Sequence[Report], *, owner: str, now: datetime) -> RecordedLanes:
+def record_lanes(reports: Sequence[CallReport], *, owner: str, now: datetime) -> RecordedLanes:
     """Store what calls for lanes brought and give the lanes back."""
     held = {report.lane.id: report for report in reports if report.lane is not None}
     fences = [report.lane.fence for report in held.values() if report.lane is not None]
@@ -115,14 +115,14 @@ def storing(
         (
             queries.STORE_RESULTS,
             [
-                [one.owed.id for one in conclusions],
-                [one.owed.attempt for one in conclusions],
+                [one.delivery.id for one in conclusions],
+                [one.delivery.attempt for one in conclusions],
                 [STATES[one.fate].value for one in conclusions],
                 [one.due_at for one in conclusions],
                 [None if one.fate is Fate.RETRY else now for one in conclusions],
                 [one.status for one in conclusions],
                 [one.error for one in conclusions],
-                [counted.get(one.owed.id, one.answer) for one in conclusions],
+                [counted.get(one.delivery.id, one.answer) for one in conclusions],
                 [one.forgive for one in conclusions],
             ],
         )
@@ -134,10 +134,10 @@ def releasing(lanes: Sequence[int], due: Sequence[datetime], narrow: Sequence[in
     return [(queries.RELEASE_LANES, [list(lanes), list(due), list(narrow)])] if lanes else []
 
 
-def _sparing(reports: Sequence[Report], now: datetime) -> list[Statement]:
+def _sparing(reports: Sequence[CallReport], now: datetime) -> list[Statement]:
     """Return the statement that spares stand-ins what they have answered, if they have."""
     answered = [
-        (report.stand_in_id, one.owed.message_id)
+        (report.stand_in_id, one.delivery.message_id)
         for report in reports
         if report.by_stand_in
         for one in report.conclusions
@@ -149,7 +149,7 @@ def _sparing(reports: Sequence[Report], now: datetime) -> list[Statement]:
     return [(queries.SPARE_SHADOWS, [now, DECIDED_ITSELF, list(rules), list(messages)])]
 
 
-def _attempts(reports: Sequence[Report], owner: str) -> list[Statement]:
+def _attempts(reports: Sequence[CallReport], owner: str) -> list[Statement]:
     made = [(report, one) for report in reports if not report.is_shared for one in report.conclusions]
     if not made:
         return []
@@ -158,8 +158,8 @@ def _attempts(reports: Sequence[Report], owner: str) -> list[Statement]:
             queries.ADD_ATTEMPTS,
             [
                 owner,
-                [one.owed.id for _, one in made],
-                [one.owed.attempt for _, one in made],
+                [one.delivery.id for _, one in made],
+                [one.delivery.attempt for _, one in made],
                 [report.started_at for report, _ in made],
                 [report.duration_ms for report, _ in made],
                 [one.status for _, one in made],
@@ -175,12 +175,12 @@ def _attempts(reports: Sequence[Report], owner: str) -> list[Statement]:
 # --- By callback ------------------------------------------------------------------------------------------
 
 
-def note_answer(*, rule_id: int, message_id: int, text: str) -> None:
+def store_callback_verdict(*, rule_id: int, message_id: int, text: str) -> None:
     """Store the verdict that counted, where it came by callback."""
     Delivery.objects.filter(message_id=message_id, rule_id=rule_id, deadline__isnull=False).update(answer=text)
 
 
-def read_answer(*, rule_id: int, message_id: int) -> str | None:
+def read_verdict(*, rule_id: int, message_id: int) -> str | None:
     """Return the verdict of this rule that counted, "" if none did, None if the rule was never asked."""
     mine = Delivery.objects.filter(message_id=message_id, rule_id=rule_id, deadline__isnull=False)
     return mine.values_list("answer", flat=True).first()

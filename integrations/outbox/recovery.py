@@ -18,7 +18,7 @@ from rooms.database.statements import together
 
 REPLAY_STEP = 1_000
 REPLAY_MAX = 100_000
-HASTEN_STEP = 1_000
+RETRY_NOW_STEP = 1_000
 OVERDUE_STEP = 1_000
 
 
@@ -71,12 +71,12 @@ def _find(query: Replay, after: int, limit: int) -> list[int]:
         return [id_ for (id_,) in together([(sql, [*values, after, limit])])[0]]
 
 
-def hasten(rule_id: int, *, now: datetime) -> int:
-    """Make what waits for its next attempt due now, at most HASTEN_STEP of each kind. Return how many they were."""
-    limits: list[Any] = [now, rule_id, now, HASTEN_STEP]
+def retry_now(rule_id: int, *, now: datetime) -> int:
+    """Make what waits for its next attempt due now, at most RETRY_NOW_STEP of each kind. Return how many they were."""
+    limits: list[Any] = [now, rule_id, now, RETRY_NOW_STEP]
     with transaction.atomic(), connection.cursor() as cursor:
         count = 0
-        for sql in (recovery_queries.HASTEN_LANES, recovery_queries.HASTEN_SINGLES):
+        for sql in (recovery_queries.RETRY_NOW_LANES, recovery_queries.RETRY_NOW_SINGLES):
             cursor.execute(sql, limits)
             count += cursor.rowcount
         if count:
@@ -98,7 +98,7 @@ def cancel_overdue(*, now: datetime) -> int:
         return int(cursor.rowcount)
 
 
-def forget(rule_id: int, *, limit: int) -> int:
+def delete_deliveries(rule_id: int, *, limit: int) -> int:
     """Delete some deliveries of a rule that is being removed. Return how many; 0: none are left."""
     with transaction.atomic():
         ids = list(Delivery.objects.filter(rule_id=rule_id).order_by("-id").values_list("id", flat=True)[:limit])

@@ -18,7 +18,7 @@ RETURNING rule_id, room_id, in_lane
 
 # What a rule's target failed on while it was down is due now, not when each one's own wait ends.
 # Parameters: now, rule, now, most.
-HASTEN_SINGLES: Final = """
+RETRY_NOW_SINGLES: Final = """
 UPDATE integrations_delivery SET due_at = %s::timestamptz
 WHERE id = ANY(ARRAY(
     SELECT id FROM integrations_delivery
@@ -26,7 +26,7 @@ WHERE id = ANY(ARRAY(
     ORDER BY due_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
 ))
 """
-HASTEN_LANES: Final = """
+RETRY_NOW_LANES: Final = """
 UPDATE integrations_lane SET due_at = %s::timestamptz
 WHERE id = ANY(ARRAY(
     SELECT id FROM integrations_lane WHERE rule_id = %s AND due_at > %s::timestamptz AND owner = ''

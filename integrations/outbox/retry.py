@@ -20,7 +20,7 @@ RETRY_AFTER_STATUSES = frozenset({429, 503})
 Chance = Callable[[float, float], float]  # random.uniform
 
 
-class Result(Enum):
+class StatusMeaning(Enum):
     """What an HTTP status means for a delivery."""
 
     SUCCESS = "success"
@@ -28,13 +28,13 @@ class Result(Enum):
     FINAL = "final"  # the same call would fail again
 
 
-def judge(status: int) -> Result:
+def judge(status: int) -> StatusMeaning:
     """Return what a status means. Only 2xx is success; a redirect is never followed, and never will be."""
     if 200 <= status < 300:
-        return Result.SUCCESS
+        return StatusMeaning.SUCCESS
     if 300 <= status < 500 and status not in TEMPORARY_STATUSES:
-        return Result.FINAL
-    return Result.TEMPORARY
+        return StatusMeaning.FINAL
+    return StatusMeaning.TEMPORARY
 
 
 def notification_delay(attempt: int, *, chance: Chance, retry_after: float | None = None) -> float:

@@ -14,7 +14,7 @@ from integrations.rest import errors
 REPEATED_HEADER = "Idempotent-Replayed"
 
 
-class VerdictView(APIView):
+class CallbackView(APIView):
     """`POST /integrations/verdict` with `Authorization: Bearer <callback token>` and a verdict as JSON."""
 
     def post(self, request: Request) -> Response:
@@ -22,7 +22,7 @@ class VerdictView(APIView):
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
         address = str(request.META.get("REMOTE_ADDR") or "")
-        taken = late_verdicts.take(token, request.body, now=datetime.now(UTC), address=address)
+        taken = late_verdicts.apply_callback(token, request.body, now=datetime.now(UTC), address=address)
         response = Response(taken.shape) if taken.error is None else errors.answer(taken.error)
         if taken.is_repeated:
             response[REPEATED_HEADER] = "true"

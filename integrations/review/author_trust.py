@@ -72,7 +72,7 @@ def read(client_ids: Collection[str]) -> dict[str, Trust]:
     return found
 
 
-def say(client_id: str, trust: Trust | None, *, note: str = "", now: datetime) -> None:
+def set_trust(client_id: str, trust: Trust | None, *, note: str = "", now: datetime) -> None:
     """Store a moderator's word on an author; None takes it back. It counts for the next message."""
     if trust is None:
         AuthorTrust.objects.filter(client_id=client_id).delete()

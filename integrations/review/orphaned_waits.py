@@ -20,7 +20,7 @@ SWEEP_SECONDS = 5.0  # longer than a transaction that accepts messages takes
 SWEEP_TIMEOUT_SECONDS = 30.0
 
 
-class StrayWaits:
+class OrphanedWaits:
     """A worker's part in it: after each change of a rule, once everybody knows of it. `run` until cancelled."""
 
     def __init__(self) -> None:

@@ -60,17 +60,19 @@ class WebhookReviewer:
     def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
         """Write the deliveries that ask for the verdicts, and those to the shadows of the rules that are asked."""
         book, now = rule_book.read(), timezone.now()
-        debts: list[outbox.Debt] = []
+        deliveries: list[outbox.NewDelivery] = []
         for pk, submission, deferral in deferred:
             rule_id = rule_of(deferral.step)
             payload = events.submission_payload(submission)
-            debts.append(_debt(rule_id, pk, submission, payload, now + deferral.budget))
-            debts += [
-                _debt(shadow.pk, pk, submission, payload, None, wait=STAND_IN_WAIT if shadow.stands_in else NO_WAIT)
+            deliveries.append(_new_delivery(rule_id, pk, submission, payload, now + deferral.budget))
+            deliveries += [
+                _new_delivery(
+                    shadow.pk, pk, submission, payload, None, wait=STAND_IN_WAIT if shadow.stands_in else NO_WAIT
+                )
                 for shadow in book.shadows.get(rule_id, ())
                 if _concerns(shadow, submission)
             ]
-        outbox.owe(debts, now=now)
+        outbox.add_deliveries(deliveries, now=now)
 
 
 def policy_of(rule: IntegrationRule, author: Trust | None) -> AtDeadline:
@@ -98,7 +100,9 @@ def _next_rule(submission: Draft, book: RuleBook) -> IntegrationRule | None:
 
 
 def _concerns(rule: IntegrationRule, submission: Draft) -> bool:
-    return filters.hears(rule, room=submission.room, client_id=submission.client_id or "", key=submission.message_id)
+    return filters.lets_pass(
+        rule, room=submission.room, client_id=submission.client_id or "", key=submission.message_id
+    )
 
 
 def _read_trust(asked: Sequence[tuple[Draft, IntegrationRule | None]]) -> Mapping[str, Trust]:
@@ -145,7 +149,7 @@ def _policies(rule: IntegrationRule) -> tuple[str, str, str]:
     return rule.at_deadline, rule.at_deadline_new, rule.at_deadline_trusted
 
 
-def _debt(
+def _new_delivery(
     rule_id: int,
     message_id: int,
     submission: Draft,
@@ -153,8 +157,8 @@ def _debt(
     deadline: datetime | None,
     *,
     wait: timedelta = NO_WAIT,
-) -> outbox.Debt:
-    return outbox.Debt(
+) -> outbox.NewDelivery:
+    return outbox.NewDelivery(
         rule_id=rule_id,
         room_id=submission.room_id,
         message_id=message_id,

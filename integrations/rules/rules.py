@@ -18,14 +18,14 @@ from integrations.matching.filters import check as check_filter
 from integrations.matching.filters import matches
 from integrations.models import IntegrationRule, When
 from integrations.review.reviewer import awaiting_of
-from integrations.rules.specification import Wanted, allow_list, check, check_headers, check_url
+from integrations.rules.specification import RuleSpec, allow_list, check, check_headers, check_url
 from integrations.secrets.sealing import seal
 from integrations.wire.signing import draw_secret
 from rooms.errors import ChatError, Code
 from rooms.review import deadlines
 
 __all__ = [
-    "Wanted",
+    "RuleSpec",
     "add",
     "allow_list",
     "check",
@@ -39,41 +39,41 @@ __all__ = [
     "matches",
     "remove",
     "rotate_secret",
+    "spec_of",
     "store_credentials",
     "switch",
-    "wanted_of",
 ]
 
 REMOVE_BATCH = 5_000
 CREDENTIAL_MAX_CHARACTERS = 4_096  # of each part; a session token has about a thousand
 
 
-def add(wanted: Wanted, *, now: datetime) -> tuple[IntegrationRule, str]:
+def add(spec: RuleSpec, *, now: datetime) -> tuple[IntegrationRule, str]:
     """Make a rule and return it with its signing secret, which is not shown again. Raises ChatError."""
-    check(wanted)
-    check_beside_others(wanted, None)
+    check(spec)
+    check_beside_others(spec, None)
     secret = draw_secret()
-    rule = IntegrationRule(**_columns(wanted), sealed_secret=seal(secret), created_at=now, changed_at=now)
+    rule = IntegrationRule(**_columns(spec), sealed_secret=seal(secret), created_at=now, changed_at=now)
     _save(rule, force_insert=True)
     return rule, secret
 
 
-def edit(name: str, wanted: Wanted, *, now: datetime) -> IntegrationRule:
+def edit(name: str, spec: RuleSpec, *, now: datetime) -> IntegrationRule:
     """Make an existing rule as wanted, and return it. Its secrets and what it owes stay. Raises ChatError.
 
     Whether it comes before or after publish stays too: what it owes was written for the one or the other.
     """
-    check(wanted)
+    check(spec)
     with transaction.atomic():
         rule = _lock(name)
-        if wanted.when != rule.when:
+        if spec.when != rule.when:
             raise ChatError(
                 Code.INVALID_PARAMETER,
                 f"A rule stays {rule.when} publish. Make another one, and remove this one when it owes nothing more.",
             )
-        check_beside_others(wanted, rule)
+        check_beside_others(spec, rule)
         did_decide = _decides(rule)
-        columns = _columns(wanted) | {"changed_at": now}
+        columns = _columns(spec) | {"changed_at": now}
         for column, value in columns.items():
             setattr(rule, column, value)
         _save(rule, update_fields=list(columns))
@@ -92,7 +92,7 @@ def remove(name: str, *, now: datetime) -> None:
     for shadow in rule.shadows.values_list("name", flat=True):
         remove(shadow, now=now)
     pk = rule.pk
-    while outbox.forget(pk, limit=REMOVE_BATCH):
+    while outbox.delete_deliveries(pk, limit=REMOVE_BATCH):
         pass
     with transaction.atomic():
         IntegrationRule.objects.select_for_update().filter(pk=rule.pk).first()
@@ -169,23 +169,23 @@ def find(name: str) -> IntegrationRule:
     return rule
 
 
-def wanted_of(rule: IntegrationRule) -> Wanted:
+def spec_of(rule: IntegrationRule) -> RuleSpec:
     """Return what a rule is, as something to change with dataclasses.replace and to edit it by."""
-    return Wanted(**{field.name: getattr(rule, field.name) for field in fields(Wanted)})
+    return RuleSpec(**{field.name: getattr(rule, field.name) for field in fields(RuleSpec)})
 
 
-def _columns(wanted: Wanted) -> dict[str, Any]:
+def _columns(spec: RuleSpec) -> dict[str, Any]:
     tidied = replace(
-        wanted,
-        events=list(dict.fromkeys(wanted.events)),
-        headers={name.lower(): value for name, value in wanted.headers.items()},
+        spec,
+        events=list(dict.fromkeys(spec.events)),
+        headers={name.lower(): value for name, value in spec.headers.items()},
     )
-    return {field.name: getattr(tidied, field.name) for field in fields(Wanted)}
+    return {field.name: getattr(tidied, field.name) for field in fields(RuleSpec)}
 
 
-def check_beside_others(wanted: Wanted, rule: IntegrationRule | None) -> None:
+def check_beside_others(spec: RuleSpec, rule: IntegrationRule | None) -> None:
     """Raise ChatError for what the other rules forbid. `rule`: the one that is changed."""
-    main = wanted.shadow_of
+    main = spec.shadow_of
     if main is None:
         return
     if rule is not None and main.pk == rule.pk:
@@ -193,7 +193,7 @@ def check_beside_others(wanted: Wanted, rule: IntegrationRule | None) -> None:
     if rule is not None and rule.shadows.exists():
         raise ChatError(Code.INVALID_PARAMETER, f"{rule.name!r} has shadows itself, so it cannot be one.")
     others = main.shadows.filter(stands_in=True).exclude(pk=0 if rule is None else rule.pk)
-    if wanted.stands_in and (other := others.first()) is not None:
+    if spec.stands_in and (other := others.first()) is not None:
         raise ChatError(Code.CONFLICT, f"{other.name!r} stands in for {main.name!r} already.")
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from integrations.egress import addresses
-from integrations.egress.aws import places
+from integrations.egress.aws import endpoints
 from integrations.matching import filters
 from integrations.models import AtDeadline, EventKind, IntegrationRule, Invocation, Late, TargetKind, When
 from rooms.errors import ChatError, Code
@@ -48,7 +48,7 @@ MAX_CACHE_AFTER = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RuleSpec:
     """A rule as somebody asks for it. The names are those of IntegrationRule, and its help texts say what they mean."""
 
     name: str
@@ -90,25 +90,25 @@ class Wanted:
     stands_in: bool = False
 
 
-def check(wanted: Wanted) -> None:
+def check(spec: RuleSpec) -> None:
     """Raise ChatError 40003 or 40035 with a sentence for the first thing that is wrong."""
-    _require(bool(NAME.fullmatch(wanted.name)), "The name has 1 to 80 characters, and no control characters.")
-    _check_events(wanted)
-    filters.check(wanted.room_filter, "room filter")
-    filters.check(wanted.author_filter, "author filter")
-    _require(0 < wanted.sample_percent <= 100, "The sample is more than 0 and at most 100 percent.")
-    _require(0 <= wanted.order <= 32_767, "The order is a number from 0 to 32767.")
-    _check_target(wanted)
-    check_headers(wanted.headers)
-    _check_calls(wanted)
-    _check_verdicts(wanted)
-    _check_shadow(wanted)
+    _require(bool(NAME.fullmatch(spec.name)), "The name has 1 to 80 characters, and no control characters.")
+    _check_events(spec)
+    filters.check(spec.room_filter, "room filter")
+    filters.check(spec.author_filter, "author filter")
+    _require(0 < spec.sample_percent <= 100, "The sample is more than 0 and at most 100 percent.")
+    _require(0 <= spec.order <= 32_767, "The order is a number from 0 to 32767.")
+    _check_target(spec)
+    check_headers(spec.headers)
+    _check_calls(spec)
+    _check_verdicts(spec)
+    _check_shadow(spec)
 
 
-def _check_events(wanted: Wanted) -> None:
-    _require_one_of("when", wanted.when, When.values)
-    _require(bool(wanted.events), "A rule hears of one kind of event at least.")
-    for event in wanted.events:
+def _check_events(spec: RuleSpec) -> None:
+    _require_one_of("when", spec.when, When.values)
+    _require(bool(spec.events), "A rule hears of one kind of event at least.")
+    for event in spec.events:
         _require(
             not event.startswith(("channel.presence", "presence.")),
             "This server has no presence yet, so no rule can hear of it; "
@@ -116,52 +116,50 @@ def _check_events(wanted: Wanted) -> None:
         )
         _require_one_of("event", event, EventKind.values)
     _require(
-        wanted.when == When.AFTER or set(wanted.events) == {EventKind.MESSAGE},
+        spec.when == When.AFTER or set(spec.events) == {EventKind.MESSAGE},
         f"A rule before publish decides about messages: its only event is {EventKind.MESSAGE}. "
         "Make another rule, after publish, for the others.",
     )
 
 
-def _check_target(wanted: Wanted) -> None:
-    _require_one_of("target", wanted.target, TargetKind.values)
-    _require_one_of("invocation", wanted.invocation, Invocation.values)
-    is_invoked = wanted.target == TargetKind.INVOKE
-    if wanted.url or not is_invoked:
-        check_url(wanted.url)
+def _check_target(spec: RuleSpec) -> None:
+    _require_one_of("target", spec.target, TargetKind.values)
+    _require_one_of("invocation", spec.invocation, Invocation.values)
+    is_invoked = spec.target == TargetKind.INVOKE
+    if spec.url or not is_invoked:
+        check_url(spec.url)
     if is_invoked:
-        _check_function(wanted)
+        _check_function(spec)
     else:
         _require(
-            not wanted.function and not wanted.qualifier,
+            not spec.function and not spec.qualifier,
             f"Function and qualifier are for the target {TargetKind.INVOKE}; a Function URL names both itself.",
         )
-    if wanted.target == TargetKind.HTTP:
+    if spec.target == TargetKind.HTTP:
         _require(
-            not wanted.region and not wanted.role,
+            not spec.region and not spec.role,
             f"Region and role sign calls to AWS: choose the target {TargetKind.FUNCTION_URL} or {TargetKind.INVOKE}.",
         )
     else:
-        found = places.region_of(
-            region=wanted.region, url=wanted.url, function=wanted.function, default=settings.AWS_REGION
+        found = endpoints.region_of(
+            region=spec.region, url=spec.url, function=spec.function, default=settings.AWS_REGION
         )
         _require(
             bool(found), "Which AWS region? Neither the rule nor its URL or ARN says it, and AWS_REGION is not set."
         )
+    _require(not spec.region or bool(REGION.fullmatch(spec.region)), "The region is one of AWS', such as eu-central-1.")
     _require(
-        not wanted.region or bool(REGION.fullmatch(wanted.region)), "The region is one of AWS', such as eu-central-1."
-    )
-    _require(
-        not wanted.role or bool(ROLE.fullmatch(wanted.role)),
+        not spec.role or bool(ROLE.fullmatch(spec.role)),
         "The role is an ARN, such as arn:aws:iam::123456789012:role/name.",
     )
     _require(
-        not wanted.external_id or (bool(EXTERNAL_ID.fullmatch(wanted.external_id)) and bool(wanted.role)),
+        not spec.external_id or (bool(EXTERNAL_ID.fullmatch(spec.external_id)) and bool(spec.role)),
         "The external id has 2 to 200 letters, digits and +=,.@:/-, and goes with a role.",
     )
 
 
-def _check_function(wanted: Wanted) -> None:
-    found = FUNCTION.fullmatch(wanted.function) if len(wanted.function) <= 200 else None
+def _check_function(spec: RuleSpec) -> None:
+    found = FUNCTION.fullmatch(spec.function) if len(spec.function) <= 200 else None
     _require(
         found is not None,
         "The function is a name (letters, digits, hyphens, underscores) or an ARN, "
@@ -169,53 +167,53 @@ def _check_function(wanted: Wanted) -> None:
     )
     assert found is not None
     _require(
-        not wanted.qualifier or bool(QUALIFIER.fullmatch(wanted.qualifier)),
+        not spec.qualifier or bool(QUALIFIER.fullmatch(spec.qualifier)),
         "The qualifier is a version's number, an alias, or $LATEST.",
     )
     _require(
-        not (wanted.qualifier and found["qualifier"]), "The function's ARN names a qualifier already; leave one away."
+        not (spec.qualifier and found["qualifier"]), "The function's ARN names a qualifier already; leave one away."
     )
     _require(
-        not (wanted.region and found["region"]) or wanted.region == found["region"],
+        not (spec.region and found["region"]) or spec.region == found["region"],
         "The function's ARN is of another region than the rule.",
     )
 
 
-def _check_calls(wanted: Wanted) -> None:
-    _require_within("number of a batch's events", wanted.batch_events, 1, MAX_BATCH_EVENTS)
-    is_queued = wanted.target == TargetKind.INVOKE and wanted.invocation == Invocation.EVENT
+def _check_calls(spec: RuleSpec) -> None:
+    _require_within("number of a batch's events", spec.batch_events, 1, MAX_BATCH_EVENTS)
+    is_queued = spec.target == TargetKind.INVOKE and spec.invocation == Invocation.EVENT
     most_bytes = MAX_QUEUED_BATCH_BYTES if is_queued else MAX_BATCH_BYTES
-    _require_within("number of a batch's bytes", wanted.batch_bytes, 1, most_bytes)
-    _require_within("wait of a batch, in milliseconds,", wanted.batch_wait_ms, 0, MAX_BATCH_WAIT_MS)
-    _require_within("time limit of a call, in seconds,", wanted.timeout_seconds, 0.1, MAX_TIMEOUT_SECONDS)
-    _require_within("number of calls at once", wanted.concurrency, 1, MAX_CONCURRENCY)
+    _require_within("number of a batch's bytes", spec.batch_bytes, 1, most_bytes)
+    _require_within("wait of a batch, in milliseconds,", spec.batch_wait_ms, 0, MAX_BATCH_WAIT_MS)
+    _require_within("time limit of a call, in seconds,", spec.timeout_seconds, 0.1, MAX_TIMEOUT_SECONDS)
+    _require_within("number of calls at once", spec.concurrency, 1, MAX_CONCURRENCY)
 
 
-def _check_verdicts(wanted: Wanted) -> None:
+def _check_verdicts(spec: RuleSpec) -> None:
     maximum = settings.REVIEW_DEADLINE_MAX_SECONDS
     _require(
-        wanted.budget_seconds is None or 0 < wanted.budget_seconds <= maximum,
+        spec.budget_seconds is None or 0 < spec.budget_seconds <= maximum,
         f"The budget is more than 0 and at most {maximum:g} seconds.",
     )
-    budget = wanted.budget_seconds or settings.REVIEW_DEADLINE_SECONDS
+    budget = spec.budget_seconds or settings.REVIEW_DEADLINE_SECONDS
     _require(
-        wanted.when == When.AFTER or wanted.batch_wait_ms < budget * 1000,
+        spec.when == When.AFTER or spec.batch_wait_ms < budget * 1000,
         "A batch waits for more messages for longer than a message waits for its verdict.",
     )
-    _require_one_of("at_deadline", wanted.at_deadline, AtDeadline.values)
-    _require_one_of("at_deadline_new", wanted.at_deadline_new, ["", *AtDeadline.values])
-    _require_one_of("at_deadline_trusted", wanted.at_deadline_trusted, ["", *AtDeadline.values])
-    _require_one_of("late", wanted.late, Late.values)
-    _require_within("time in the cache, in seconds,", wanted.cache_seconds, 0, MAX_CACHE_SECONDS)
-    _require_within("number of calls before the cache serves", wanted.cache_after, 1, MAX_CACHE_AFTER)
+    _require_one_of("at_deadline", spec.at_deadline, AtDeadline.values)
+    _require_one_of("at_deadline_new", spec.at_deadline_new, ["", *AtDeadline.values])
+    _require_one_of("at_deadline_trusted", spec.at_deadline_trusted, ["", *AtDeadline.values])
+    _require_one_of("late", spec.late, Late.values)
+    _require_within("time in the cache, in seconds,", spec.cache_seconds, 0, MAX_CACHE_SECONDS)
+    _require_within("number of calls before the cache serves", spec.cache_after, 1, MAX_CACHE_AFTER)
 
 
-def _check_shadow(wanted: Wanted) -> None:
-    main = wanted.shadow_of
+def _check_shadow(spec: RuleSpec) -> None:
+    main = spec.shadow_of
     if main is None:
-        _require(not wanted.stands_in, "A rule stands in for the one that it is a shadow of: name that one.")
+        _require(not spec.stands_in, "A rule stands in for the one that it is a shadow of: name that one.")
         return
-    _require(wanted.when == main.when == When.BEFORE, "A shadow and the rule that it watches both come before publish.")
+    _require(spec.when == main.when == When.BEFORE, "A shadow and the rule that it watches both come before publish.")
     _require(not main.is_shadow, f"{main.name!r} is a shadow itself; name the rule that it watches.")
 
 

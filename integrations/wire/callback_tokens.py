@@ -28,7 +28,7 @@ TOKEN = re.compile(r"eyJpIjoi[A-Za-z0-9_-]{1,512}\.[A-Za-z0-9_-]{43}")
 HIDDEN = "token-not-shown"
 
 
-class Claims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CallbackClaims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a token is good for. All tokens of one delivery, an attempt each, have its webhook id: one use decides."""
 
     id: str = msgspec.field(name="i")
@@ -53,13 +53,13 @@ def derive_key(secret_key: str) -> bytes:
     return hmac.digest(secret_key.encode(), CONTEXT, hashlib.sha256)
 
 
-def issue(claims: Claims, key: bytes) -> str:
+def issue(claims: CallbackClaims, key: bytes) -> str:
     """Return the token of claims."""
     payload = msgspec.json.encode(claims)
     return f"{_text(payload)}.{_text(_mac(payload, key))}"
 
 
-def verify(token: str, keys: Sequence[bytes], *, audience: str = AUDIENCE, operation: str = PUBLISH) -> Claims:
+def verify(token: str, keys: Sequence[bytes], *, audience: str = AUDIENCE, operation: str = PUBLISH) -> CallbackClaims:
     """Return what a token is good for, if it is current; `keys`: today's and the former ones. Raises BadToken."""
     payload_text, dot, mac_text = token.partition(".")
     if not dot or len(token) > MAX_TOKEN_CHARACTERS:
@@ -68,7 +68,7 @@ def verify(token: str, keys: Sequence[bytes], *, audience: str = AUDIENCE, opera
     if not any([hmac.compare_digest(_mac(payload, key), mac) for key in keys]):
         raise BadToken
     try:
-        claims = msgspec.json.decode(payload, type=Claims)
+        claims = msgspec.json.decode(payload, type=CallbackClaims)
     except msgspec.MsgspecError:
         raise BadToken from None
     if (claims.audience, claims.operation) != (audience, operation) or not 0 < len(claims.id) <= MAX_ID_CHARACTERS:
@@ -76,7 +76,7 @@ def verify(token: str, keys: Sequence[bytes], *, audience: str = AUDIENCE, opera
     return claims
 
 
-def require_current(claims: Claims, *, now_ms: int) -> None:
+def require_current(claims: CallbackClaims, *, now_ms: int) -> None:
     """Raise ExpiredToken for what was good once."""
     if claims.expires <= now_ms:
         raise ExpiredToken

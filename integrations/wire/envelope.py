@@ -73,7 +73,7 @@ class Shape:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class WebhookCall:
     """One call, but for its signature: that is made anew for each attempt."""
 
     webhook_id: str
@@ -81,7 +81,7 @@ class Call:
     headers: dict[str, str]
 
 
-def build(shape: Shape, events: Sequence[Event]) -> Call:
+def build(shape: Shape, events: Sequence[Event]) -> WebhookCall:
     """Return the call for events: one, or for a batched rule any number."""
     assert events and (shape.batched or len(events) == 1)
     headers = {"content-type": JSON, "x-ably-version": VERSION, "user-agent": USER_AGENT}
@@ -92,7 +92,7 @@ def build(shape: Shape, events: Sequence[Event]) -> Call:
     else:
         body, more = _plain(shape, events[0])
         headers |= more
-    return Call(webhook_id=webhook_id_of(events), body=body, headers=headers)
+    return WebhookCall(webhook_id=webhook_id_of(events), body=body, headers=headers)
 
 
 def webhook_id_of(events: Sequence[Event]) -> str:

@@ -42,7 +42,7 @@ class OtherMessage(BadAnswer):
     """The answer is about a message that was not asked about."""
 
 
-class Change(msgspec.Struct, kw_only=True):
+class NewContent(msgspec.Struct, kw_only=True):
     """New content. What is left out stays as it was."""
 
     data: Any = UNSET
@@ -56,13 +56,13 @@ class Judgement(msgspec.Struct, kw_only=True, rename="camel"):
 
     action: str
     id: str | None = None
-    message: Change | None = None
+    message: NewContent | None = None
     reason: str | None = None
     rejection_detail: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AskedMessage:
     """A message that was asked about: by what ids an answer may name it, and what it says (public JSON text)."""
 
     key: int
@@ -70,7 +70,7 @@ class Asked:
     payload: str
 
 
-def parse(body: bytes, asked: Sequence[Asked], *, max_bytes: int) -> dict[int, Verdict]:
+def parse(body: bytes, asked: Sequence[AskedMessage], *, max_bytes: int) -> dict[int, Verdict]:
     """Return the verdicts of an answer by `Asked.key`; those that it does not give are missing. Raises BadAnswer."""
     found: dict[int, Verdict] = {}
     for judgement in _judgements(body):
@@ -112,7 +112,7 @@ def _convert(value: Any, label: str) -> list[Judgement]:
         raise BadAnswer(f"The {label} has a wrong shape: {error}"[:300]) from None
 
 
-def _subject(judgement: Judgement, asked: Sequence[Asked]) -> Asked:
+def _subject(judgement: Judgement, asked: Sequence[AskedMessage]) -> AskedMessage:
     if judgement.id is None:
         if len(asked) != 1:
             raise BadAnswer("The call was about several messages: each verdict needs the id of its own.")
@@ -149,7 +149,7 @@ def _verdict(judgement: Judgement, payload: str, max_bytes: int) -> Verdict:
     return _replacement(judgement.message, payload, reason, max_bytes)
 
 
-def _replacement(change: Change, payload: str, reason: str, max_bytes: int) -> Verdict:
+def _replacement(change: NewContent, payload: str, reason: str, max_bytes: int) -> Verdict:
     original = read_payload(payload)
     changed = Message(
         client_id=original.client_id,
@@ -162,7 +162,7 @@ def _replacement(change: Change, payload: str, reason: str, max_bytes: int) -> V
     return Verdict(action=VerdictAction.REPLACE, content=content, reason=reason)
 
 
-def _read(changed: Message, change: Change, original: Message, max_bytes: int) -> Content:
+def _read(changed: Message, change: NewContent, original: Message, max_bytes: int) -> Content:
     """Return the new content. Data without an encoding is in the one that the data came in, where it fits."""
     if change.data is UNSET:
         candidates = [(original.data, original.encoding)]

@@ -14,8 +14,8 @@ from datetime import datetime
 from django.conf import settings
 
 from integrations.models import IntegrationRule, When
-from integrations.outbox import Places
-from integrations.worker.throttle import Begun, Breaker, Ended, Throttle
+from integrations.outbox import Capacity
+from integrations.worker.throttle import Breaker, CallEnd, CallStart, Throttle
 
 RULE_SHARE = 0.75
 BATCHES_UNDER_WAY = 4  # calls of one batched rule outside lanes; more would only make the batches smaller
@@ -24,7 +24,7 @@ PROBES_A_BUDGET = 5  # a target that is back is called again before the messages
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class CallTarget:
     """Whose target is called, for whom. They differ where one rule stands in for another."""
 
     rule: IntegrationRule
@@ -74,7 +74,7 @@ class Bulkhead:
             self._throttles[rule.pk] = kept
         return True
 
-    def places(self, now: float, *, lanes: bool, every: bool) -> tuple[list[Places], bool]:
+    def capacities(self, now: float, *, lanes: bool, every: bool) -> tuple[list[Capacity], bool]:
         """Return what may be claimed of each rule, from lanes or outside, and whether one waits for a free place.
 
         `every`: also where a rule is owed something only from before it was changed.
@@ -89,24 +89,24 @@ class Bulkhead:
                 lease = timeout_of(rule) + LEASE_MARGIN_SECONDS
                 if lanes:
                     lease = max(lease, settings.DELIVERY_LEASE_SECONDS)
-                found.append(Places(rule_id=rule.pk, calls=calls, lease=lease))
+                found.append(Capacity(rule_id=rule.pk, calls=calls, lease=lease))
         return found, is_short
 
-    def note_taken(self, places: Iterable[Places], taken: Collection[int], *, lanes: bool) -> None:
+    def note_taken(self, capacities: Iterable[Capacity], taken: Collection[int], *, lanes: bool) -> None:
         """Remember which rules (`taken`) had something left, in lanes or outside, that they use no more."""
-        for place in places:
-            rule = self.rules.get(place.rule_id)
-            if place.rule_id in taken and rule is not None and uses_lanes(rule) != lanes:
-                self._leftovers.add((place.rule_id, lanes))
+        for capacity in capacities:
+            rule = self.rules.get(capacity.rule_id)
+            if capacity.rule_id in taken and rule is not None and uses_lanes(rule) != lanes:
+                self._leftovers.add((capacity.rule_id, lanes))
             else:
-                self._leftovers.discard((place.rule_id, lanes))
+                self._leftovers.discard((capacity.rule_id, lanes))
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until a rule may be called again that may not now, None where time changes nothing."""
         waits = [wait for _, throttle in self._throttles.values() if (wait := throttle.wait(now)) is not None]
         return min(waits, default=None)
 
-    def target_of(self, rule: IntegrationRule, now: float, *, by_stand_in: bool = False) -> Target | None:
+    def target_of(self, rule: IntegrationRule, now: float, *, by_stand_in: bool = False) -> CallTarget | None:
         """Return whom to call for a rule: its own target, its stand-in while that is down, or nobody now.
 
         `by_stand_in`: its own target has just failed on this, so rather the stand-in, where there is one.
@@ -117,23 +117,25 @@ class Bulkhead:
         if by_stand_in and (ready := self.stand_in_of(rule, now)) is not None:
             return ready
         if own.free(now) > 0:
-            return Target(rule=rule, throttle=own)
+            return CallTarget(rule=rule, throttle=own)
         return None if self._is_up(rule, now) else self.stand_in_of(rule, now)
 
-    def stand_in_of(self, rule: IntegrationRule, now: float) -> Target | None:
+    def stand_in_of(self, rule: IntegrationRule, now: float) -> CallTarget | None:
         """Return the stand-in of a rule, where it has one that may be called now."""
         stand_in = self._stand_ins.get(rule.pk)
         throttle = self._throttle_of(stand_in) if stand_in is not None else None
         if stand_in is None or throttle is None or throttle.free(now) <= 0:
             return None
-        return Target(rule=stand_in, throttle=throttle, by_stand_in=True)
+        return CallTarget(rule=stand_in, throttle=throttle, by_stand_in=True)
 
-    def begin(self, target: Target, now: float) -> Begun:
+    def begin(self, target: CallTarget, now: float) -> CallStart:
         """Count a call that begins."""
         self.under_way += 1
         return target.throttle.begin(now)
 
-    def end(self, target: Target, begun: Begun, ended: Ended, now: float, *, hold: float | None = None) -> bool:
+    def end(
+        self, target: CallTarget, begun: CallStart, ended: CallEnd, now: float, *, hold: float | None = None
+    ) -> bool:
         """Count a call that ended. Return whether its target is back just now."""
         self.under_way -= 1
         return target.throttle.end(begun, ended, now, hold=hold)

@@ -17,14 +17,14 @@ from integrations.egress.answers import Answer, CallFailed
 from integrations.models import IntegrationRule, Late, When
 from integrations.monitoring.traffic import Traffic
 from integrations.outbox import Claim, retry
-from integrations.outbox.conclusions import RESPONSE_KEPT_CHARACTERS, Fate, Judge, Owed, Report
+from integrations.outbox.conclusions import RESPONSE_KEPT_CHARACTERS, CallReport, ClaimedDelivery, Fate, Judge
 from integrations.wire import callback_tokens
 from integrations.wire.verdicts import read_payload
-from integrations.worker.bulkhead import LEASE_MARGIN_SECONDS, Bulkhead, Target, timeout_of
+from integrations.worker.bulkhead import LEASE_MARGIN_SECONDS, Bulkhead, CallTarget, timeout_of
 from integrations.worker.clock import Clock
 from integrations.worker.targets import Targets
-from integrations.worker.throttle import Begun, Ended
-from integrations.worker.verdict_cache import Place, Subject, VerdictCache, subject_of
+from integrations.worker.throttle import CallEnd, CallStart
+from integrations.worker.verdict_cache import CacheMiss, TextKeys, VerdictCache, text_keys_of
 from rooms.review.contract import Verdict
 
 logger = logging.getLogger(__name__)
@@ -37,11 +37,11 @@ STAND_IN_SHARE = 0.5  # of the time that a message still has: so much is left fo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class FinishedCall:
     """A call that was made, on its way to the database."""
 
     claim: Claim
-    report: Report
+    report: CallReport
 
 
 @dataclass(eq=False, kw_only=True)
@@ -49,7 +49,7 @@ class Parked:
     """A message that waits for the verdict on another one that says the same."""
 
     claim: Claim
-    subject: Subject
+    subject: TextKeys
     since: float
 
 
@@ -63,7 +63,7 @@ class Caller:
     targets: Targets
     bulkhead: Bulkhead
     traffic: Traffic
-    done: Callable[[Done], None]
+    done: Callable[[FinishedCall], None]
     back: Callable[[Claim], None]
     recovered: Callable[[int], None]
     find_app_id: Callable[[], Awaitable[str]]
@@ -76,7 +76,11 @@ class Caller:
     def begin(self, claim: Claim) -> None:
         """Make the call of a claim, or let a verdict serve that another call brought."""
         try:
-            if claim.rule.cache_seconds > 0 and claim.owed[0].deadline is not None and not claim.owed[0].is_late:
+            if (
+                claim.rule.cache_seconds > 0
+                and claim.deliveries[0].deadline is not None
+                and not claim.deliveries[0].is_late
+            ):
                 self._begin_known(claim)
             else:
                 self._start(claim, {})
@@ -101,31 +105,31 @@ class Caller:
     # --- Verdicts that serve for several ---
 
     def _begin_known(self, claim: Claim) -> None:
-        to_call: dict[int, Subject] = {}
-        for one in claim.owed:
+        to_call: dict[int, TextKeys] = {}
+        for one in claim.deliveries:
             subject = self._subject_of(claim.rule, one)
             found = self._look(claim.rule, subject)
-            alone = Claim(rule=claim.rule, owed=[one])
+            alone = Claim(rule=claim.rule, deliveries=[one])
             if isinstance(found, Verdict):
                 self._share(alone, found)
-            elif found is Place.WAIT and len(self._parked) < settings.VERDICT_CACHE_WAITING:
+            elif found is CacheMiss.WAIT and len(self._parked) < settings.VERDICT_CACHE_WAITING:
                 self._park(Parked(claim=alone, subject=subject, since=time.monotonic()))
             else:
                 # Those after it in the same call wait for it.
                 self.cache.begin(subject, now=time.monotonic())
                 to_call[one.id] = subject
         if to_call:
-            owed = [one for one in claim.owed if one.id in to_call]
-            self._start(Claim(rule=claim.rule, owed=owed), to_call)
+            deliveries = [one for one in claim.deliveries if one.id in to_call]
+            self._start(Claim(rule=claim.rule, deliveries=deliveries), to_call)
 
-    def _look(self, rule: IntegrationRule, subject: Subject) -> Verdict | Place:
+    def _look(self, rule: IntegrationRule, subject: TextKeys) -> Verdict | CacheMiss:
         # Each worker makes its part of the first calls.
         after = math.ceil(rule.cache_after / self.count_workers())
         return self.cache.look(subject, seconds=rule.cache_seconds, after=after, now=time.monotonic())
 
-    def _subject_of(self, rule: IntegrationRule, one: Owed) -> Subject:
+    def _subject_of(self, rule: IntegrationRule, one: ClaimedDelivery) -> TextKeys:
         message = read_payload(one.payload)
-        return subject_of(message, room_id=one.room_id, rule_id=rule.pk, changed_at=rule.changed_at)
+        return text_keys_of(message, room_id=one.room_id, rule_id=rule.pk, changed_at=rule.changed_at)
 
     def _park(self, parked: Parked) -> None:
         self._parked.add(parked)
@@ -136,7 +140,7 @@ class Caller:
         if parked not in self._parked:
             return  # given back meanwhile
         found = self._look(parked.claim.rule, parked.subject)
-        if found is Place.WAIT:
+        if found is CacheMiss.WAIT:
             self.cache.wait(parked.subject, lambda: self._look_again(parked))
             return
         self._parked.discard(parked)
@@ -147,46 +151,46 @@ class Caller:
             self.back(parked.claim)
         else:
             self.cache.begin(parked.subject, now=time.monotonic())
-            self._start(parked.claim, {parked.claim.owed[0].id: parked.subject})
+            self._start(parked.claim, {parked.claim.deliveries[0].id: parked.subject})
 
     def _share(self, claim: Claim, verdict: Verdict) -> None:
         now = self.clock.now()
-        one = judge_of(claim.rule, now).share(claim.owed[0], verdict)
+        one = judge_of(claim.rule, now).share(claim.deliveries[0], verdict)
         self.traffic.share(claim.rule.pk, at=now, events=1, shared=1, verdicts={verdict.action.value: 1})
-        report = Report(lane=None, conclusions=[one], started_at=now, duration_ms=0.0, is_shared=True)
-        self.done(Done(claim=claim, report=report))
+        report = CallReport(lane=None, conclusions=[one], started_at=now, duration_ms=0.0, is_shared=True)
+        self.done(FinishedCall(claim=claim, report=report))
 
     # --- Calls ---
 
-    def _start(self, claim: Claim, subjects: Mapping[int, Subject]) -> None:
+    def _start(self, claim: Claim, subjects: Mapping[int, TextKeys]) -> None:
         now = time.monotonic()
-        by_stand_in = any(one.asks_stand_in for one in claim.owed)
+        by_stand_in = any(one.asks_stand_in for one in claim.deliveries)
         target = self.bulkhead.target_of(claim.rule, now, by_stand_in=by_stand_in)
         if target is None:  # it went down, or asked to be left alone, since the claim was asked for
-            self._tell_cache(subjects, {})
+            self._end_in_cache(subjects, {})
             self.back(claim)
             return
         begun = self.bulkhead.begin(target, now)
-        call = _Call(claim=claim, target=target, subjects=subjects)
+        call = _CallUnderWay(claim=claim, target=target, subjects=subjects)
         task = asyncio.create_task(self._call(call))
         self._tasks[task] = claim
         task.add_done_callback(lambda task: self._ended(task, call, begun))
 
-    def _ended(self, task: asyncio.Task[None], call: _Call, begun: Begun) -> None:
+    def _ended(self, task: asyncio.Task[None], call: _CallUnderWay, begun: CallStart) -> None:
         self._tasks.pop(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             # The lease runs out and the delivery is tried again, until its attempts are used up.
             logger.error("A call of rule %s could not be made: %s", call.claim.rule.pk, type(error).__name__)
         is_back = self.bulkhead.end(call.target, begun, call.ended, time.monotonic(), hold=call.hold)
-        self._tell_cache(call.subjects, call.verdicts)
+        self._end_in_cache(call.subjects, call.verdicts)
         if is_back:
             self.recovered(call.target.rule.pk)
 
-    def _tell_cache(self, subjects: Mapping[int, Subject], verdicts: Mapping[int, Verdict]) -> None:
+    def _end_in_cache(self, subjects: Mapping[int, TextKeys], verdicts: Mapping[int, Verdict]) -> None:
         for delivery, subject in subjects.items():
             self.cache.end(subject, verdicts.get(delivery))
 
-    async def _call(self, call: _Call) -> None:
+    async def _call(self, call: _CallUnderWay) -> None:
         claim, rule = call.claim, call.claim.rule
         app_id = await self.find_app_id()
         began, started_at = time.monotonic(), self.clock.now()
@@ -194,20 +198,22 @@ class Caller:
         has_stand_in = self.bulkhead.stand_in_of(rule, began) is not None
         share = STAND_IN_SHARE if has_stand_in and not call.target.by_stand_in else 1.0
         if rule.late != Late.APPLY or share < 1.0:
-            timeout = timeout_for(timeout, claim.owed, started_at, share=share)
+            timeout = timeout_for(timeout, claim.deliveries, started_at, share=share)
         came: Answer | CallFailed
         try:
-            came = await self.targets.call(call.target.rule, claim.owed, app_id=app_id, now=started_at, timeout=timeout)
+            came = await self.targets.call(
+                call.target.rule, claim.deliveries, app_id=app_id, now=started_at, timeout=timeout
+            )
         except CallFailed as failure:
             came = failure
         duration, now = time.monotonic() - began, self.clock.now()
         judge = judge_of(rule, now, has_other=has_stand_in or call.target.by_stand_in)
-        conclusions = judge.conclude(claim.owed, came)
+        conclusions = judge.conclude(claim.deliveries, came)
         call.ended = ended_of(came, was_cut=timeout < min(timeout_of(call.target.rule), TELLING_SECONDS * share))
         if isinstance(came, Answer):
             call.hold = retry.read_retry_after(came.status, came.retry_after, now=now.timestamp())
-        call.verdicts = {one.owed.id: one.verdict for one in conclusions if one.verdict is not None}
-        report = Report(
+        call.verdicts = {one.delivery.id: one.verdict for one in conclusions if one.verdict is not None}
+        report = CallReport(
             lane=claim.lane,
             conclusions=conclusions,
             started_at=started_at,
@@ -216,9 +222,9 @@ class Caller:
             stand_in_id=call.target.rule.pk if call.target.by_stand_in else 0,
         )
         self._count(call, report, came)
-        self.done(Done(claim=claim, report=report))
+        self.done(FinishedCall(claim=claim, report=report))
 
-    def _count(self, call: _Call, report: Report, came: Answer | CallFailed) -> None:
+    def _count(self, call: _CallUnderWay, report: CallReport, came: Answer | CallFailed) -> None:
         fates = [one.fate for one in report.conclusions]
         actions: dict[str, int] = {}
         for verdict in call.verdicts.values():
@@ -237,13 +243,13 @@ class Caller:
 
 
 @dataclass(kw_only=True)
-class _Call:
+class _CallUnderWay:
     """A call under way, and what is known of it when it ends."""
 
     claim: Claim
-    target: Target
-    subjects: Mapping[int, Subject]
-    ended: Ended = Ended.UNKNOWN
+    target: CallTarget
+    subjects: Mapping[int, TextKeys]
+    ended: CallEnd = CallEnd.UNKNOWN
     hold: float | None = None
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
@@ -262,24 +268,24 @@ def judge_of(rule: IntegrationRule, now: datetime, *, has_other: bool = False) -
     )
 
 
-def timeout_for(timeout: float, owed: Sequence[Owed], now: datetime, *, share: float = 1.0) -> float:
+def timeout_for(timeout: float, deliveries: Sequence[ClaimedDelivery], now: datetime, *, share: float = 1.0) -> float:
     """Return the seconds that a call may take: no longer than the first message waits for its verdict.
 
     `share`: of that time, where another call may follow.
     """
-    deadlines = [one.deadline for one in owed if one.deadline is not None and not one.is_late]
+    deadlines = [one.deadline for one in deliveries if one.deadline is not None and not one.is_late]
     if not deadlines:
         return timeout
     return max(LEAST_TIMEOUT_SECONDS, min(timeout, (min(deadlines) - now).total_seconds() * share))
 
 
-def ended_of(came: Answer | CallFailed, *, was_cut: bool) -> Ended:
+def ended_of(came: Answer | CallFailed, *, was_cut: bool) -> CallEnd:
     """Return what an answer, or its absence, says about the target."""
     if isinstance(came, CallFailed):
-        return Ended.UNKNOWN if came.is_final or was_cut else Ended.FAILED
+        return CallEnd.UNKNOWN if came.is_final or was_cut else CallEnd.FAILED
     if came.status == 429:
-        return Ended.TOO_MUCH
-    return Ended.FAILED if retry.judge(came.status) is retry.Result.TEMPORARY else Ended.WELL
+        return CallEnd.TOO_MUCH
+    return CallEnd.FAILED if retry.judge(came.status) is retry.StatusMeaning.TEMPORARY else CallEnd.WELL
 
 
 def kept_of(came: Answer | CallFailed) -> str:

@@ -8,7 +8,7 @@ import time
 
 from integrations import outbox
 from integrations.worker.clock import Clock
-from integrations.worker.recorder import DATABASE_SECONDS, Metrics
+from integrations.worker.recorder import DATABASE_SECONDS, WorkerMetrics
 from rooms.database.threads import SingleThread
 from rooms.review import deadlines
 
@@ -18,7 +18,7 @@ EXPIRE_SECONDS = 0.25
 CANCEL_SECONDS = 1.0
 
 
-async def run(metrics: Metrics, clock: Clock) -> None:
+async def run(metrics: WorkerMetrics, clock: Clock) -> None:
     """Let deadlines decide until cancelled. Each step is bounded; where more is due, the next follows at once."""
     thread = SingleThread("deadlines")
     cancelled_at = 0.0
@@ -37,7 +37,7 @@ async def run(metrics: Metrics, clock: Clock) -> None:
         thread.close()
 
 
-async def _step(thread: SingleThread, metrics: Metrics, clock: Clock, *, cancels: bool) -> bool:
+async def _step(thread: SingleThread, metrics: WorkerMetrics, clock: Clock, *, cancels: bool) -> bool:
     """Make one step. Return whether there is more to do."""
     cancelled = 0
     try:

@@ -32,7 +32,7 @@ BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class ThrottleReport:
     """What a worker says of one rule."""
 
     rule_id: int
@@ -44,7 +44,7 @@ class Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pulse:
+class Census:
     """How many workers live, this one among them, the names of those that do not live any more, and what time it is.
 
     `ahead`: by how much Postgres' clock is ahead of this host's.
@@ -67,7 +67,7 @@ def host() -> str:
         return name
 
 
-class Heart:
+class Heartbeat:
     """Beats for one worker until cancelled. `leave` when it ends in order."""
 
     def __init__(self, name: str, bulkhead: Bulkhead, clock: Clock, *, reclaimed: Callable[[], None]) -> None:
@@ -84,12 +84,12 @@ class Heart:
         while True:
             try:
                 async with asyncio.timeout(DATABASE_SECONDS):
-                    calls, told = self._bulkhead.under_way, told_of(self._bulkhead)
+                    calls, told = self._bulkhead.under_way, throttle_reports(self._bulkhead)
                     sees = self._sees_silence()
                     pulse = await self._thread.run(beat, self._name, calls=calls, told=told, sees_silence=sees)
                     self.living, dead = pulse.living, pulse.dead
                     self._clock.set(pulse.ahead)
-                    buried = await self._thread.run(bury, dead, now=self._clock.now()) if dead else []
+                    buried = await self._thread.run(remove_dead, dead, now=self._clock.now()) if dead else []
                 if buried:
                     logger.warning("Workers died; their calls are repeated: %s", ", ".join(buried))
                     self._reclaimed()
@@ -115,11 +115,11 @@ class Heart:
         self._thread.close()
 
 
-def told_of(bulkhead: Bulkhead) -> list[Told]:
+def throttle_reports(bulkhead: Bulkhead) -> list[ThrottleReport]:
     """Return what is worth saying of rules: those that are called, or are called less than they could."""
     clock, now = time.monotonic(), datetime.now(UTC)
     return [
-        Told(
+        ThrottleReport(
             rule_id=rule_id,
             breaker=throttle.breaker.value,
             limit=throttle.limit,
@@ -148,7 +148,7 @@ WHERE name = ANY(%(names)s) ORDER BY id FOR UPDATE SKIP LOCKED
 """
 
 
-def beat(name: str, *, calls: int, told: Sequence[Told], sees_silence: bool = True) -> Pulse:
+def beat(name: str, *, calls: int, told: Sequence[ThrottleReport], sees_silence: bool = True) -> Census:
     """Say that this worker lives and how it calls, and look at the others.
 
     `sees_silence`: one that has said nothing for long is dead, wherever its process is.
@@ -159,7 +159,7 @@ def beat(name: str, *, calls: int, told: Sequence[Told], sees_silence: bool = Tr
         cursor.execute(BEAT, {"name": name, "host": host(), "pid": os.getpid(), "calls": calls})
         worker_id, at = cursor.fetchone()
         ahead = at - (asked_at + (datetime.now(UTC) - asked_at) / 2)
-        _tell(worker_id, told)
+        _write_throttles(worker_id, told)
         cursor.execute(FIND_OTHERS, {"name": name, "silent": SILENT_SECONDS, "most": MOST_WORKERS})
         others = cursor.fetchall()
     here = host()
@@ -169,10 +169,10 @@ def beat(name: str, *, calls: int, told: Sequence[Told], sees_silence: bool = Tr
         for other, of, pid, is_silent in others
         if (is_silent and sees_silence) or (of == here and not is_running(pid))
     ]
-    return Pulse(living=1 + len(others) - len(dead), dead=dead, ahead=ahead)
+    return Census(living=1 + len(others) - len(dead), dead=dead, ahead=ahead)
 
 
-def _tell(worker_id: int, told: Sequence[Told]) -> None:
+def _write_throttles(worker_id: int, told: Sequence[ThrottleReport]) -> None:
     RuleThrottle.objects.filter(worker_id=worker_id).exclude(rule_id__in=[one.rule_id for one in told]).delete()
     RuleThrottle.objects.bulk_create(
         [
@@ -193,7 +193,7 @@ def _tell(worker_id: int, told: Sequence[Told]) -> None:
     )
 
 
-def bury(names: Sequence[str], *, now: datetime) -> list[str]:
+def remove_dead(names: Sequence[str], *, now: datetime) -> list[str]:
     """Take from dead workers what they had under lease. Return who was buried here: others may do it as well."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_DEAD, {"names": list(names), "silent": SILENT_SECONDS})

@@ -22,7 +22,7 @@ from integrations.models import IntegrationRule
 from integrations.outbox import Claim
 from integrations.outbox.conclusions import Conclusion, Fate
 from integrations.review.reviewer import awaiting_of
-from integrations.worker.caller import Done
+from integrations.worker.caller import FinishedCall
 from integrations.worker.clock import Clock
 from rooms.database.threads import SingleThread
 from rooms.errors import Code
@@ -39,11 +39,11 @@ AWAY = (OperationalError, InterfaceError, TimeoutError)
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
-Store = Callable[[Sequence[Done]], Awaitable[bool]]
+Store = Callable[[Sequence[FinishedCall]], Awaitable[bool]]
 
 
 @dataclass
-class Metrics:
+class WorkerMetrics:
     """What this worker did since it started."""
 
     calls: int = 0
@@ -56,7 +56,7 @@ class Metrics:
     fates: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
 
-    def count(self, done: Done) -> None:
+    def count(self, done: FinishedCall) -> None:
         """Add a call, or what came of none."""
         report = done.report
         self.fates.update(one.fate.value for one in report.conclusions)
@@ -71,8 +71,8 @@ class Metrics:
 class Recorder:
     """The results of one worker on their way to Postgres. `stored`: what was, and whether more is due now."""
 
-    def __init__(self, owner: str, *, stored: Callable[[Sequence[Done], bool], None], clock: Clock) -> None:
-        self.metrics = Metrics()
+    def __init__(self, owner: str, *, stored: Callable[[Sequence[FinishedCall], bool], None], clock: Clock) -> None:
+        self.metrics = WorkerMetrics()
         self._clock = clock
         self._owner = owner
         self._stored = stored
@@ -86,7 +86,7 @@ class Recorder:
         """How many results are not stored yet."""
         return len(self._singles) + len(self._lanes)
 
-    def add(self, done: Done) -> None:
+    def add(self, done: FinishedCall) -> None:
         """Store what a call brought, soon."""
         self.metrics.count(done)
         (self._singles if done.report.lane is None else self._lanes).add(done)
@@ -118,7 +118,7 @@ class Recorder:
             queue.has_more.clear()
             if queue is self._lanes:
                 await self._store_backs()
-            if part := queue.take():
+            if part := queue.drain():
                 began = time.monotonic()
                 has_more = await self._store_patiently(part, store)
                 queue.stored()
@@ -129,7 +129,7 @@ class Recorder:
             if self._is_ending and not queue and not (queue is self._lanes and self._backs):
                 return
 
-    async def _store_patiently(self, part: Sequence[Done], store: Store) -> bool:
+    async def _store_patiently(self, part: Sequence[FinishedCall], store: Store) -> bool:
         """Return whether more is due now."""
         while True:
             began = time.monotonic()
@@ -152,7 +152,7 @@ class Recorder:
                 first = await self._store_patiently(part[:middle], store)
                 return await self._store_patiently(part[middle:], store) or first
 
-    async def _store_lanes(self, part: Sequence[Done]) -> bool:
+    async def _store_lanes(self, part: Sequence[FinishedCall]) -> bool:
         reports = [done.report for done in part]
         recorded = await self._lanes.run(outbox.record_lanes, reports, owner=self._owner, now=self._clock.now())
         self.metrics.lost_leases += len(reports) - recorded.kept
@@ -166,7 +166,7 @@ class Recorder:
             except AWAY:
                 logger.warning("%d leases could not be given back; they run out.", len(backs))
 
-    async def _store_singles(self, part: Sequence[Done]) -> bool:
+    async def _store_singles(self, part: Sequence[FinishedCall]) -> bool:
         """Store results with their verdicts. Late ones come first, in a transaction of their own: both lock rooms.
 
         A crash between the two makes the call again, and its verdict finds that it has counted already.
@@ -179,7 +179,7 @@ class Recorder:
             overruled = late.keys() - set(recorded.stale)
             self._count(recorded.outcomes)
         # One whose deadline has passed may still wait for somebody to notice that.
-        decisions = decisions_of(part, lambda one, rule: one.owed.id not in overruled)
+        decisions = decisions_of(part, lambda one, rule: one.delivery.id not in overruled)
         reports = [done.report for done in part]
         recorded = await self._singles.run(outbox.record_singles, reports, decisions, owner=self._owner, now=now)
         self._count(recorded.outcomes)
@@ -187,10 +187,10 @@ class Recorder:
             await self._overrule_stale(part, frozenset(recorded.stale))
         return False  # what follows from verdicts wakes all workers by itself
 
-    async def _overrule_stale(self, part: Sequence[Done], stale: frozenset[int]) -> None:
+    async def _overrule_stale(self, part: Sequence[FinishedCall], stale: frozenset[int]) -> None:
         """The deadline came in between: what it decided may be overruled."""
         now = self._clock.now()
-        late = decisions_of(part, lambda one, rule: one.owed.id in stale and may_overrule(one, rule, now))
+        late = decisions_of(part, lambda one, rule: one.delivery.id in stale and may_overrule(one, rule, now))
         if late:
             recorded = await self._singles.run(outbox.overrule, late, now=now)
             self._count(recorded.outcomes)
@@ -199,18 +199,22 @@ class Recorder:
         self.metrics.outcomes.update(outcome.kind.value for outcome in outcomes)
 
 
-def decisions_of(part: Iterable[Done], counts: Callable[[Conclusion, IntegrationRule], bool]) -> dict[int, Decision]:
+def decisions_of(
+    part: Iterable[FinishedCall], counts: Callable[[Conclusion, IntegrationRule], bool]
+) -> dict[int, Decision]:
     """Return the verdicts of calls by delivery, of those conclusions that count."""
     decisions: dict[int, Decision] = {}
     for done in part:
         rule = done.claim.rule
         for one in done.report.conclusions:
-            verdict = fall_back_of(one.owed.policy) if one.fall_back else one.verdict
-            if verdict is None or one.owed.message_id is None or not counts(one, rule):
+            verdict = fall_back_of(one.delivery.policy) if one.fall_back else one.verdict
+            if verdict is None or one.delivery.message_id is None or not counts(one, rule):
                 continue
-            awaiting = awaiting_of(one.owed.rule_id)
+            awaiting = awaiting_of(one.delivery.rule_id)
             by = f"{awaiting} failed" if one.fall_back else f"{awaiting} shared" if done.report.is_shared else ""
-            decisions[one.owed.id] = Decision(message=one.owed.message_id, awaiting=awaiting, verdict=verdict, by=by)
+            decisions[one.delivery.id] = Decision(
+                message=one.delivery.message_id, awaiting=awaiting, verdict=verdict, by=by
+            )
     return decisions
 
 
@@ -218,8 +222,8 @@ def may_overrule(one: Conclusion, rule: IntegrationRule, now: datetime) -> bool:
     """Tell whether a verdict may have come after the deadline decided, and counts all the same."""
     return (
         one.verdict is not None
-        and one.owed.deadline is not None
-        and may_apply(rule.late, is_past_deadline=one.owed.deadline <= now)
+        and one.delivery.deadline is not None
+        and may_apply(rule.late, is_past_deadline=one.delivery.deadline <= now)
     )
 
 
@@ -236,17 +240,17 @@ class _Queue:
     def __init__(self, name: str) -> None:
         self.has_more = asyncio.Event()
         self.thread = SingleThread(name)
-        self._waiting: list[Done] = []
+        self._waiting: list[FinishedCall] = []
         self._storing = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + self._storing
 
-    def add(self, done: Done) -> None:
+    def add(self, done: FinishedCall) -> None:
         self._waiting.append(done)
         self.has_more.set()
 
-    def take(self) -> list[Done]:
+    def drain(self) -> list[FinishedCall]:
         taken, self._waiting = self._waiting, []
         self._storing = len(taken)
         return taken

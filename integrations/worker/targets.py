@@ -12,12 +12,12 @@ from uuid import uuid4
 from django.conf import settings
 
 from integrations.egress.answers import Answer, CallFailed, in_words
-from integrations.egress.aws import invoke, places
+from integrations.egress.aws import endpoints, invoke
 from integrations.egress.aws.credentials import CredentialStore
-from integrations.egress.aws.signing import SERVICE_LAMBDA, Credentials, sign
+from integrations.egress.aws.signing import SERVICE_LAMBDA, AwsCredentials, sign
 from integrations.egress.outgoing import Outgoing
 from integrations.models import IntegrationRule, Invocation, Late, TargetKind, When
-from integrations.outbox.conclusions import Owed
+from integrations.outbox.conclusions import ClaimedDelivery
 from integrations.secrets.sealing import SealBroken
 from integrations.secrets.signing_secrets import signing_secrets
 from integrations.wire import callback_tokens, envelope, events, signing
@@ -32,13 +32,13 @@ CALLBACK_GRACE_MS = 120_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class TargetRequest:
     """One HTTP call, ready to be made."""
 
     url: str
     body: bytes = field(repr=False)
     headers: dict[str, str] = field(repr=False)
-    signed_by: Credentials | None = None
+    signed_by: AwsCredentials | None = None
 
 
 class Targets:
@@ -49,14 +49,20 @@ class Targets:
         self._credentials = credentials or CredentialStore(outgoing)
 
     async def call(
-        self, rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: datetime, timeout: float
+        self,
+        rule: IntegrationRule,
+        deliveries: Sequence[ClaimedDelivery],
+        *,
+        app_id: str,
+        now: datetime,
+        timeout: float,
     ) -> Answer:
         """Make one call for claimed deliveries at a rule's target, in at most `timeout` seconds. Raises CallFailed.
 
         Only the target is the rule's: for a stand-in it is another than the one that the deliveries are owed to.
         """
         ends_at = time.monotonic() + timeout
-        request = await self.request(rule, owed, app_id=app_id, now=now, timeout=timeout)
+        request = await self.request(rule, deliveries, app_id=app_id, now=now, timeout=timeout)
         is_invoked, max_bytes = rule.target == TargetKind.INVOKE, settings.WEBHOOK_ANSWER_MAX_BYTES
         answer = await self._outgoing.post(
             request.url,
@@ -71,16 +77,24 @@ class Targets:
         return invoke.read(answer, max_bytes=max_bytes) if is_invoked else answer
 
     async def request(
-        self, rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: datetime, timeout: float
-    ) -> Request:
+        self,
+        rule: IntegrationRule,
+        deliveries: Sequence[ClaimedDelivery],
+        *,
+        app_id: str,
+        now: datetime,
+        timeout: float,
+    ) -> TargetRequest:
         """Return the request of a call just as it is sent, with all signatures. Raises CallFailed."""
         try:
-            webhook = prepare(rule, owed, app_id=app_id, now=now)
+            webhook = prepare(rule, deliveries, app_id=app_id, now=now)
         except SealBroken as error:
             raise CallFailed(str(error), is_final=True) from None
         if rule.target == TargetKind.HTTP:
             return webhook
-        region = places.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
+        region = endpoints.region_of(
+            region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION
+        )
         if not region:
             raise CallFailed("Which AWS region? Give the rule one, or set AWS_REGION.", is_final=True)
         unsigned = invocation_of(rule, webhook, region, now) if rule.target == TargetKind.INVOKE else webhook
@@ -97,7 +111,7 @@ class Targets:
             service=SERVICE_LAMBDA,
             region=region,
         )
-        return Request(url=unsigned.url, body=unsigned.body, headers=headers, signed_by=credentials)
+        return TargetRequest(url=unsigned.url, body=unsigned.body, headers=headers, signed_by=credentials)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -105,20 +119,22 @@ class Targets:
         await self._outgoing.close()
 
 
-def invocation_of(rule: IntegrationRule, webhook: Request, region: str, now: datetime) -> Request:
+def invocation_of(rule: IntegrationRule, webhook: TargetRequest, region: str, now: datetime) -> TargetRequest:
     """Return the call of the Invoke API that carries a webhook, not signed yet."""
     invocation = invoke.build(
-        places.invoke_url(rule.function, region=region, qualifier=rule.qualifier, base=rule.url),
+        endpoints.invoke_url(rule.function, region=region, qualifier=rule.qualifier, base=rule.url),
         body=webhook.body,
         headers=webhook.headers,
         is_event=rule.invocation == Invocation.EVENT,
         request_id=str(uuid4()),
         now=now,
     )
-    return Request(url=invocation.url, body=invocation.body, headers=invocation.headers)
+    return TargetRequest(url=invocation.url, body=invocation.body, headers=invocation.headers)
 
 
-def prepare(rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: datetime) -> Request:
+def prepare(
+    rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery], *, app_id: str, now: datetime
+) -> TargetRequest:
     """Return the signed webhook for claimed deliveries. Raises SealBroken where the rule's secret cannot be read."""
     shape = Shape(
         rule_id=str(rule.pk),
@@ -127,17 +143,17 @@ def prepare(rule: IntegrationRule, owed: Sequence[Owed], *, app_id: str, now: da
         enveloped=rule.enveloped,
         batched=rule.batched,
     )
-    call = envelope.build(shape, [_event(rule, one, now) for one in owed])
+    call = envelope.build(shape, [_event(rule, one, now) for one in deliveries])
     signature = signing.sign(
         signing_secrets(rule, now),
         webhook_id=call.webhook_id,
         timestamp=int(now.timestamp()),
         body=call.body,
     )
-    return Request(url=rule.url, body=call.body, headers={**rule.headers, **call.headers, **signature})
+    return TargetRequest(url=rule.url, body=call.body, headers={**rule.headers, **call.headers, **signature})
 
 
-def _event(rule: IntegrationRule, one: Owed, now: datetime) -> Event:
+def _event(rule: IntegrationRule, one: ClaimedDelivery, now: datetime) -> Event:
     return Event(
         webhook_id=one.webhook_id,
         room=one.room,
@@ -149,12 +165,14 @@ def _event(rule: IntegrationRule, one: Owed, now: datetime) -> Event:
     )
 
 
-def _callback(rule: IntegrationRule, one: Owed, now: datetime) -> Callback | None:
+def _callback(rule: IntegrationRule, one: ClaimedDelivery, now: datetime) -> Callback | None:
     if one.deadline is None or one.message_id is None:
         return None  # a shadow is asked too, but nobody waits for it
     # A message may be asked about after its deadline; then too its verdict can come by callback.
     grace = round(settings.CALLBACK_LATE_SECONDS * 1000) if rule.late == Late.APPLY else CALLBACK_GRACE_MS
     expires = milliseconds(max(one.deadline, now)) + grace
-    claims = callback_tokens.Claims(id=one.webhook_id, message=one.message_id, rule=one.rule_id, expires=expires)
+    claims = callback_tokens.CallbackClaims(
+        id=one.webhook_id, message=one.message_id, rule=one.rule_id, expires=expires
+    )
     key = callback_tokens.derive_key(settings.SECRET_KEY)
     return Callback(url=settings.PUBLIC_URL + CALLBACK_PATH, token=callback_tokens.issue(claims, key), expires=expires)

@@ -19,7 +19,7 @@ FIRST_PAUSE_SECONDS = 1.0
 HOLD_MAX_SECONDS = 3600.0
 
 
-class Ended(Enum):
+class CallEnd(Enum):
     """What the end of a call says about its target."""
 
     WELL = "well"  # it answered, whatever it said
@@ -37,7 +37,7 @@ class Breaker(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class CallStart:
     """A call under way."""
 
     at: float
@@ -58,7 +58,7 @@ class Throttle:
     held_until: float = 0.0  # by Retry-After
     _pause: float = FIRST_PAUSE_SECONDS
     _reduced_at: float = field(default=-1.0, repr=False)
-    _last: deque[Ended] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS), repr=False)
+    _last: deque[CallEnd] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS), repr=False)
 
     def __post_init__(self) -> None:
         self.limit = self.limit or float(self.cap)
@@ -76,27 +76,27 @@ class Throttle:
         until = max(self.held_until, self.probe_at if self.breaker is not Breaker.CLOSED else 0.0)
         return until - now if until > now else None
 
-    def begin(self, now: float) -> Begun:
+    def begin(self, now: float) -> CallStart:
         """Count a call that begins; give what is returned to `end`."""
         self.under_way += 1
         is_probe = self.breaker is not Breaker.CLOSED
         if is_probe:
             self.breaker = Breaker.HALF_OPEN
-        return Begun(now, is_probe)
+        return CallStart(now, is_probe)
 
-    def end(self, begun: Begun, ended: Ended, now: float, *, hold: float | None = None) -> bool:
+    def end(self, begun: CallStart, ended: CallEnd, now: float, *, hold: float | None = None) -> bool:
         """Take in how a call ended; `hold`: seconds of its Retry-After. Return whether the target is back just now."""
         was_full = self.under_way >= int(self.limit) // 2
         self.under_way -= 1
         if hold:
             self.held_until = max(self.held_until, now + min(hold, HOLD_MAX_SECONDS))
-        if ended is Ended.UNKNOWN:
+        if ended is CallEnd.UNKNOWN:
             self._stay_open(begun, now)
             return False
         if self.breaker is not Breaker.CLOSED:
-            return self._probed(ended, now) if begun.is_probe or ended is Ended.WELL else False
+            return self._probed(ended, now) if begun.is_probe or ended is CallEnd.WELL else False
         self._last.append(ended)
-        if ended is Ended.WELL:
+        if ended is CallEnd.WELL:
             # A limit that is not used is not known to be right.
             self.limit = min(float(self.cap), self.limit + 1.0 / self.limit) if was_full else self.limit
         else:
@@ -105,7 +105,7 @@ class Throttle:
                 self._open(now)
         return False
 
-    def _reduce(self, begun: Begun, now: float) -> None:
+    def _reduce(self, begun: CallStart, now: float) -> None:
         # Calls that began before the last reduction say nothing about the limit as it is since.
         if begun.at >= self._reduced_at:
             self.limit, self._reduced_at = max(1.0, self.limit * DECREASE), now
@@ -114,9 +114,9 @@ class Throttle:
         if len(self._last) < LEAST_CALLS:
             return False
         # One that asks for less gets less; it is down only if it takes nothing at all.
-        failed = self._last.count(Ended.FAILED)
+        failed = self._last.count(CallEnd.FAILED)
         return failed >= max(LEAST_CALLS, len(self._last) * OPENS_AT) or (
-            Ended.WELL not in self._last and self.limit <= 1.0
+            CallEnd.WELL not in self._last and self.limit <= 1.0
         )
 
     def _open(self, now: float) -> None:
@@ -125,8 +125,8 @@ class Throttle:
         self.limit = 1.0
         self._last.clear()
 
-    def _probed(self, ended: Ended, now: float) -> bool:
-        if ended is Ended.WELL:
+    def _probed(self, ended: CallEnd, now: float) -> bool:
+        if ended is CallEnd.WELL:
             self.breaker, self.opened_at, self.held_until = Breaker.CLOSED, 0.0, 0.0
             self._last.clear()
             return True
@@ -135,7 +135,7 @@ class Throttle:
         self.probe_at = now + self._pause
         return False
 
-    def _stay_open(self, begun: Begun, now: float) -> None:
+    def _stay_open(self, begun: CallStart, now: float) -> None:
         """A probe that said nothing is made again, after the same pause."""
         if begun.is_probe and self.breaker is Breaker.HALF_OPEN:
             self.breaker, self.probe_at = Breaker.OPEN, now + self._pause

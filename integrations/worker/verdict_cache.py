@@ -23,13 +23,13 @@ from integrations.wire.verdicts import as_text
 from rooms.protocol.wire import Message
 from rooms.review.contract import Verdict, VerdictAction
 
-Key = bytes
+TextKey = bytes
 LookAgain = Callable[[], None]
 TEXTUAL = frozenset({None, "", "json", "utf-8"})  # encodings in which letters are letters
 MAX_REPLACED = 50  # spellings of one text whose replacements are kept
 
 
-class Place(Enum):
+class CacheMiss(Enum):
     """What is to be done about a message without a verdict."""
 
     CALL = "call"
@@ -37,35 +37,35 @@ class Place(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class TextKeys:
     """What a message says: `alike` is equal for messages that say the same, `exact` for those of the same bytes."""
 
-    alike: Key
-    exact: Key
+    alike: TextKey
+    exact: TextKey
 
 
 @dataclass
 class _Known:
     began: float  # of its window
     calls: int = 0  # in the window
-    under_way: Counter[Key] = field(default_factory=Counter)  # by exact
+    under_way: Counter[TextKey] = field(default_factory=Counter)  # by exact
     shared: str | None = None  # the verdict's text; None: none came yet
     verdict: Verdict | None = None
-    replaced: dict[Key, Verdict] = field(default_factory=dict)
+    replaced: dict[TextKey, Verdict] = field(default_factory=dict)
     contradicts: bool = False
     waiting: list[LookAgain] = field(default_factory=list)
 
 
-def subject_of(message: Message, *, room_id: int, rule_id: int, changed_at: datetime) -> Subject:
+def text_keys_of(message: Message, *, room_id: int, rule_id: int, changed_at: datetime) -> TextKeys:
     """Return what a message says, to one version of one rule. Data that is no text is compared as it is."""
     data = folded = message.data
     if isinstance(data, str) and message.encoding in TEXTUAL:
         folded = " ".join(unicodedata.normalize("NFKC", data).casefold().split())
     about = (rule_id, changed_at.timestamp(), room_id, message.name, message.encoding, message.extras)
-    return Subject(alike=_digest((*about, folded)), exact=_digest((*about, data)))
+    return TextKeys(alike=_digest((*about, folded)), exact=_digest((*about, data)))
 
 
-def _digest(value: object) -> Key:
+def _digest(value: object) -> TextKey:
     # JSON: it has a form for every number of a payload.
     return blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=16).digest()
 
@@ -75,23 +75,23 @@ class VerdictCache:
 
     def __init__(self, *, max_texts: int) -> None:
         self._max = max_texts
-        self._known: OrderedDict[Key, _Known] = OrderedDict()
+        self._known: OrderedDict[TextKey, _Known] = OrderedDict()
         self.waiting = 0
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def look(self, subject: Subject, *, seconds: float, after: int, now: float) -> Verdict | Place:
+    def look(self, subject: TextKeys, *, seconds: float, after: int, now: float) -> Verdict | CacheMiss:
         """Return the verdict that serves, or whether to call (then `begin`) or to wait for those under way."""
         known = self._fresh(subject.alike, seconds, now)
         if known is None or known.contradicts or known.calls < max(after, 1):
-            return Place.CALL
+            return CacheMiss.CALL
         if known.shared is None:
-            return Place.WAIT if known.under_way.total() else Place.CALL
+            return CacheMiss.WAIT if known.under_way.total() else CacheMiss.CALL
         verdict = known.replaced.get(subject.exact) if known.replaced else known.verdict
-        return verdict or (Place.WAIT if known.under_way[subject.exact] else Place.CALL)
+        return verdict or (CacheMiss.WAIT if known.under_way[subject.exact] else CacheMiss.CALL)
 
-    def begin(self, subject: Subject, *, now: float) -> None:
+    def begin(self, subject: TextKeys, *, now: float) -> None:
         """Count a call about a text. Each needs its `end`."""
         known = self._known.get(subject.alike)
         if known is None:
@@ -101,12 +101,12 @@ class VerdictCache:
         known.calls += 1
         known.under_way[subject.exact] += 1
 
-    def wait(self, subject: Subject, look_again: LookAgain) -> None:
+    def wait(self, subject: TextKeys, look_again: LookAgain) -> None:
         """Be told once, when a call under way has ended in a way that may change the answer of `look`."""
         self._known[subject.alike].waiting.append(look_again)
         self.waiting += 1
 
-    def end(self, subject: Subject, verdict: Verdict | None) -> None:
+    def end(self, subject: TextKeys, verdict: Verdict | None) -> None:
         """Take in what a call brought, None where it failed or gave no verdict, and tell those who wait."""
         known = self._known[subject.alike]
         known.under_way[subject.exact] -= 1
@@ -120,7 +120,7 @@ class VerdictCache:
             for look_again in waiting:
                 look_again()
 
-    def _learn(self, known: _Known, subject: Subject, verdict: Verdict) -> None:
+    def _learn(self, known: _Known, subject: TextKeys, verdict: Verdict) -> None:
         replaces = verdict.action is VerdictAction.REPLACE
         text = VerdictAction.REPLACE.value if replaces else as_text(verdict)
         known.contradicts |= known.shared not in (None, text)
@@ -128,7 +128,7 @@ class VerdictCache:
         if replaces and len(known.replaced) < MAX_REPLACED:
             known.contradicts |= known.replaced.setdefault(subject.exact, verdict) != verdict
 
-    def _fresh(self, key: Key, seconds: float, now: float) -> _Known | None:
+    def _fresh(self, key: TextKey, seconds: float, now: float) -> _Known | None:
         known = self._known.get(key)
         if known is None or now - known.began < seconds:
             return known

@@ -24,16 +24,16 @@ from integrations.events.occupancy_events import OccupancyEvents
 from integrations.models import ApiKey
 from integrations.monitoring.cleanup import Cleanup
 from integrations.monitoring.traffic import Traffic
-from integrations.outbox import Claimed, Places
+from integrations.outbox import Capacity, Claimed
 from integrations.outbox.conclusions import Fate
-from integrations.review.orphaned_waits import StrayWaits
+from integrations.review.orphaned_waits import OrphanedWaits
 from integrations.rules import rules
 from integrations.worker import deadlines, wakeups
 from integrations.worker.bulkhead import Bulkhead
-from integrations.worker.caller import Caller, Done
+from integrations.worker.caller import Caller, FinishedCall
 from integrations.worker.clock import Clock
-from integrations.worker.heartbeat import Heart
-from integrations.worker.recorder import AWAY, DATABASE_SECONDS, Metrics, Recorder
+from integrations.worker.heartbeat import Heartbeat
+from integrations.worker.recorder import AWAY, DATABASE_SECONDS, Recorder, WorkerMetrics
 from integrations.worker.targets import Targets
 from integrations.worker.timers import Timers
 from rooms.database import threads
@@ -46,7 +46,7 @@ POLL_SECONDS = 1.0
 PAUSE_SECONDS = 0.5  # after Postgres was away
 FINISH_SECONDS = 3.0  # for calls under way when the worker is told to stop
 UNSTORED = 4  # times the calls at once: so many results wait for Postgres before nothing more is claimed
-HASTEN_STEPS = 1_000  # of integrations.outbox.hasten, after a target was down
+RETRY_NOW_STEPS = 1_000  # of integrations.outbox.retry_now, after a target was down
 
 
 class Worker:
@@ -67,21 +67,21 @@ class Worker:
             traffic=self.traffic,
             done=self._done,
             back=self._recorder.give_back,
-            recovered=self._hasten,
+            recovered=self._retry_now,
             find_app_id=self._find_app_id,
             count_workers=lambda: self._heart.living,
             clock=self._clock,
         )
-        self._heart = Heart(self.name, self._bulkhead, self._clock, reclaimed=self._wake.set)
+        self._heart = Heartbeat(self.name, self._bulkhead, self._clock, reclaimed=self._wake.set)
         self._thread = SingleThread("claim")
         self._app_id = ""
-        self._hastening: dict[int, asyncio.Task[None]] = {}
+        self._retrying: dict[int, asyncio.Task[None]] = {}
         self._is_full = False  # more was due than could be taken: each place that gets free counts
         self._has_looked = False  # since somebody told that something may be due
         self._polled_at = 0.0
 
     @property
-    def metrics(self) -> Metrics:
+    def metrics(self) -> WorkerMetrics:
         """What this worker did."""
         return self._recorder.metrics
 
@@ -101,14 +101,14 @@ class Worker:
             asyncio.create_task(self.traffic.run(), name="traffic"),
             asyncio.create_task(Cleanup().run(), name="cleanup"),
             asyncio.create_task(OccupancyEvents().run(), name="occupancy"),
-            asyncio.create_task(StrayWaits().run(), name="stray waits"),
+            asyncio.create_task(OrphanedWaits().run(), name="stray waits"),
         ]
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._claim(), name="claim")
                 group.create_task(self._recorder.run(), name="record")
         finally:
-            for task in [*background, *self._hastening.values()]:
+            for task in [*background, *self._retrying.values()]:
                 task.cancel()
             await asyncio.wait(background, timeout=FINISH_SECONDS)
             await asyncio.wait([asyncio.create_task(self._heart.leave())], timeout=FINISH_SECONDS)
@@ -123,14 +123,14 @@ class Worker:
         try:
             while not self._stopping.is_set():
                 self._wake.clear()
-                if await self._take_work():
+                if await self._claim_due():
                     continue
                 await self._rest()
             await self._caller.finish(FINISH_SECONDS)
         finally:
             self._recorder.finish()
 
-    async def _take_work(self) -> bool:
+    async def _claim_due(self) -> bool:
         """Claim what is due and begin its calls. Return whether there is more that could be taken."""
         now = time.monotonic()
         every = now - self._polled_at >= POLL_SECONDS
@@ -143,8 +143,8 @@ class Worker:
             return False
         try:
             # Somebody waits for a verdict: those calls begin before anything else is looked for.
-            has_more = await self._take(outbox.claim_singles, lanes=False, every=every)
-            has_more |= await self._take(outbox.claim_lanes, lanes=True, every=every)
+            has_more = await self._claim_from(outbox.claim_singles, lanes=False, every=every)
+            has_more |= await self._claim_from(outbox.claim_lanes, lanes=True, every=every)
             if not self._has_looked:  # for rules that are not known yet
                 has_more = await self._claim_with(outbox.claim_singles, (), lanes=False)
         except AWAY as error:
@@ -153,17 +153,17 @@ class Worker:
             return False
         return has_more
 
-    async def _take(self, claim: Callable[..., Claimed], *, lanes: bool, every: bool) -> bool:
-        places, is_short = self._bulkhead.places(time.monotonic(), lanes=lanes, every=every)
+    async def _claim_from(self, claim: Callable[..., Claimed], *, lanes: bool, every: bool) -> bool:
+        capacities, is_short = self._bulkhead.capacities(time.monotonic(), lanes=lanes, every=every)
         self._is_full |= is_short
-        return bool(places) and await self._claim_with(claim, places, lanes=lanes)
+        return bool(capacities) and await self._claim_with(claim, capacities, lanes=lanes)
 
-    async def _claim_with(self, claim: Callable[..., Claimed], places: Sequence[Places], *, lanes: bool) -> bool:
+    async def _claim_with(self, claim: Callable[..., Claimed], capacities: Sequence[Capacity], *, lanes: bool) -> bool:
         self._has_looked = True
         claimed = await asyncio.wait_for(
             self._thread.run(
                 claim,
-                places,
+                capacities,
                 free=max(self._bulkhead.free, 0),
                 max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
                 owner=self.name,
@@ -177,8 +177,8 @@ class Worker:
         for rule_id, number in claimed.given_up.items():
             self.traffic.share(rule_id, at=self._clock.now(), dead=number)
         taken = Counter(one.rule.pk for one in claimed.claims)
-        self._bulkhead.note_taken(places, taken, lanes=lanes)
-        is_full = self._bulkhead.free <= 0 or any(taken[place.rule_id] >= place.calls for place in places)
+        self._bulkhead.note_taken(capacities, taken, lanes=lanes)
+        is_full = self._bulkhead.free <= 0 or any(taken[capacity.rule_id] >= capacity.calls for capacity in capacities)
         self._is_full |= is_full
         return has_changed or (is_full and bool(claimed.claims))
 
@@ -197,12 +197,12 @@ class Worker:
 
     # --- What calls bring ---------------------------------------------------------------------------------
 
-    def _done(self, done: Done) -> None:
+    def _done(self, done: FinishedCall) -> None:
         self._recorder.add(done)
         if self._is_full:
             self._wake.set()  # its place is free
 
-    def _stored(self, part: Sequence[Done], has_more: bool) -> None:
+    def _stored(self, part: Sequence[FinishedCall], has_more: bool) -> None:
         """Look again where lanes are owed more, and exactly when the soonest retry is due; later ones meet the poll."""
         now = self._clock.now()
         for done in part:
@@ -212,21 +212,21 @@ class Worker:
         if has_more or self._is_full:
             self._wake.set()
 
-    def _hasten(self, rule_id: int) -> None:
+    def _retry_now(self, rule_id: int) -> None:
         """A target is back: what waits for its own next attempt there is due now."""
-        if rule_id not in self._hastening:
-            task = self._hastening[rule_id] = asyncio.create_task(self._hasten_all(rule_id))
-            task.add_done_callback(lambda _: self._hastening.pop(rule_id))
+        if rule_id not in self._retrying:
+            task = self._retrying[rule_id] = asyncio.create_task(self._retry_all_now(rule_id))
+            task.add_done_callback(lambda _: self._retrying.pop(rule_id))
 
-    async def _hasten_all(self, rule_id: int) -> None:
+    async def _retry_all_now(self, rule_id: int) -> None:
         ids = [rule_id]
         stood_in_for = self._bulkhead.rules.get(rule_id)
         if stood_in_for is not None and stood_in_for.stands_in and stood_in_for.shadow_of_id:
             ids.append(stood_in_for.shadow_of_id)
         try:
             for each in ids:
-                for _ in range(HASTEN_STEPS):
-                    if not await threads.run(outbox.hasten, each, now=self._clock.now()):
+                for _ in range(RETRY_NOW_STEPS):
+                    if not await threads.run(outbox.retry_now, each, now=self._clock.now()):
                         break
                     self._wake.set()
         except AWAY as error:

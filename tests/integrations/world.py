@@ -9,7 +9,7 @@ from typing import Any
 
 from integrations import outbox
 from integrations.models import IntegrationRule
-from integrations.outbox import Claim, Places
+from integrations.outbox import Capacity, Claim
 from integrations.rules import rules
 from rooms.log.content import Content, Draft
 from rooms.log.outcomes import Outcome
@@ -26,7 +26,7 @@ def now() -> datetime:
 def add_rule(url: str = "http://127.0.0.1:9/hook", **wanted: Any) -> IntegrationRule:
     """Make a rule whose target need not exist."""
     wanted = {"name": f"rule {next(_numbers)}", "when": "after"} | wanted
-    return rules.add(rules.Wanted(url=url, **wanted), now=now())[0]
+    return rules.add(rules.RuleSpec(url=url, **wanted), now=now())[0]
 
 
 def add_room(name: str = "lobby") -> Room:
@@ -61,7 +61,7 @@ def claim(
 ) -> list[Claim]:
     """Take all that is due, outside of lanes and in them; `calls`: how many of a rule, else 100."""
     rules = IntegrationRule.objects.values_list("pk", flat=True)
-    places = [Places(rule_id=rule, calls=(calls or {}).get(rule, 100), lease=lease) for rule in rules]
+    places = [Capacity(rule_id=rule, calls=(calls or {}).get(rule, 100), lease=lease) for rule in rules]
     moment = at or now()
     options: dict[str, Any] = {"free": free, "max_attempts": max_attempts, "owner": owner, "now": moment}
     return [*outbox.claim_singles(places, **options).claims, *outbox.claim_lanes(places, **options).claims]
@@ -69,6 +69,6 @@ def claim(
 
 def texts_of(claims: Sequence[Claim]) -> list[list[str]]:
     """The texts of each claimed call."""
-    ids = [[one.message_id for one in claim.owed] for claim in claims]
+    ids = [[one.message_id for one in claim.deliveries] for claim in claims]
     texts = dict(Message.objects.values_list("id", "text"))
     return [[texts[message] or "" for message in of_claim] for of_claim in ids]

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from moderation import rules
+from moderation import word_rules
 from moderation.models import WordRule
 from rooms.models import Message, Room, Status
 from rooms.publishing.accept import accept
@@ -42,7 +42,7 @@ def alice() -> Client:
 
 @pytest.fixture
 def lobby() -> Room:
-    rules.store(WordRule(name="Roots", pattern="turnip*", action="hold"), by="alice", now=timezone.now())
+    word_rules.store(WordRule(name="Roots", pattern="turnip*", action="hold"), by="alice", now=timezone.now())
     return Room.objects.create(name="lobby")
 
 
@@ -173,7 +173,7 @@ def test_rules_are_turned_off_and_on(lobby: Room, alice: Client) -> None:
 
 
 def test_there_is_a_bound_to_enabled_rules(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "MAX_ENABLED", 1)
+    monkeypatch.setattr(word_rules, "MAX_ENABLED", 1)
     alice.post(f"{RULES}add/", fields())
     page = alice.post(f"{RULES}add/", fields(name="second"))
     assert "no more are matched" in page.content.decode()

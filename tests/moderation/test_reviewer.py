@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from moderation import rules
+from moderation import word_rules
 from moderation.models import WordRule
 from moderation.reviewer import LocalReviewer
 from rooms.errors import Code
@@ -40,7 +40,7 @@ def review(room: str = "lobby", **content: Any) -> Verdict | None:
 def add(pattern: str, action: str = "mask", **fields: Any) -> WordRule:
     rule = WordRule(name=fields.pop("name", pattern), pattern=pattern, action=action, **fields)
     rule.full_clean()
-    rules.store(rule, by="alice", now=timezone.now())
+    word_rules.store(rule, by="alice", now=timezone.now())
     return rule
 
 
@@ -148,12 +148,12 @@ def test_changes_of_rules_count_from_the_next_batch() -> None:
     assert review(text="cabbage") is None
     rule = add("cabbage")
     assert review(text="cabbage") is not None
-    rules.set_enabled([rule.pk], enabled=False, by="alice", now=timezone.now())
+    word_rules.set_enabled([rule.pk], enabled=False, by="alice", now=timezone.now())
     assert review(text="cabbage") is None
-    rules.set_enabled([rule.pk], enabled=True, by="alice", now=timezone.now())
+    word_rules.set_enabled([rule.pk], enabled=True, by="alice", now=timezone.now())
     rule.refresh_from_db()
     rule.pattern = "turnip"
-    rules.store(rule, by="alice", now=timezone.now())
+    word_rules.store(rule, by="alice", now=timezone.now())
     assert review(text="cabbage") is None
     WordRule.objects.all().delete()
     assert review(text="turnip") is None

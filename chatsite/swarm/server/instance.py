@@ -90,7 +90,7 @@ def with_rule(plan: Plan, at_deadline: str) -> Iterator[None]:
 
     Raises SwarmFailed. Where the rule cannot be removed in the end it stays, and concerns nothing but the run's rooms.
     """
-    wanted = rules.Wanted(
+    spec = rules.RuleSpec(
         name=f"swarm {plan.run}",
         url=f"http://127.0.0.1:{plan.review_port}/",
         room_filter=f"^{re.escape(plan.room)}$" if plan.rooms == 1 else f"^{re.escape(plan.room)}:",
@@ -99,7 +99,7 @@ def with_rule(plan: Plan, at_deadline: str) -> Iterator[None]:
         at_deadline=at_deadline,
     )
     try:
-        name = rules.add(wanted, now=timezone.now())[0].name
+        name = rules.add(spec, now=timezone.now())[0].name
     except ChatError as error:
         hint = f"Start the instance with WEBHOOK_ALLOW_PRIVATE=127.0.0.1:{plan.review_port}."
         raise SwarmFailed(f"{error.message} {hint}") from error

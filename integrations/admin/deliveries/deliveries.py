@@ -191,8 +191,8 @@ class AttemptAdmin(LargeTableAdmin):
         if not search_term.strip():
             return queryset, False
         found = message_search.find_or_warn(request, search_term.strip())
-        owed = list(Delivery.objects.filter(message_id__in=found).values_list("pk", flat=True)[:1000])
-        return queryset.filter(delivery_id__in=owed), False
+        deliveries = list(Delivery.objects.filter(message_id__in=found).values_list("pk", flat=True)[:1000])
+        return queryset.filter(delivery_id__in=deliveries), False
 
     @admin.display(description="rule")
     def rule(self, attempt: Attempt) -> str:

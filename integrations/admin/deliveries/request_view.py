@@ -16,14 +16,14 @@ from typing import Any
 from django.conf import settings
 
 from integrations.egress.answers import CallFailed
-from integrations.egress.aws import places
+from integrations.egress.aws import endpoints
 from integrations.models import Delivery, IntegrationRule, TargetKind
-from integrations.outbox.conclusions import Owed
+from integrations.outbox.conclusions import ClaimedDelivery
 from integrations.secrets import signing_secrets
 from integrations.secrets.sealing import SealBroken
 from integrations.wire import callback_tokens, signing
 from integrations.worker import targets
-from integrations.worker.targets import Request
+from integrations.worker.targets import TargetRequest
 from integrations.worker.worker import read_app_id
 
 HIDDEN = "••••••••"
@@ -61,13 +61,13 @@ class RequestView:
 
 def of_delivery(delivery: Delivery, *, now: datetime, may_call: bool) -> RequestView:
     """Return the request of a delivery's next call. `may_call`: with the command that makes it."""
-    return of_owed(delivery.rule, owed_of(delivery), now=now, may_call=may_call)
+    return of_claimed(delivery.rule, claimed_of(delivery), now=now, may_call=may_call)
 
 
-def of_owed(rule: IntegrationRule, owed: Owed, *, now: datetime, may_call: bool) -> RequestView:
+def of_claimed(rule: IntegrationRule, delivery: ClaimedDelivery, *, now: datetime, may_call: bool) -> RequestView:
     """Return the request of a call for one event."""
     try:
-        request = without_token(rule, targets.prepare(rule, [owed], app_id=read_app_id(), now=now), now)
+        request = without_token(rule, targets.prepare(rule, [delivery], app_id=read_app_id(), now=now), now)
         curl = as_curl(rule, request, now) if may_call else ""
     except (SealBroken, CallFailed) as error:
         return RequestView(problem=str(error))
@@ -82,9 +82,9 @@ def of_owed(rule: IntegrationRule, owed: Owed, *, now: datetime, may_call: bool)
     )
 
 
-def owed_of(delivery: Delivery) -> Owed:
+def claimed_of(delivery: Delivery) -> ClaimedDelivery:
     """Return a delivery as a worker would have claimed it for its next call."""
-    return Owed(
+    return ClaimedDelivery(
         id=delivery.pk,
         rule_id=delivery.rule_id,
         room_id=delivery.room_id,
@@ -111,7 +111,7 @@ def address_of(rule: IntegrationRule) -> str:
     return f"{address}?{HIDDEN}" if mark else address
 
 
-def without_token(rule: IntegrationRule, request: Request, now: datetime) -> Request:
+def without_token(rule: IntegrationRule, request: TargetRequest, now: datetime) -> TargetRequest:
     """Return the request with a text in place of the callback token, signed for what it says now."""
     body, headers = request.body, dict(request.headers)
     tokens = {token for token in (headers.get(TOKEN_HEADER), *_tokens(request.body)) if token}
@@ -124,12 +124,12 @@ def without_token(rule: IntegrationRule, request: Request, now: datetime) -> Req
     secrets = signing_secrets.signing_secrets(rule, now)
     timestamp = int(headers["webhook-timestamp"])
     headers |= signing.sign(secrets, webhook_id=headers["webhook-id"], timestamp=timestamp, body=body)
-    return Request(url=request.url, body=body, headers=headers)
+    return TargetRequest(url=request.url, body=body, headers=headers)
 
 
-def as_curl(rule: IntegrationRule, webhook: Request, now: datetime) -> str:
+def as_curl(rule: IntegrationRule, webhook: TargetRequest, now: datetime) -> str:
     """Return a command that makes the call. AWS' keys are those of the shell in which it runs. Raises CallFailed."""
-    region = places.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
+    region = endpoints.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
     request = (
         targets.invocation_of(rule, webhook, region or NO_REGION, now) if rule.target == TargetKind.INVOKE else webhook
     )
@@ -168,7 +168,7 @@ def pretty(body: bytes | str) -> str:
         return text
 
 
-def _headers(rule: IntegrationRule, request: Request) -> Iterator[Header]:
+def _headers(rule: IntegrationRule, request: TargetRequest) -> Iterator[Header]:
     own = {name.lower() for name in rule.headers}
     for name, value in sorted(request.headers.items()):
         # What an administrator adds to calls is there to prove something, more often than not.

@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from integrations.access import revocations
-from integrations.access.revocations import Target
+from integrations.access.revocations import RevocationTarget
 from integrations.models import ApiKey, Revocation
 from rooms.admin.journey import Tone
 from rooms.admin.tables import LargeTableAdmin, actor, badge, moment_of, said
@@ -47,7 +47,7 @@ class RevocationForm(forms.ModelForm[Revocation]):
         cleaned = super().clean() or {}
         if not self.errors:
             try:
-                cleaned["target"] = Target.parse(f"{cleaned['subject']}:{cleaned['value']}")
+                cleaned["target"] = RevocationTarget.parse(f"{cleaned['subject']}:{cleaned['value']}")
             except ChatError as error:
                 raise ValidationError(error.message) from None
         return cleaned

@@ -12,7 +12,7 @@ from integrations.admin.rules.overview import share, success_tone
 from integrations.admin.tones import VERDICT_TONES
 from integrations.models import IntegrationRule
 from integrations.monitoring import comparisons
-from integrations.monitoring.comparisons import Comparison, Difference
+from integrations.monitoring.comparisons import Comparison, Disagreement
 from rooms.admin.journey import Tone
 from rooms.admin.waterfall import Fact
 
@@ -30,7 +30,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class PairRow:
     """A row of the table of pairs: what the main rule said."""
 
     label: str
@@ -38,10 +38,10 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DifferenceView:
+class DisagreementView:
     """One message on which the two disagree."""
 
-    difference: Difference
+    difference: Disagreement
     text: str
     main: VerdictView | None
     shadow: VerdictView | None
@@ -74,17 +74,17 @@ def _facts(found: Comparison) -> list[Fact]:
     ]
 
 
-def _line(found: Comparison, main: str, present: Sequence[str]) -> Line:
+def _line(found: Comparison, main: str, present: Sequence[str]) -> PairRow:
     cells = []
     for shadow in present:
         count = found.actions.get((main, shadow), 0)
         tone = "none" if not count else "same" if main == shadow else "other"
         cells.append(Cell(count=count, percent=share(count / found.compared) if found.compared else "", tone=tone))
-    return Line(label=main or NO_VERDICT, cells=cells)
+    return PairRow(label=main or NO_VERDICT, cells=cells)
 
 
-def _view(difference: Difference) -> DifferenceView:
-    return DifferenceView(
+def _view(difference: Disagreement) -> DisagreementView:
+    return DisagreementView(
         difference=difference,
         text=(difference.text or "")[:TEXT_CHARACTERS],
         main=verdict_view.read(difference.main.answer),

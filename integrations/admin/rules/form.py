@@ -50,9 +50,9 @@ GROUPS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
         ("shadow_of", "stands_in"),
     ),
 )  # fmt: skip
-WANTED = tuple(field.name for field in fields(rules.Wanted))
+WANTED = tuple(field.name for field in fields(rules.RuleSpec))
 DEFAULTS: dict[str, Any] = {
-    field.name: field.default for field in fields(rules.Wanted) if field.default is not MISSING
+    field.name: field.default for field in fields(rules.RuleSpec) if field.default is not MISSING
 }  # fmt: skip
 CREDENTIALS = ("access_key_id", "secret_access_key", "forget_credentials")
 
@@ -157,14 +157,14 @@ class RuleForm(forms.ModelForm[IntegrationRule]):
         if self._calls_a_url(cleaned):
             self._judge_field("url", check_url, cleaned.get("url", ""))
         if not self.errors:
-            wanted = self.wanted()
-            _judge(rules.check, wanted)
-            _judge(lambda one: rules.check_beside_others(one, None if self.is_new else self.instance), wanted)
+            spec = self.spec()
+            _judge(rules.check, spec)
+            _judge(lambda one: rules.check_beside_others(one, None if self.is_new else self.instance), spec)
         return cleaned
 
-    def wanted(self) -> rules.Wanted:
+    def spec(self) -> rules.RuleSpec:
         """Return what was asked for."""
-        return rules.Wanted(**{field: self.cleaned_data[field] for field in WANTED})
+        return rules.RuleSpec(**{field: self.cleaned_data[field] for field in WANTED})
 
     def _calls_a_url(self, cleaned: dict[str, Any]) -> bool:
         return "url" in cleaned and (cleaned.get("target") != TargetKind.INVOKE or bool(cleaned["url"]))

@@ -52,7 +52,7 @@ class DeliveryRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class VerdictShare:
     """How often one verdict came. `width`: its share in per cent."""
 
     label: str
@@ -178,14 +178,14 @@ def _shared(found: RuleFigures) -> float | None:
     return found.recent.shared / total if total else None
 
 
-def _parts(found: RuleFigures) -> list[Part]:
+def _parts(found: RuleFigures) -> list[VerdictShare]:
     """Return how often each verdict came lately."""
     said = found.recent.verdicts
     total = sum(said.values())
     if not total:
         return []
     return [
-        Part(label=action, tone=tone, count=said.get(action, 0), percent=share(said.get(action, 0) / total),
+        VerdictShare(label=action, tone=tone, count=said.get(action, 0), percent=share(said.get(action, 0) / total),
              width=round(said.get(action, 0) / total * 100, 2))
         for action, tone in VERDICT_TONES.items()
     ]  # fmt: skip

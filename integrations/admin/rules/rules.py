@@ -83,17 +83,17 @@ class IntegrationRuleAdmin(RulePages):
         """Make or change the rule. A new one's secret is kept for the one answer."""
         now = timezone.now()
         if change:
-            rules.edit(form.initial["name"], form.wanted(), now=now)
+            rules.edit(form.initial["name"], form.spec(), now=now)
         else:
-            row, secret = rules.add(form.wanted(), now=now)
+            row, secret = rules.add(form.spec(), now=now)
             obj.pk = row.pk
             obj.secret = secret
         said = form.cleaned_data
         if said.get("forget_credentials"):
-            rules.forget_credentials(form.wanted().name, now=now)
+            rules.forget_credentials(form.spec().name, now=now)
         elif said.get("secret_access_key"):
             keys = {name: said[name] for name in ("access_key_id", "secret_access_key")}
-            rules.store_credentials(form.wanted().name, **keys, now=now)
+            rules.store_credentials(form.spec().name, **keys, now=now)
         secret = getattr(obj, "secret", "")
         obj.refresh_from_db()
         obj.secret = secret

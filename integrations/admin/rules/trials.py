@@ -20,10 +20,10 @@ from integrations.egress import answers
 from integrations.egress.answers import Answer, CallFailed
 from integrations.egress.outgoing import Outgoing
 from integrations.models import EventKind, IntegrationRule, When
-from integrations.outbox.conclusions import Owed
+from integrations.outbox.conclusions import ClaimedDelivery
 from integrations.rules import rules
 from integrations.wire import verdicts
-from integrations.wire.verdicts import Asked, BadAnswer
+from integrations.wire.verdicts import AskedMessage, BadAnswer
 from integrations.worker import targets
 from integrations.worker.worker import read_app_id
 from rooms.admin.waterfall import duration
@@ -66,10 +66,10 @@ class Trial:
     is_without_verdict: bool = False
 
 
-def owed_for(rule: IntegrationRule, said: dict[str, str], now: datetime) -> Owed:
+def trial_delivery(rule: IntegrationRule, said: dict[str, str], now: datetime) -> ClaimedDelivery:
     """Return a delivery that is in no table."""
     number = secrets.token_hex(6)
-    return Owed(
+    return ClaimedDelivery(
         id=0,
         rule_id=rule.pk,
         room_id=0,
@@ -89,24 +89,24 @@ def owed_for(rule: IntegrationRule, said: dict[str, str], now: datetime) -> Owed
 
 def send(rule: IntegrationRule, said: dict[str, str], *, now: datetime, may_call: bool) -> Trial:
     """Call a rule's target with a test event, in at most MAX_SECONDS, and return what came of it."""
-    owed = owed_for(rule, said, now)
-    seen = request_view.of_owed(rule, owed, now=now, may_call=may_call)
+    delivery = trial_delivery(rule, said, now)
+    seen = request_view.of_claimed(rule, delivery, now=now, may_call=may_call)
     timeout = min(MAX_SECONDS, rule.timeout_seconds or settings.DELIVERY_TIMEOUT_SECONDS)
-    came, took_ms = asyncio.run(_call(rule, owed, now, timeout, read_app_id()))
+    came, took_ms = asyncio.run(_call(rule, delivery, now, timeout, read_app_id()))
     took = duration(took_ms)
     if isinstance(came, CallFailed):
         return Trial(request=seen, is_good=False, status=None, took=took, problem=str(came))
-    return _judged(rule, owed, came, seen, took)
+    return _judged(rule, delivery, came, seen, took)
 
 
 async def _call(
-    rule: IntegrationRule, owed: Owed, now: datetime, timeout: float, app_id: str
+    rule: IntegrationRule, delivery: ClaimedDelivery, now: datetime, timeout: float, app_id: str
 ) -> tuple[Answer | CallFailed, float]:
     """Return what came of the call, and how many milliseconds it took. `timeout` bounds it."""
     called = targets.Targets(Outgoing(allowed=rules.allow_list(), max_connections=1))
     began = time.monotonic()
     try:
-        came: Answer | CallFailed = await called.call(rule, [owed], app_id=app_id, now=now, timeout=timeout)
+        came: Answer | CallFailed = await called.call(rule, [delivery], app_id=app_id, now=now, timeout=timeout)
     except CallFailed as error:
         came = error
     finally:
@@ -115,7 +115,7 @@ async def _call(
     return came, took_ms
 
 
-def _judged(rule: IntegrationRule, owed: Owed, answer: Answer, seen: RequestView, took: str) -> Trial:
+def _judged(rule: IntegrationRule, delivery: ClaimedDelivery, answer: Answer, seen: RequestView, took: str) -> Trial:
     """Say what an answer would have meant."""
     is_good = 200 <= answer.status < 300 and not answer.problem
     problem = "" if is_good else answers.explain(answer)
@@ -123,9 +123,9 @@ def _judged(rule: IntegrationRule, owed: Owed, answer: Answer, seen: RequestView
     asks = rule.when == When.BEFORE
     if is_good and asks:
         try:
-            ids = frozenset({owed.webhook_id, verdicts.read_payload(owed.payload).id or ""})
-            asked = Asked(key=owed.id, ids=ids, payload=owed.payload)
-            found = verdicts.parse(answer.body, [asked], max_bytes=settings.MESSAGE_MAX_BYTES).get(owed.id)
+            ids = frozenset({delivery.webhook_id, verdicts.read_payload(delivery.payload).id or ""})
+            asked = AskedMessage(key=delivery.id, ids=ids, payload=delivery.payload)
+            found = verdicts.parse(answer.body, [asked], max_bytes=settings.MESSAGE_MAX_BYTES).get(delivery.id)
             verdict = verdict_view.of_verdict(found) if found else None
         except BadAnswer as error:
             is_good, problem = False, str(error)

@@ -15,9 +15,9 @@ import msgspec
 from django.conf import settings
 
 from integrations.egress.answers import CallFailed
-from integrations.egress.aws import places, sts
-from integrations.egress.aws.kept import Kept
-from integrations.egress.aws.signing import SERVICE_STS, Credentials, load, sign
+from integrations.egress.aws import endpoints, sts
+from integrations.egress.aws.credential_cache import CredentialCache
+from integrations.egress.aws.signing import SERVICE_STS, AwsCredentials, load, sign
 from integrations.egress.outgoing import Outgoing
 from integrations.models import IntegrationRule
 from integrations.secrets.sealing import SealBroken, unseal
@@ -25,7 +25,7 @@ from integrations.secrets.sealing import SealBroken, unseal
 MAX_ROLES = 500
 SESSION_NAME = "chatsite"  # as AWS's logs name us
 
-Read = Callable[[], Credentials | None]
+ReadAmbient = Callable[[], AwsCredentials | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +44,17 @@ class CredentialStore:
     `read`: how those of the environment or the instance are read; it may take seconds, and is called in a thread.
     """
 
-    def __init__(self, outgoing: Outgoing, *, read: Read | None = None) -> None:
+    def __init__(self, outgoing: Outgoing, *, read: ReadAmbient | None = None) -> None:
         self._outgoing = outgoing
         self._read = read or Ambient().read
         # One thread: botocore's own time limits let it go again, however late.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aws-credentials")
-        self._reading: asyncio.Future[Credentials | None] | None = None
+        self._reading: asyncio.Future[AwsCredentials | None] | None = None
         self._loading: asyncio.Future[None] | None = None
-        self._ambient = Kept(self._fetch_ambient, seconds=settings.AWS_CREDENTIALS_SECONDS)
-        self._roles: OrderedDict[_Role, Kept] = OrderedDict()
+        self._ambient = CredentialCache(self._fetch_ambient, seconds=settings.AWS_CREDENTIALS_SECONDS)
+        self._roles: OrderedDict[_Role, CredentialCache] = OrderedDict()
 
-    async def get(self, rule: IntegrationRule, *, region: str) -> Credentials:
+    async def get(self, rule: IntegrationRule, *, region: str) -> AwsCredentials:
         """Return what signs a rule's calls. Raises CallFailed with what is wrong."""
         await self._load()
         sealed = None if rule.sealed_credentials is None else bytes(rule.sealed_credentials)
@@ -62,7 +62,7 @@ class CredentialStore:
             return await self._base(sealed)
         return await self._role(_Role(arn=rule.role, external_id=rule.external_id, region=region, sealed=sealed)).get()
 
-    def refuse(self, credentials: Credentials) -> None:
+    def refuse(self, credentials: AwsCredentials) -> None:
         """Do not use these again where others can be had: AWS did not accept them."""
         for kept in (self._ambient, *self._roles.values()):
             kept.refuse(credentials)
@@ -73,27 +73,29 @@ class CredentialStore:
             kept.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _role(self, role: _Role) -> Kept:
+    def _role(self, role: _Role) -> CredentialCache:
         kept = self._roles.get(role)
         if kept is None:
-            kept = self._roles[role] = Kept(lambda: self._assume(role), seconds=settings.AWS_CREDENTIALS_SECONDS)
+            kept = self._roles[role] = CredentialCache(
+                lambda: self._assume(role), seconds=settings.AWS_CREDENTIALS_SECONDS
+            )
             if len(self._roles) > MAX_ROLES:
                 self._roles.popitem(last=False)[1].close()
         self._roles.move_to_end(role)
         return kept
 
-    async def _assume(self, role: _Role) -> Credentials:
+    async def _assume(self, role: _Role) -> AwsCredentials:
         base = await self._base(role.sealed)
-        url = settings.AWS_ENDPOINT_URL_STS or places.sts_url(role.region)
+        url = settings.AWS_ENDPOINT_URL_STS or endpoints.sts_url(role.region)
         body = sts.assume_role(role.arn, external_id=role.external_id, session=SESSION_NAME)
         headers = sign(base, url=url, body=body, headers=sts.HEADERS, service=SERVICE_STS, region=role.region)
         answer = await self._outgoing.post(url, body=body, headers=headers, timeout=settings.AWS_CREDENTIALS_SECONDS)
         return sts.read(answer)
 
-    async def _base(self, sealed: bytes | None) -> Credentials:
+    async def _base(self, sealed: bytes | None) -> AwsCredentials:
         return await self._ambient.get() if sealed is None else _opened(sealed)
 
-    async def _fetch_ambient(self) -> Credentials:
+    async def _fetch_ambient(self) -> AwsCredentials:
         # A reading that outlasted the patience of who asked for it is still the only one.
         if self._reading is None or self._reading.done():
             self._reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read)
@@ -118,7 +120,7 @@ class Ambient:
     def __init__(self) -> None:
         self._session: Any = None
 
-    def read(self) -> Credentials | None:
+    def read(self) -> AwsCredentials | None:
         """Return them, renewed where they end soon, or None. Blocks for seconds. Raises CallFailed."""
         from botocore.exceptions import BotoCoreError
         from botocore.session import Session
@@ -131,17 +133,17 @@ class Ambient:
             raise CallFailed(f"AWS credentials cannot be read ({type(error).__name__}).") from None
         if frozen is None or not frozen.access_key or not frozen.secret_key:
             return None
-        return Credentials(
+        return AwsCredentials(
             access_key_id=frozen.access_key, secret_access_key=frozen.secret_key, session_token=frozen.token or ""
         )
 
 
 @lru_cache(maxsize=MAX_ROLES)
-def _opened(sealed: bytes) -> Credentials:
+def _opened(sealed: bytes) -> AwsCredentials:
     """Return what integrations.rules.rules sealed. Raises CallFailed."""
     try:
         parts = msgspec.json.decode(unseal(sealed), type=dict[str, str])
-        return Credentials(
+        return AwsCredentials(
             access_key_id=parts["accessKeyId"],
             secret_access_key=parts["secretAccessKey"],
             session_token=parts.get("sessionToken", ""),

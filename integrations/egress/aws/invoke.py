@@ -40,7 +40,7 @@ ERROR_MAX_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Invocation:
+class InvokeRequest:
     """A call of the Invoke API, but for its signature."""
 
     url: str
@@ -50,7 +50,7 @@ class Invocation:
 
 def build(
     url: str, *, body: bytes, headers: Mapping[str, str], is_event: bool, request_id: str, now: datetime
-) -> Invocation:
+) -> InvokeRequest:
     """Return the invocation for a webhook. Raises CallFailed where it is larger than Lambda takes."""
     request = HttpRequest(
         method="POST",
@@ -65,7 +65,7 @@ def build(
     if len(payload) > limit:
         raise CallFailed(f"The call is larger than the {limit} bytes that Lambda takes.", is_final=True)
     kind = "Event" if is_event else "RequestResponse"
-    return Invocation(
+    return InvokeRequest(
         url=url, body=payload, headers={"content-type": "application/json", "x-amz-invocation-type": kind}
     )
 

@@ -11,7 +11,7 @@ SERVICE_STS = "sts"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Credentials:
+class AwsCredentials:
     """What signs a call. `expires_at`: None for those of a user, which do not expire."""
 
     access_key_id: str
@@ -28,7 +28,7 @@ def load() -> None:
 
 
 def sign(
-    credentials: Credentials, *, url: str, body: bytes, headers: Mapping[str, str], service: str, region: str
+    credentials: AwsCredentials, *, url: str, body: bytes, headers: Mapping[str, str], service: str, region: str
 ) -> dict[str, str]:
     """Return all headers of a POST, with its signature, which holds for a few minutes."""
     from botocore.auth import SigV4Auth

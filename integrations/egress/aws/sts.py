@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from xml.etree import ElementTree
 
 from integrations.egress.answers import Answer, CallFailed
-from integrations.egress.aws.signing import Credentials
+from integrations.egress.aws.signing import AwsCredentials
 
 DURATION_SECONDS = 3600  # the most that a role grants to a role, and the least that any role allows
 HEADERS: Final = {"content-type": "application/x-www-form-urlencoded; charset=utf-8", "accept": "text/xml"}
@@ -28,7 +28,7 @@ def assume_role(role: str, *, external_id: str, session: str) -> bytes:
     return urlencode(form | ({"ExternalId": external_id} if external_id else {})).encode()
 
 
-def read(answer: Answer) -> Credentials:
+def read(answer: Answer) -> AwsCredentials:
     """Return the credentials of an answer. Raises CallFailed with what STS says against it."""
     try:
         root = ElementTree.fromstring(answer.body)
@@ -44,7 +44,7 @@ def read(answer: Answer) -> Credentials:
         expires_at = None
     if not (key and secret and token and expires_at and expires_at.tzinfo):
         raise CallFailed("STS answered without credentials, or without the time of their end.")
-    return Credentials(access_key_id=key, secret_access_key=secret, session_token=token, expires_at=expires_at)
+    return AwsCredentials(access_key_id=key, secret_access_key=secret, session_token=token, expires_at=expires_at)
 
 
 def _text(root: ElementTree.Element, name: str) -> str:

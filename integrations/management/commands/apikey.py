@@ -14,8 +14,8 @@ from django.db import OperationalError, ProgrammingError
 from django.utils import timezone
 
 from integrations.access import authentication, keys, revocations
-from integrations.access.revocations import Target
-from integrations.models import ApiKey, Revocation, Subject
+from integrations.access.revocations import RevocationTarget
+from integrations.models import ApiKey, Revocation, RevocationSubject
 from rooms.access.capabilities import Capability
 from rooms.errors import ChatError
 
@@ -120,7 +120,11 @@ class Command(BaseCommand):
     def revoke_tokens(self, options: dict[str, Any]) -> None:
         """End tokens of one key, or of every key that is in use."""
         now = timezone.now()
-        targets = [Target.parse(f"{kind}:{value}") for kind in Subject.values for value in options[kind] or ()]
+        targets = [
+            RevocationTarget.parse(f"{kind}:{value}")
+            for kind in RevocationSubject.values
+            for value in options[kind] or ()
+        ]
         key = options["key"]
         if options["token"]:
             text = sys.stdin.readline().strip() if options["token"] == "-" else options["token"]
@@ -144,19 +148,23 @@ def add_targets(parser: ArgumentParser) -> None:
     parser.add_argument("--key", metavar="NAME", help="Only tokens of this key; default: of every key in use.")
     parser.add_argument("--token", help="This token; - reads it from standard input, which no history keeps.")
     for subject, option, text in (
-        (Subject.CLIENT, "--client-id", "Tokens of this client id."),
-        (Subject.TOKEN, "--token-id", "The token with this id: a JWT's jti."),
-        (Subject.REVOCATION_KEY, "--revocation-key", "JWTs that carry this x-ably-revocation-key."),
-        (Subject.CHANNEL, "--channel", "Tokens whose capability names this room, or pattern, in these very words."),
+        (RevocationSubject.CLIENT, "--client-id", "Tokens of this client id."),
+        (RevocationSubject.TOKEN, "--token-id", "The token with this id: a JWT's jti."),
+        (RevocationSubject.REVOCATION_KEY, "--revocation-key", "JWTs that carry this x-ably-revocation-key."),
+        (
+            RevocationSubject.CHANNEL,
+            "--channel",
+            "Tokens whose capability names this room, or pattern, in these very words.",
+        ),
     ):
         parser.add_argument(option, dest=subject.value, action="append", metavar="TEXT", help=f"{text} Repeatable.")
 
 
-def identify(token: str) -> tuple[str, Target]:
+def identify(token: str) -> tuple[str, RevocationTarget]:
     """Return the key of a token of this server, and the target that is it alone. Raises ChatError 4014x."""
     name = authentication.name_key(token)
     found, key = authentication.read_token(token, keys.find([name]).get(name), time.time())
-    return key.name, Target(subject=Subject.TOKEN, value=found.id)
+    return key.name, RevocationTarget(subject=RevocationSubject.TOKEN, value=found.id)
 
 
 def describe_revocation(row: Revocation) -> dict[str, Any]:

@@ -76,19 +76,19 @@ class Command(BaseCommand):
 
     def add(self, options: dict[str, Any]) -> None:
         """Make a rule."""
-        wanted = rule_arguments.changed(rules.Wanted(name=options["name"], when=options["when"]), options)
-        rule, secret = rules.add(wanted, now=timezone.now())
+        spec = rule_arguments.changed(rules.RuleSpec(name=options["name"], when=options["when"]), options)
+        rule, secret = rules.add(spec, now=timezone.now())
         self._print(options, {**describe(rule), "secret": secret}, f"{rule.name}: {secret}")
         if not options["json"]:
             self.stderr.write("Keep this secret now: it verifies the calls, and is not shown again.")
 
     def edit(self, options: dict[str, Any]) -> None:
         """Change a rule."""
-        before = rules.wanted_of(rules.find(options["rule"]))
-        wanted = rule_arguments.changed(before, options)
+        before = rules.spec_of(rules.find(options["rule"]))
+        spec = rule_arguments.changed(before, options)
         if options["new_name"]:
-            wanted = replace(wanted, name=options["new_name"])
-        rule = rules.edit(options["rule"], wanted, now=timezone.now())
+            spec = replace(spec, name=options["new_name"])
+        rule = rules.edit(options["rule"], spec, now=timezone.now())
         self._print(options, describe(rule), summary(rule))
 
     def list(self, options: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from integrations.access.endings import Endings
-from integrations.access.revocation_book import Ended
+from integrations.access.revocation_book import RevokedTokens
 from rooms.access.capabilities import Capability
 from rooms.access.grants import Grant
 from rooms.errors import ChatError
@@ -56,7 +56,7 @@ class World:
     """A table of revocations, a gateway that knows of it, and peers on their way to that gateway."""
 
     def __init__(self) -> None:
-        self.table: list[Ended] = []
+        self.table: list[RevokedTokens] = []
         self.endings = Endings(self._read)
         self.connections = Connections(idle_seconds=15)
         self.peers: list[Peer] = []
@@ -71,7 +71,9 @@ class World:
         elif what.startswith("revoke"):
             starts_at = time.monotonic() + (0.01 if what == "revoke soon" else 0.0)
             self.table.append(
-                Ended(key_name="k", subject="clientId", value=client, issued_before=self.clock, starts_at=starts_at)
+                RevokedTokens(
+                    key_name="k", subject="clientId", value=client, issued_before=self.clock, starts_at=starts_at
+                )
             )
         elif what == "hold the oldest":
             self._hold(next((peer for peer in self.peers if not peer.held), None))
@@ -84,7 +86,7 @@ class World:
             await self.connections.end_revoked()
 
     def is_revoked(self, peer: Peer) -> bool:
-        return any(ended.concerns(peer.grant) for ended in self.table)
+        return any(ended.covers(peer.grant) for ended in self.table)
 
     def _hold(self, peer: Peer | None) -> None:
         if peer is not None:
@@ -97,7 +99,7 @@ class World:
             client_id=client, capability=NOBODY, key_name="k", token_id="t", issued_at=self.clock, issued_to=client
         )
 
-    def _read(self, last: int, limit: int) -> tuple[list[Ended], int]:
+    def _read(self, last: int, limit: int) -> tuple[list[RevokedTokens], int]:
         found = self.table[last : last + limit]
         return found, last + len(found)
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.access.revocation_book import CHANNEL, CLIENT, REVOCATION_KEY, TOKEN, Ended, RevocationBook
-from integrations.models import Subject
+from integrations.access.revocation_book import CHANNEL, CLIENT, REVOCATION_KEY, TOKEN, RevocationBook, RevokedTokens
+from integrations.models import RevocationSubject
 from rooms.access.capabilities import Capability
 from rooms.access.grants import Grant
 
@@ -31,22 +31,22 @@ def grant(**changes: Any) -> Grant:
     )
 
 
-def ended(subject: str, value: str, **changes: Any) -> Ended:
-    return Ended(
+def ended(subject: str, value: str, **changes: Any) -> RevokedTokens:
+    return RevokedTokens(
         **{"key_name": "app.key", "subject": subject, "value": value, "issued_before": 11.0, "starts_at": 0.0} | changes
     )
 
 
-def ends(one: Ended, of: Grant, *, now: float = 5.0) -> bool:
+def ends(one: RevokedTokens, of: Grant, *, now: float = 5.0) -> bool:
     book = RevocationBook()
     book.add(one, now)
     in_force = book.ends(of)
-    assert in_force == (one.concerns(of) and one.starts_at <= now)
+    assert in_force == (one.covers(of) and one.starts_at <= now)
     return in_force
 
 
 def test_the_books_subjects_are_those_of_the_table() -> None:
-    assert {CLIENT, TOKEN, REVOCATION_KEY, CHANNEL} == set(Subject.values)
+    assert {CLIENT, TOKEN, REVOCATION_KEY, CHANNEL} == set(RevocationSubject.values)
 
 
 def test_each_subject_ends_the_tokens_that_it_names() -> None:
@@ -94,11 +94,16 @@ def test_a_revocation_with_a_margin_does_not_suspend_one_in_force() -> None:
     assert not book.advance(40.0)
 
 
-@given(st.lists(st.builds(Ended, key_name=NAMES, subject=st.sampled_from(Subject.values), value=NAMES,
+@given(st.lists(st.builds(RevokedTokens, key_name=NAMES, subject=st.sampled_from(RevocationSubject.values), value=NAMES,
                           issued_before=MOMENTS, starts_at=MOMENTS), max_size=12), st.lists(MOMENTS, max_size=3), NAMES,
        NAMES, st.one_of(st.none(), NAMES), MOMENTS)  # fmt: skip
 def test_the_book_says_of_a_token_what_its_revocations_say_one_by_one(
-    all_ended: list[Ended], looks: list[float], key: str, client: str, revocation_key: str | None, issued_at: float
+    all_ended: list[RevokedTokens],
+    looks: list[float],
+    key: str,
+    client: str,
+    revocation_key: str | None,
+    issued_at: float,
 ) -> None:
     book, now = RevocationBook(), 0.0
     for one in all_ended:
@@ -106,4 +111,4 @@ def test_the_book_says_of_a_token_what_its_revocations_say_one_by_one(
     for now in sorted(looks):
         book.advance(now)
     token = grant(key_name=key, client_id=client, token_id="a", revocation_key=revocation_key, issued_at=issued_at)
-    assert book.ends(token) == any(one.concerns(token) and one.starts_at <= now for one in all_ended)
+    assert book.ends(token) == any(one.covers(token) and one.starts_at <= now for one in all_ended)

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from integrations.access import keys
 from integrations.access.keys import NewKey
-from integrations.access.revocations import Target
+from integrations.access.revocations import RevocationTarget
 from integrations.models import ApiKey, Revocation
 from rooms.errors import ChatError, Code
 from tests.integrations.revoking import ANYTHING, ask, token_of
@@ -94,7 +94,7 @@ def test_a_request_that_makes_no_sense_is_refused_whole(new: NewKey, body: Any) 
 @pytest.mark.parametrize("text", ["alice", "clientId:", ":x", "clientId:" + "x" * 256, "clientId:a\0b", "clientid:a"])
 def test_what_is_no_target_is_refused(text: str) -> None:
     with pytest.raises(ChatError) as refused:
-        Target.parse(text)
+        RevocationTarget.parse(text)
     assert refused.value.code == Code.INVALID_PARAMETER
 
 

@@ -16,7 +16,7 @@ from integrations.access import keys, revocations
 from integrations.access.authentication import authenticate
 from integrations.access.endings import Endings, of_this_loop
 from integrations.access.keys import NewKey
-from integrations.access.revocation_book import Ended
+from integrations.access.revocation_book import RevokedTokens
 from rooms.access.grants import Credentials, Grant
 from rooms.database.threads import run
 from rooms.errors import ChatError, Code
@@ -82,7 +82,7 @@ async def test_within_three_quarters_of_a_second_a_token_is_checked_without_a_qu
     assert await code_of(token) == 0
     asked: list[int] = []
 
-    def count(last: int, limit: int) -> tuple[list[Ended], int]:
+    def count(last: int, limit: int) -> tuple[list[RevokedTokens], int]:
         asked.append(last)
         return [], last
 
@@ -112,11 +112,11 @@ async def test_after_a_failure_all_revocations_are_read_again() -> None:
     asked: list[int] = []
     fails: list[bool] = [False, False, True, False, False]
 
-    def read(last: int, limit: int) -> tuple[list[Ended], int]:
+    def read(last: int, limit: int) -> tuple[list[RevokedTokens], int]:
         asked.append(last)
         if fails[len(asked) - 1]:
             raise OperationalError("server closed the connection")
-        one = Ended(key_name="k", subject="tokenId", value="t", issued_before=0, starts_at=0)
+        one = RevokedTokens(key_name="k", subject="tokenId", value="t", issued_before=0, starts_at=0)
         return ([one], 7) if last == 0 else ([], last)
 
     known = Endings(read)

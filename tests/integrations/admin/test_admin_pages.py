@@ -94,7 +94,7 @@ def test_who_writes_a_message_types_nothing_into_the_shell_where_its_command_is_
 @pytest.mark.parametrize("shape", [{}, {"batched": True}, {"enveloped": False}])
 def test_no_page_shows_a_token_that_decides(shape: dict[str, Any], alice: Client) -> None:
     delivery = asked(**shape)
-    request = targets.prepare(delivery.rule, [request_view.owed_of(delivery)], app_id="a", now=now())
+    request = targets.prepare(delivery.rule, [request_view.claimed_of(delivery)], app_id="a", now=now())
     token = request.headers.get("x-callback-token") or re.findall(r'"token":"([^"]+)"', request.body.decode())[0]
     html = alice.get(f"{DELIVERIES}{delivery.pk}/change/").content.decode()
     assert len(token) > 40
@@ -203,7 +203,7 @@ def test_an_edit_that_cannot_work_changes_nothing(changed: dict[str, str], field
     page = alice.post(f"{RULES}{rule.pk}/edit/", wanted(**changed))
     assert field in page.context["adminform"].form.errors
     rule.refresh_from_db()
-    assert rules.wanted_of(rule) == replace(rules.wanted_of(rule), room_filter="", author_filter="")
+    assert rules.spec_of(rule) == replace(rules.spec_of(rule), room_filter="", author_filter="")
 
 
 def test_aws_keys_are_stored_sealed_and_never_shown(alice: Client) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from integrations import outbox
 from integrations.callbacks import callback_uses, late_verdicts
 from integrations.models import CallbackUse, Delivery
-from integrations.outbox.conclusions import Owed
+from integrations.outbox.conclusions import ClaimedDelivery
 from integrations.review.reviewer import awaiting_of
 from integrations.wire import callback_tokens
 from integrations.wire.verdicts import as_text
@@ -35,11 +35,11 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 PATH = "/integrations/verdict"
 
 
-def ask(text: str = "cabbage", **rule: Any) -> tuple[Owed, str]:
+def ask(text: str = "cabbage", **rule: Any) -> tuple[ClaimedDelivery, str]:
     """Publish a message under a rule and return the claimed delivery with its callback token."""
     made = add_rule(when="before", **rule)
     publish(add_room(), text)
-    one = claim()[0].owed[0]
+    one = claim()[0].deliveries[0]
     body = json.loads(targets.prepare(made, [one], app_id="app", now=now()).body)
     return one, body["callback"]["token"]
 
@@ -90,7 +90,7 @@ def test_of_many_uses_of_one_token_at_the_same_time_one_decides() -> None:
     def use(number: int) -> tuple[int, bool]:
         try:
             body = json.dumps({"action": "reject", "reason": f"{number % 2}"}).encode()
-            taken = late_verdicts.take(token, body, now=now())
+            taken = late_verdicts.apply_callback(token, body, now=now())
             return 200, taken.is_repeated
         except ChatError as error:
             return error.status, False
@@ -110,7 +110,7 @@ def test_a_verdict_that_came_as_the_calls_answer_and_again_by_callback_is_a_repe
     assert one.message_id is not None
     verdict = Verdict(action=VerdictAction.PUBLISH)
     decide.decide([Decision(message=one.message_id, awaiting=awaiting_of(one.rule_id), verdict=verdict)], now=now())
-    outbox.note_answer(rule_id=one.rule_id, message_id=one.message_id, text=as_text(verdict))
+    outbox.store_callback_verdict(rule_id=one.rule_id, message_id=one.message_id, text=as_text(verdict))
 
     assert answer(token, {"action": "accept"}).status_code == 200
     assert error_of(answer(token, {"action": "reject"})) == (409, 40900)
@@ -123,7 +123,7 @@ def test_after_the_deadline_a_verdict_is_told_that_it_is_late() -> None:
     assert deadlines.expire(now=late) == 1
 
     for is_repeated in (False, True):
-        taken = late_verdicts.take(token, b'{"action": "accept"}', now=late)
+        taken = late_verdicts.apply_callback(token, b'{"action": "accept"}', now=late)
         assert taken.error is not None
         assert "deadline" in taken.error.message
         assert (taken.error.status, taken.error.code, taken.is_repeated) == (410, 40900, is_repeated)
@@ -136,7 +136,7 @@ def test_a_late_verdict_restores_what_the_deadline_refused_where_the_rule_applie
     late = now() + timedelta(hours=1)
     assert deadlines.expire(now=late) == 1
 
-    first, again = (late_verdicts.take(token, b'{"action": "accept"}', now=late) for _ in range(2))
+    first, again = (late_verdicts.apply_callback(token, b'{"action": "accept"}', now=late) for _ in range(2))
     assert (first.error, first.shape["late"], first.is_repeated) == (None, True, False)
     assert (again.shape, again.is_repeated) == (first.shape, True)
     assert Message.objects.get().status == "published"
@@ -158,7 +158,7 @@ def test_a_late_verdict_changes_nothing_that_somebody_decided_since() -> None:
     decide.decide([by_human], now=late)
 
     with pytest.raises(ChatError) as caught:
-        late_verdicts.take(token, b'{"action": "accept"}', now=late)
+        late_verdicts.apply_callback(token, b'{"action": "accept"}', now=late)
     assert caught.value.status == 409
     assert Message.objects.get().status == "rejected"
     assert uses() == [("refused", "", 40900)]
@@ -175,7 +175,7 @@ def test_overdue_is_what_is_overdue_by_postgres_clock(monkeypatch: pytest.Monkey
 def test_an_expired_token_is_refused() -> None:
     one, _ = ask()
     assert one.message_id is not None
-    claims = callback_tokens.Claims(id=one.webhook_id, message=one.message_id, rule=one.rule_id, expires=1)
+    claims = callback_tokens.CallbackClaims(id=one.webhook_id, message=one.message_id, rule=one.rule_id, expires=1)
     token = callback_tokens.issue(claims, callback_tokens.derive_key(project.SECRET_KEY))
 
     assert error_of(answer(token, {"action": "accept"})) == (410, 40900)

@@ -53,7 +53,7 @@ def is_long_empty() -> None:
 
 def told() -> list[tuple[str, int]]:
     """Compare, and return what rules are newly owed: events with the number of connections."""
-    occupancy_events.tell()
+    occupancy_events.notify_rules()
     owed = [
         (one.event, json.loads(one.payload)["status"]["occupancy"]["metrics"]["connections"])
         for one in Delivery.objects.order_by("id")
@@ -115,7 +115,7 @@ def test_a_rule_is_told_of_the_rooms_and_events_that_it_asked_for(gateway: Gatew
     members(gateway, here, 1)
     members(gateway, elsewhere, 1)
 
-    occupancy_events.tell()
+    occupancy_events.notify_rules()
 
     (one,) = Delivery.objects.all()
     assert (one.event, one.room_id, one.message_id, one.in_lane) == ("channel.opened", here.pk, None, False)
@@ -140,10 +140,10 @@ def test_what_is_owed_about_a_room_is_called_like_everything_else(gateway: Gatew
     rule = add_rule(events=["channel.opened"], ordered=ordered)
     told()
     members(gateway, add_room("lobby"), 1)
-    occupancy_events.tell()
+    occupancy_events.notify_rules()
 
     (one,) = claim()
-    request = targets.prepare(rule, one.owed, app_id="a", now=now())
+    request = targets.prepare(rule, one.deliveries, app_id="a", now=now())
 
     body = json.loads(request.body)
     assert (body["event"], body["channel"], body["status"]["isActive"]) == ("channel.opened", "lobby", True)
@@ -151,13 +151,13 @@ def test_what_is_owed_about_a_room_is_called_like_everything_else(gateway: Gatew
 
 
 def test_operators_see_how_many_rooms_are_open_for_rules(gateway: GatewayProcess) -> None:
-    assert occupancy_events.standing() == (0, 0.0)
+    assert occupancy_events.open_rooms() == (0, 0.0)
     add_rule(events=ALL)
     told()
     members(gateway, add_room(), 1)
     told()
 
-    rooms, seconds = occupancy_events.standing()
+    rooms, seconds = occupancy_events.open_rooms()
     assert rooms == 1 and 0 < seconds < 60
 
 
@@ -182,7 +182,7 @@ def test_what_two_workers_found_at_the_same_time_is_told_once(gateway: GatewayPr
     for count, events in ((1, ["channel.opened", "channel.occupancy"]), (2, ["channel.occupancy"])):
         members(gateway, room, count)
         found = [occupancy_events._look() for _ in range(2)]
-        assert [occupancy_events._tell(one, rule_book.read()) for one in found] == [1, 0]
+        assert [occupancy_events._notify_part(one, rule_book.read()) for one in found] == [1, 0]
         assert list(Delivery.objects.order_by("id").values_list("event", flat=True)) == events
         Delivery.objects.all().delete()
 
@@ -190,7 +190,7 @@ def test_what_two_workers_found_at_the_same_time_is_told_once(gateway: GatewayPr
     told()
     is_long_empty()
     found = [occupancy_events._look() for _ in range(2)]
-    assert [occupancy_events._tell(one, rule_book.read()) for one in found] == [1, 0]
+    assert [occupancy_events._notify_part(one, rule_book.read()) for one in found] == [1, 0]
 
 
 def test_many_rooms_take_turns(gateway: GatewayProcess, settings: Any) -> None:

@@ -101,7 +101,7 @@ def test_two_ends_of_a_review_in_one_moment_are_both_told() -> None:
     verdict = Verdict(action=VerdictAction.REJECT, reason="no")
     ends = [make(row, rooms[room.pk], "late", verdict, kind) for kind in (Ending.RETRACTED, Ending.RESTORED)]
 
-    signal_receivers.owe_reviewed(None, ended=ends, rooms=rooms)
+    signal_receivers.on_reviewed(None, ended=ends, rooms=rooms)
 
     assert [fields["review"]["outcome"] for _, fields in owed()] == ["retracted", "restored"]
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 def add(settings: Any, name: str, **wanted: Any) -> None:
     settings.WEBHOOK_ALLOW_PRIVATE = ["127.0.0.0/8"]
-    rules.add(rules.Wanted(name=name, url="http://127.0.0.1:9/", **wanted), now=timezone.now())
+    rules.add(rules.RuleSpec(name=name, url="http://127.0.0.1:9/", **wanted), now=timezone.now())
 
 
 def test_every_change_of_a_rule_counts_for_the_next_batch(settings: Any) -> None:
@@ -25,10 +25,10 @@ def test_every_change_of_a_rule_counts_for_the_next_batch(settings: Any) -> None
     add(settings, "first", when="before", order=1)
     add(settings, "after")
     assert [rule.name for rule in rule_book.read().before] == ["first", "second"]
-    assert [rule.name for rule in rule_book.read().hearing(EventKind.MESSAGE)] == ["after"]
+    assert [rule.name for rule in rule_book.read().receivers_of(EventKind.MESSAGE)] == ["after"]
 
     rules.switch("after", enabled=False, now=timezone.now())
-    assert rule_book.read().hearing(EventKind.MESSAGE) == ()
+    assert rule_book.read().receivers_of(EventKind.MESSAGE) == ()
     rules.remove("first", now=timezone.now())
     assert [rule.name for rule in rule_book.read().before] == ["second"]
 

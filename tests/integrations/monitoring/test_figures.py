@@ -127,7 +127,7 @@ def test_the_breaker_is_that_of_the_worst_off_living_worker_and_limits_add_up() 
 
     assert (found.breaker, found.limit, found.calls, found.workers) == ("open", 5.0, 2, 2)
     assert found.is_open and found.opened_at == since
-    assert figures.of_rule(other, now=since).throttle == live_state.Throttle()
+    assert figures.of_rule(other, now=since).throttle == live_state.ThrottleFigures()
 
 
 def test_workers_that_fell_silent_are_told_apart_from_the_living() -> None:

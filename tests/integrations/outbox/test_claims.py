@@ -11,8 +11,8 @@ import pytest
 
 from integrations import outbox
 from integrations.models import Delivery, EventKind, IntegrationRule, Lane, RuleThrottle, WorkerProcess
-from integrations.outbox import Claim, Debt, Replay
-from integrations.outbox.conclusions import Conclusion, Fate, Report
+from integrations.outbox import Claim, NewDelivery, Replay
+from integrations.outbox.conclusions import CallReport, Conclusion, Fate
 from integrations.worker import heartbeat
 from integrations.worker.clock import Clock
 from rooms.models import Message, Room
@@ -32,24 +32,26 @@ def add(**changes: Any) -> IntegrationRule:
 
 def record(of: Claim, fate: Fate = Fate.DELIVERED, *, wait: float = 0.0, **changes: Any) -> None:
     due_at = now() + timedelta(seconds=wait)
-    conclusions = [Conclusion(owed=one, fate=fate, due_at=due_at, status=500, **changes) for one in of.owed]
-    report = Report(lane=of.lane, conclusions=conclusions, started_at=now(), duration_ms=1.0)
+    conclusions = [Conclusion(delivery=one, fate=fate, due_at=due_at, status=500, **changes) for one in of.deliveries]
+    report = CallReport(lane=of.lane, conclusions=conclusions, started_at=now(), duration_ms=1.0)
     if of.lane is None:
         outbox.record_singles([report], {}, owner="worker", now=now())
     else:
         outbox.record_lanes([report], owner="worker", now=now())
 
 
-def owe(rule: IntegrationRule, room: Room, *payloads: str, **debt: Any) -> None:
-    debts = [
-        Debt(rule_id=rule.pk, room_id=room.pk, message_id=None, payload=payload, event=EventKind.OCCUPANCY, **debt)
+def add_deliveries(rule: IntegrationRule, room: Room, *payloads: str, **delivery: Any) -> None:
+    deliveries = [
+        NewDelivery(
+            rule_id=rule.pk, room_id=room.pk, message_id=None, payload=payload, event=EventKind.OCCUPANCY, **delivery
+        )
         for payload in payloads
     ]
-    outbox.owe(debts, now=now())
+    outbox.add_deliveries(deliveries, now=now())
 
 
 def payloads(claims: list[Claim]) -> list[list[str]]:
-    return [[one.payload for one in of.owed] for of in claims]
+    return [[one.payload for one in of.deliveries] for of in claims]
 
 
 def test_a_stand_in_is_asked_as_a_shadow_only_about_what_it_has_not_decided() -> None:
@@ -58,13 +60,13 @@ def test_a_stand_in_is_asked_as_a_shadow_only_about_what_it_has_not_decided() ->
     publish(add_room(), "a", "b")
     first, second = claim()
     for of, by in ((first, stand_in.pk), (second, 0)):
-        conclusions = [Conclusion(owed=one, fate=Fate.DELIVERED, due_at=now(), status=200) for one in of.owed]
-        report = Report(lane=None, conclusions=conclusions, started_at=now(), duration_ms=1.0, stand_in_id=by)
+        conclusions = [Conclusion(delivery=one, fate=Fate.DELIVERED, due_at=now(), status=200) for one in of.deliveries]
+        report = CallReport(lane=None, conclusions=conclusions, started_at=now(), duration_ms=1.0, stand_in_id=by)
         outbox.record_singles([report], {}, owner="worker", now=now())
 
-    assert [one.rule_id for of in (first, second) for one in of.owed] == [main.pk, main.pk]
+    assert [one.rule_id for of in (first, second) for one in of.deliveries] == [main.pk, main.pk]
     assert texts_of(claim(at=now() + timedelta(seconds=3))) == [["b"]]
-    assert Delivery.objects.get(rule=stand_in, state="cancelled").message_id == first.owed[0].message_id
+    assert Delivery.objects.get(rule=stand_in, state="cancelled").message_id == first.deliveries[0].message_id
 
 
 # --- Order and batches ------------------------------------------------------------------------------------
@@ -82,23 +84,25 @@ def test_a_rule_that_wants_no_order_is_called_side_by_side() -> None:
 @pytest.mark.parametrize(("owing", "claiming"), [(30, 0), (0, -30)])
 def test_hosts_whose_clocks_differ_owe_what_is_found_at_once(in_lane: bool, owing: float, claiming: float) -> None:
     rule, room = add(), add_room()
-    debt = Debt(rule_id=rule.pk, room_id=room.pk, message_id=None, payload="x", event=EventKind.OPENED, in_lane=in_lane)
-    outbox.owe([debt], now=now() + timedelta(seconds=owing))
+    delivery = NewDelivery(
+        rule_id=rule.pk, room_id=room.pk, message_id=None, payload="x", event=EventKind.OPENED, in_lane=in_lane
+    )
+    outbox.add_deliveries([delivery], now=now() + timedelta(seconds=owing))
 
     assert payloads(claim(at=now() + timedelta(seconds=claiming))) == [["x"]]
 
 
 def test_an_event_about_no_message_is_delivered_like_any_other() -> None:
     rule, room = add(), add_room()
-    owe(rule, room, "1", "2", in_lane=True)
-    owe(rule, room, "3")
+    add_deliveries(rule, room, "1", "2", in_lane=True)
+    add_deliveries(rule, room, "3")
 
     assert payloads(claim()) == [["3"], ["1"]]
 
 
 def test_what_is_owed_of_a_room_that_is_gone_is_cancelled() -> None:
     rule, room = add(), add_room()
-    owe(rule, room, "1")
+    add_deliveries(rule, room, "1")
     room.delete()
 
     assert claim() == []
@@ -107,14 +111,14 @@ def test_what_is_owed_of_a_room_that_is_gone_is_cancelled() -> None:
 
 def test_a_batch_holds_as_many_events_and_bytes_as_the_rule_says() -> None:
     rule, room = add(batched=True, batch_events=3, batch_bytes=10), add_room()
-    owe(rule, room, "1", "2", "3", "4", "123456789012345", "12345", "12345", "1")
+    add_deliveries(rule, room, "1", "2", "3", "4", "123456789012345", "12345", "12345", "1")
 
     assert payloads(claim()) == [["1", "2", "3"], ["4"], ["123456789012345"], ["12345", "12345"], ["1"]]
 
 
 def test_a_batch_of_a_lane_holds_as_many_bytes_as_the_rule_says() -> None:
     rule, room = add(batched=True, batch_bytes=10), add_room()
-    owe(rule, room, "12345", "12345", "1", in_lane=True)
+    add_deliveries(rule, room, "12345", "12345", "1", in_lane=True)
 
     first = claim()
     assert payloads(first) == [["12345", "12345"]]
@@ -125,7 +129,7 @@ def test_a_batch_of_a_lane_holds_as_many_bytes_as_the_rule_says() -> None:
 @pytest.mark.parametrize("in_lane", [False, True])
 def test_a_batch_waits_for_more_events_as_long_as_the_rule_says(in_lane: bool) -> None:
     rule, room = add(batched=True, batch_wait_ms=60_000), add_room()
-    owe(rule, room, "1", "2", in_lane=in_lane)
+    add_deliveries(rule, room, "1", "2", in_lane=in_lane)
 
     assert claim() == []
     assert payloads(claim(at=now() + timedelta(seconds=61))) == [["1", "2"]]
@@ -133,7 +137,7 @@ def test_a_batch_waits_for_more_events_as_long_as_the_rule_says(in_lane: bool) -
 
 def test_a_full_batch_waits_no_longer() -> None:
     rule, room = add(batched=True, batch_wait_ms=60_000, batch_events=2), add_room()
-    owe(rule, room, "1", "2", "3")
+    add_deliveries(rule, room, "1", "2", "3")
 
     assert payloads(claim(calls={rule.pk: 1})) == [["1", "2"]]
     assert claim() == []
@@ -141,15 +145,15 @@ def test_a_full_batch_waits_no_longer() -> None:
 
 def test_a_worker_takes_no_more_calls_in_all_than_it_has_places() -> None:
     rule, other, room = add(), add(batched=True, batch_events=10), add_room()
-    owe(rule, room, *"abc")
-    owe(other, room, *map(str, range(30)))
+    add_deliveries(rule, room, *"abc")
+    add_deliveries(other, room, *map(str, range(30)))
 
     assert len(claim(free=4)) == 4
 
 
 def test_after_an_outage_batches_are_batches_again_and_one_that_is_refused_is_taken_apart() -> None:
     rule, room = add(batched=True), add_room()
-    owe(rule, room, "1", "2")
+    add_deliveries(rule, room, "1", "2")
     record(claim()[0], Fate.RETRY, wait=-1)
     assert payloads(claim(at=now() + timedelta(seconds=1))) == [["1", "2"]]
 
@@ -181,7 +185,7 @@ def test_where_late_verdicts_count_they_are_asked_for_after_the_deadline_too() -
     asked("apply", "a", "b")
 
     assert outbox.cancel_overdue(now=now()) == 0
-    assert [of.owed[0].is_late for of in claim()] == [True, True]
+    assert [of.deliveries[0].is_late for of in claim()] == [True, True]
 
 
 def test_one_that_a_callback_answered_late_is_not_asked_for_again() -> None:
@@ -205,24 +209,24 @@ def test_late_verdicts_do_not_make_all_that_follows_late() -> None:
 
 def test_when_a_target_is_back_what_waits_for_its_next_attempt_is_due() -> None:
     rule, room = add(), add_room()
-    owe(rule, room, "1", in_lane=True)
-    owe(rule, room, "2")
+    add_deliveries(rule, room, "1", in_lane=True)
+    add_deliveries(rule, room, "2")
     for of in claim():
         record(of, Fate.RETRY, wait=3600)
     assert claim() == []
 
-    assert outbox.hasten(rule.pk, now=now()) == 2
+    assert outbox.retry_now(rule.pk, now=now()) == 2
     assert payloads(claim()) == [["2"], ["1"]]
-    assert outbox.hasten(rule.pk, now=now()) == 0
+    assert outbox.retry_now(rule.pk, now=now()) == 0
 
 
 def test_a_lease_is_not_hastened() -> None:
     rule, room = add(), add_room()
-    owe(rule, room, "1", in_lane=True)
-    owe(rule, room, "2")
+    add_deliveries(rule, room, "1", in_lane=True)
+    add_deliveries(rule, room, "2")
     claim()
 
-    assert outbox.hasten(rule.pk, now=now()) == 0
+    assert outbox.retry_now(rule.pk, now=now()) == 0
     assert claim() == []
 
 
@@ -263,19 +267,19 @@ def beat(name: str, pid: int, *, seconds_ago: float = 0.0) -> None:
 @pytest.mark.parametrize("in_lane", [False, True])
 def test_what_a_dead_worker_had_is_due_at_once_and_nothing_of_others(in_lane: bool) -> None:
     rule, one, two = add(), add_room("one"), add_room("two")
-    owe(rule, one, "dead", in_lane=in_lane)
-    dead = claim("dies")[0].owed[0]
-    owe(rule, two, "alive", in_lane=in_lane)
+    add_deliveries(rule, one, "dead", in_lane=in_lane)
+    dead = claim("dies")[0].deliveries[0]
+    add_deliveries(rule, two, "alive", in_lane=in_lane)
     claim("lives")
     beat("dies", pid=os.getpid(), seconds_ago=5.0)
     beat("lives", pid=os.getpid())
 
     found = heartbeat.beat("asks", calls=0, told=[]).dead
-    assert heartbeat.bury(found, now=now()) == ["dies"]
+    assert heartbeat.remove_dead(found, now=now()) == ["dies"]
     again = claim("asks")
     assert payloads(again) == [["dead"]]
-    assert again[0].owed[0].webhook_id == dead.webhook_id
-    assert heartbeat.bury(found, now=now()) == []
+    assert again[0].deliveries[0].webhook_id == dead.webhook_id
+    assert heartbeat.remove_dead(found, now=now()) == []
 
 
 def test_a_worker_of_this_host_whose_process_is_gone_is_dead_before_it_is_silent() -> None:
@@ -324,12 +328,14 @@ def test_a_worker_that_was_only_slow_is_not_buried() -> None:
     heartbeat.beat("slow", calls=0, told=[])
 
     assert found == ["slow"]
-    assert heartbeat.bury(found, now=now()) == []
+    assert heartbeat.remove_dead(found, now=now()) == []
 
 
 def test_a_worker_tells_how_it_calls_and_leaves_nothing_behind() -> None:
     rule = add()
-    told = heartbeat.Told(rule_id=rule.pk, breaker="open", limit=1.0, calls=0, opened_at=now(), probe_at=now())
+    told = heartbeat.ThrottleReport(
+        rule_id=rule.pk, breaker="open", limit=1.0, calls=0, opened_at=now(), probe_at=now()
+    )
     heartbeat.beat("a", calls=3, told=[told])
     assert RuleThrottle.objects.get().breaker == "open"
     heartbeat.beat("a", calls=3, told=[])

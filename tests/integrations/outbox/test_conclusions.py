@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from integrations.egress.answers import Answer, CallFailed
-from integrations.outbox.conclusions import Conclusion, Fate, Judge, Owed
+from integrations.outbox.conclusions import ClaimedDelivery, Conclusion, Fate, Judge
 from integrations.wire import callback_tokens
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,7 +30,7 @@ def judge(**changes: Any) -> Judge:
     return Judge(**(usual | {"message_max_bytes": 65_536, "chance": lambda low, high: high} | changes))
 
 
-def owed(number: int = 1, **changes: Any) -> Owed:
+def owed(number: int = 1, **changes: Any) -> ClaimedDelivery:
     usual: dict[str, Any] = {
         "id": number,
         "rule_id": 1,
@@ -47,14 +47,14 @@ def owed(number: int = 1, **changes: Any) -> Owed:
         "room": "lobby",
         "epoch": "e",
     }
-    return Owed(**(usual | changes))
+    return ClaimedDelivery(**(usual | changes))
 
 
-def ask(number: int = 1, **changes: Any) -> Owed:
+def ask(number: int = 1, **changes: Any) -> ClaimedDelivery:
     return owed(number, **({"deadline": NOW + HOUR} | changes))
 
 
-def after(one: Owed, came: Answer | CallFailed = DOWN, **changes: Any) -> Conclusion:
+def after(one: ClaimedDelivery, came: Answer | CallFailed = DOWN, **changes: Any) -> Conclusion:
     return judge(**changes).conclude([one], came)[0]
 
 
@@ -113,10 +113,12 @@ def test_a_shadows_verdict_is_kept_and_never_counts() -> None:
         [DOWN, Answer(status=200, body=b"nonsense"), *(Answer(status=n, body=b"") for n in (404, 429, 500))]
     ),
 )
-def test_each_delivery_of_a_call_ends_or_is_tried_again_later(batch: list[Owed], came: Answer | CallFailed) -> None:
+def test_each_delivery_of_a_call_ends_or_is_tried_again_later(
+    batch: list[ClaimedDelivery], came: Answer | CallFailed
+) -> None:
     conclusions = judge().conclude(batch, came)
 
-    assert [one.owed for one in conclusions] == batch
+    assert [one.delivery for one in conclusions] == batch
     assert all(one.fate in (Fate.RETRY, Fate.DEAD) and one.due_at >= NOW for one in conclusions)
     assert all(one.fate is Fate.DEAD for one in conclusions if one.fall_back)
 

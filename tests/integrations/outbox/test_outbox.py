@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from integrations import outbox
 from integrations.models import Attempt, Delivery, DeliveryState, IntegrationRule, Lane
 from integrations.outbox import Claim, queries
-from integrations.outbox.conclusions import Conclusion, Fate, Report
+from integrations.outbox.conclusions import CallReport, Conclusion, Fate
 from integrations.rules import rules
 from rooms.log import signals
 from rooms.models import Message
@@ -24,11 +24,11 @@ from tests.integrations.world import add_room, add_rule, claim, now, publish, te
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
 
 
-def report(of: Claim, fate: Fate = Fate.DELIVERED, *, wait: float = 0.0, **changes: Any) -> Report:
+def report(of: Claim, fate: Fate = Fate.DELIVERED, *, wait: float = 0.0, **changes: Any) -> CallReport:
     """What a call of a claim brought."""
     due_at = now() + timedelta(seconds=wait if fate is Fate.RETRY else 0)
-    conclusions = [Conclusion(owed=one, fate=fate, due_at=due_at, status=200, **changes) for one in of.owed]
-    return Report(lane=of.lane, conclusions=conclusions, started_at=now(), duration_ms=1.0)
+    conclusions = [Conclusion(delivery=one, fate=fate, due_at=due_at, status=200, **changes) for one in of.deliveries]
+    return CallReport(lane=of.lane, conclusions=conclusions, started_at=now(), duration_ms=1.0)
 
 
 def record(of: Claim, fate: Fate = Fate.DELIVERED, *, owner: str = "worker", wait: float = 0.0, **changes: Any) -> int:
@@ -222,7 +222,7 @@ def test_two_workers_at_once_never_take_the_same_delivery(when: str) -> None:
     def work(owner: str) -> None:
         together.wait(timeout=10)
         for _ in range(10):
-            taken[owner] += [one.id for of in claim(owner, free=3) for one in of.owed]
+            taken[owner] += [one.id for of in claim(owner, free=3) for one in of.deliveries]
         connection.close()
 
     threads = [threading.Thread(target=work, args=(owner,)) for owner in taken]
@@ -243,8 +243,8 @@ def test_what_a_dead_worker_had_is_claimed_again_when_its_lease_ends_under_the_s
 
     assert claim("lives", at=now() + timedelta(seconds=4)) == []
     again = claim("lives", at=now() + timedelta(seconds=6))[0]
-    assert again.owed[0].webhook_id == first.owed[0].webhook_id
-    assert again.owed[0].attempt == 2
+    assert again.deliveries[0].webhook_id == first.deliveries[0].webhook_id
+    assert again.deliveries[0].attempt == 2
 
 
 def test_a_worker_that_lost_its_lane_changes_nothing() -> None:
@@ -263,7 +263,7 @@ def test_a_worker_that_lost_its_lease_before_publish_still_brings_a_verdict() ->
     publish(add_room(), "a")
     late = claim("late", lease=1)[0]
     claim("other", at=now() + timedelta(seconds=2))
-    one = late.owed[0]
+    one = late.deliveries[0]
     decision = Decision(
         message=one.message_id,
         awaiting=f"integrations:rule-{rule.pk}",
@@ -297,7 +297,7 @@ def test_what_a_worker_gives_back_is_due_at_once_and_costs_no_attempt(when: str)
     publish(add_room(), "a")
     outbox.release(claim(), now=now())
 
-    again = claim()[0].owed[0]
+    again = claim()[0].deliveries[0]
     assert (again.attempt, again.tries) == (2, 1)
 
 
@@ -337,11 +337,11 @@ def test_a_dead_letter_is_sent_again_in_its_place_under_its_old_webhook_id_with_
     record(first, Fate.DEAD)
     record(claim()[0])
 
-    assert outbox.resend([first.owed[0].id], now=now()) == 1
+    assert outbox.resend([first.deliveries[0].id], now=now()) == 1
     again = claim()[0]
     assert texts_of([again]) == [["a"]]
-    assert again.owed[0].webhook_id == first.owed[0].webhook_id
-    assert (again.owed[0].attempt, again.owed[0].tries) == (2, 1)
+    assert again.deliveries[0].webhook_id == first.deliveries[0].webhook_id
+    assert (again.deliveries[0].attempt, again.deliveries[0].tries) == (2, 1)
     record(again)
     assert texts_of(claim()) == [["c"]]
 

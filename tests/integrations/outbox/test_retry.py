@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from integrations.outbox.retry import (
     MAX_DELAY_SECONDS,
     RETRY_AFTER_MAX_SECONDS,
-    Result,
+    StatusMeaning,
     judge,
     notification_delay,
     read_retry_after,
@@ -25,11 +25,11 @@ NOW = 1_790_000_000.0
 def test_only_2xx_is_success_and_every_status_has_one_meaning(status: int) -> None:
     result = judge(status)
 
-    assert (result is Result.SUCCESS) == (200 <= status < 300)
+    assert (result is StatusMeaning.SUCCESS) == (200 <= status < 300)
     if status >= 500 or status in (408, 425, 429):
-        assert result is Result.TEMPORARY
+        assert result is StatusMeaning.TEMPORARY
     elif 300 <= status < 500:
-        assert result is Result.FINAL
+        assert result is StatusMeaning.FINAL
 
 
 @given(st.integers(-3, 10**9), st.randoms(use_true_random=False))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from integrations.matching import filters
 from integrations.models import Delivery, IntegrationRule, Trust
 from integrations.review import author_trust, reviewer
-from integrations.review.orphaned_waits import StrayWaits
+from integrations.review.orphaned_waits import OrphanedWaits
 from integrations.review.reviewer import WebhookReviewer, budget_of, step_of
 from integrations.rules import rules
 from integrations.wire import events
@@ -147,8 +147,8 @@ def test_the_policy_for_the_deadline_goes_by_the_authors_trust(settings: Any, dj
     add_message("regular", count=2)
     add_message("beginner")
     add_message("refused", Status.REJECTED, count=5)
-    author_trust.say("friend", Trust.TRUSTED, now=now())
-    author_trust.say("regular2", Trust.KNOWN, now=now())
+    author_trust.set_trust("friend", Trust.TRUSTED, now=now())
+    author_trust.set_trust("regular2", Trust.KNOWN, now=now())
 
     authors = ("regular", "beginner", "refused", "friend", "regular2", None)
     found = asked(*(submission(client_id=author) for author in authors))
@@ -170,11 +170,11 @@ def test_a_moderators_word_counts_for_the_next_message_and_can_be_taken_back(set
     add_message("alice")
 
     assert author_trust.read(["alice"]) == {"alice": Trust.KNOWN}
-    author_trust.say("alice", Trust.NEW, now=now())
+    author_trust.set_trust("alice", Trust.NEW, now=now())
     assert author_trust.read(["alice"]) == {"alice": Trust.NEW}
-    author_trust.say("alice", Trust.TRUSTED, now=now())
+    author_trust.set_trust("alice", Trust.TRUSTED, now=now())
     assert author_trust.read(["alice", "bob"]) == {"alice": Trust.TRUSTED, "bob": Trust.NEW}
-    author_trust.say("alice", None, now=now())
+    author_trust.set_trust("alice", None, now=now())
     assert author_trust.read(["alice"]) == {"alice": Trust.KNOWN}
 
 
@@ -195,7 +195,7 @@ def test_a_rule_that_stops_deciding_ends_the_waits_for_it(change: str) -> None:
     if change == "switched off":
         rules.switch(rule.name, enabled=False, now=moment)
     elif change == "made a shadow":
-        rules.edit(rule.name, replace(rules.wanted_of(rule), shadow_of=other), now=moment)
+        rules.edit(rule.name, replace(rules.spec_of(rule), shadow_of=other), now=moment)
     else:
         rules.remove(rule.name, now=moment)
 
@@ -206,7 +206,7 @@ def test_a_rule_that_stops_deciding_ends_the_waits_for_it(change: str) -> None:
 def test_who_was_asked_by_a_transaction_that_began_before_is_found_at_the_second_look() -> None:
     rule = add_rule(when="before", at_deadline="retry")
     publish(add_room(), "hello")
-    sweeper = StrayWaits()
+    sweeper = OrphanedWaits()
     assert [sweeper.sweep(), sweeper.sweep()] == [0, 0]
     IntegrationRule.objects.filter(pk=rule.pk).update(enabled=False)
 

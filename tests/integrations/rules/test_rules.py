@@ -39,7 +39,7 @@ def command(*arguments: str) -> Any:
 
 def refused(**wanted: Any) -> ChatError:
     with pytest.raises(ChatError) as caught:
-        rules.add(rules.Wanted(**({"name": "r", "url": "https://1.1.1.1/"} | wanted)), now=now())
+        rules.add(rules.RuleSpec(**({"name": "r", "url": "https://1.1.1.1/"} | wanted)), now=now())
     assert not IntegrationRule.objects.exists()
     return caught.value
 
@@ -164,7 +164,7 @@ def test_a_function_is_named_as_the_invoke_api_takes_it(wanted: dict[str, Any], 
 def test_a_call_to_aws_needs_a_region(wanted: dict[str, Any], is_known: bool, settings: Any) -> None:
     settings.AWS_REGION = ""
     if is_known:
-        rules.check(rules.Wanted(name="r", **wanted))
+        rules.check(rules.RuleSpec(name="r", **wanted))
     else:
         assert "region" in refused(**wanted).message
 
@@ -194,19 +194,19 @@ TEXTS = st.text(max_size=90) | st.sampled_from(["", "^a$", "retry", "lambda", "e
 @example(known={"name": "\ud800"})
 def test_whatever_is_asked_for_is_refused_with_a_sentence_or_can_be_stored(known: dict[str, Any]) -> None:
     try:
-        rule, _ = rules.add(rules.Wanted(**({"url": "https://1.1.1.1/"} | known)), now=now())
+        rule, _ = rules.add(rules.RuleSpec(**({"url": "https://1.1.1.1/"} | known)), now=now())
     except ChatError as error:
         assert error.status in (400, 409) and len(error.message) > 10
     else:
         rule.refresh_from_db()
-        assert replace(rules.wanted_of(rule), name="r") == replace(rules.wanted_of(rules.find(rule.name)), name="r")
+        assert replace(rules.spec_of(rule), name="r") == replace(rules.spec_of(rules.find(rule.name)), name="r")
         rule.delete()
 
 
 @pytest.mark.usefixtures("_local")
 def test_an_edited_rule_keeps_its_secret_and_all_that_was_not_asked_for() -> None:
     before = add_rule(name="old", room_filter="^a$", headers={"X-Team": "chat"}, at_deadline="hold", when="before")
-    wanted = replace(rules.wanted_of(before), name="new", at_deadline_trusted="publish")
+    wanted = replace(rules.spec_of(before), name="new", at_deadline_trusted="publish")
 
     later = now()
     after = rules.edit("old", wanted, now=later)
@@ -223,7 +223,7 @@ def test_a_rule_does_not_move_to_the_other_side_of_publishing() -> None:
     rule = add_rule(when="before")
 
     with pytest.raises(ChatError, match="stays before"):
-        rules.edit(rule.name, replace(rules.wanted_of(rule), when="after"), now=now())
+        rules.edit(rule.name, replace(rules.spec_of(rule), when="after"), now=now())
 
 
 @pytest.mark.usefixtures("_local")
@@ -241,7 +241,7 @@ def test_a_shadow_watches_a_rule_that_decides_and_one_shadow_may_stand_in() -> N
             add_rule(**wanted)
     for name, of in ((shadow.name, shadow), ("main", add_rule(when="before"))):
         with pytest.raises(ChatError):
-            rules.edit(name, replace(rules.wanted_of(rules.find(name)), shadow_of=of), now=now())
+            rules.edit(name, replace(rules.spec_of(rules.find(name)), shadow_of=of), now=now())
 
     rules.remove("main", now=now())
     assert not IntegrationRule.objects.filter(pk=shadow.pk).exists()

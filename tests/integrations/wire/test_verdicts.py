@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.wire.verdicts import Asked, BadAnswer, as_text, parse
+from integrations.wire.verdicts import AskedMessage, BadAnswer, as_text, parse
 from rooms.log.content import Content
 from rooms.review.contract import Verdict, VerdictAction
 
 PUBLIC = {"id": "m1", "name": "chat", "data": "cabbage", "extras": {"a": 1}}
-ASKED = Asked(key=1, ids=frozenset({"m1", "msg_1"}), payload=json.dumps(PUBLIC))
-OTHER = Asked(key=2, ids=frozenset({"m2", "msg_2"}), payload=json.dumps({**PUBLIC, "id": "m2"}))
+ASKED = AskedMessage(key=1, ids=frozenset({"m1", "msg_1"}), payload=json.dumps(PUBLIC))
+OTHER = AskedMessage(key=2, ids=frozenset({"m2", "msg_2"}), payload=json.dumps({**PUBLIC, "id": "m2"}))
 
 
-def read(answer: Any, *asked: Asked) -> dict[int, Verdict]:
+def read(answer: Any, *asked: AskedMessage) -> dict[int, Verdict]:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     return parse(body, asked or (ASKED,), max_bytes=65536)
 
 
 def modified(change: dict[str, Any], original: dict[str, Any] | None = None) -> Content | None:
-    asked = Asked(key=1, ids=frozenset(), payload=json.dumps(original or PUBLIC))
+    asked = AskedMessage(key=1, ids=frozenset(), payload=json.dumps(original or PUBLIC))
     return read({"action": "modify", "message": change}, asked)[1].content
 
 

@@ -15,16 +15,16 @@ from integrations.egress.answers import Answer, CallFailed
 from integrations.models import IntegrationRule
 from integrations.monitoring.traffic import Traffic
 from integrations.outbox import Claim
-from integrations.outbox.conclusions import Fate, Owed
+from integrations.outbox.conclusions import ClaimedDelivery, Fate
 from integrations.wire import callback_tokens
 from integrations.worker.bulkhead import Bulkhead
-from integrations.worker.caller import Caller, Done, kept_of
+from integrations.worker.caller import Caller, FinishedCall, kept_of
 from integrations.worker.targets import Targets
 from integrations.worker.throttle import Breaker, Throttle
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ACCEPT = Answer(status=200, body=b'{"action": "accept"}')
-Behaviour = Callable[[IntegrationRule, Sequence[Owed]], Awaitable[Answer]]
+Behaviour = Callable[[IntegrationRule, Sequence[ClaimedDelivery]], Awaitable[Answer]]
 
 
 class FakeTargets(Targets):
@@ -34,16 +34,16 @@ class FakeTargets(Targets):
         self.calls: list[tuple[int, list[str]]] = []
         self._behaviour = behaviour
 
-    async def call(self, rule: IntegrationRule, owed: Sequence[Owed], **options: Any) -> Answer:
-        self.calls.append((rule.pk, [one.payload for one in owed]))
-        return await self._behaviour(rule, owed)
+    async def call(self, rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery], **options: Any) -> Answer:
+        self.calls.append((rule.pk, [one.payload for one in deliveries]))
+        return await self._behaviour(rule, deliveries)
 
 
 class World:
     """A caller with its rules, and what it brought."""
 
     def __init__(self, behaviour: Behaviour, *rules: IntegrationRule) -> None:
-        self.done: list[Done] = []
+        self.done: list[FinishedCall] = []
         self.back: list[Claim] = []
         self.recovered: list[int] = []
         self.workers = 1
@@ -79,23 +79,23 @@ def rule(pk: int = 1, **fields: Any) -> IntegrationRule:
     return IntegrationRule(pk=pk, **({"name": f"rule {pk}", "when": "before", "changed_at": NOW} | fields))
 
 
-def ask(number: int, text: str = "raid", *, rule_id: int = 1, **fields: Any) -> Owed:
+def ask(number: int, text: str = "raid", *, rule_id: int = 1, **fields: Any) -> ClaimedDelivery:
     now = datetime.now(UTC)
     payload = f'{{"id":"m{number}","data":"{text}"}}'
     values: dict[str, Any] = {"deadline": now + timedelta(seconds=60)} | fields
-    return Owed(
+    return ClaimedDelivery(
         id=number, rule_id=rule_id, room_id=1, message_id=number, event="channel.message", serial=0,
         webhook_id=f"msg_{number}", payload=payload, attempt=1, tries=1, created_at=now, room="lobby", epoch="e",
         **values,
     )  # fmt: skip
 
 
-async def accept(rule: IntegrationRule, owed: Sequence[Owed]) -> Answer:
+async def accept(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
     return ACCEPT
 
 
 def failing(error: str = "No answer.") -> Behaviour:
-    async def fail(rule: IntegrationRule, owed: Sequence[Owed]) -> Answer:
+    async def fail(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
         raise CallFailed(error)
 
     return fail
@@ -104,20 +104,20 @@ def failing(error: str = "No answer.") -> Behaviour:
 async def test_a_raid_is_three_calls_however_many_say_the_same() -> None:
     gate = asyncio.Event()
 
-    async def slow(rule: IntegrationRule, owed: Sequence[Owed]) -> Answer:
+    async def slow(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
         await gate.wait()
         return ACCEPT
 
     asked_rule = rule()
     world = World(slow, asked_rule)
     for number in range(300):
-        world.caller.begin(Claim(rule=asked_rule, owed=[ask(number)]))
+        world.caller.begin(Claim(rule=asked_rule, deliveries=[ask(number)]))
     await world.settle()
     assert len(world.targets.calls) == 3
     gate.set()
     await world.settle()
     for number in range(300, 600):
-        world.caller.begin(Claim(rule=asked_rule, owed=[ask(number)]))
+        world.caller.begin(Claim(rule=asked_rule, deliveries=[ask(number)]))
 
     assert len(world.targets.calls) == 3
     assert world.fates == ["delivered"] * 600
@@ -131,7 +131,7 @@ async def test_workers_share_the_first_calls_about_a_text(workers: int, calls: i
     world = World(accept, asked_rule)
     world.workers = workers
     for number in range(10):
-        world.caller.begin(Claim(rule=asked_rule, owed=[ask(number)]))
+        world.caller.begin(Claim(rule=asked_rule, deliveries=[ask(number)]))
     await world.settle()
 
     assert len(world.targets.calls) == calls
@@ -140,12 +140,14 @@ async def test_workers_share_the_first_calls_about_a_text(workers: int, calls: i
 async def test_in_a_batch_too_the_same_text_is_asked_about_three_times() -> None:
     batched = rule(batched=True)
 
-    async def judge(rule: IntegrationRule, owed: Sequence[Owed]) -> Answer:
-        verdicts = ",".join(f'{{"id":"m{one.id}","action":"reject","reason":"no"}}' for one in owed)
+    async def judge(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
+        verdicts = ",".join(f'{{"id":"m{one.id}","action":"reject","reason":"no"}}' for one in deliveries)
         return Answer(status=200, body=f'{{"verdicts":[{verdicts}]}}'.encode())
 
     world = World(judge, batched)
-    world.caller.begin(Claim(rule=batched, owed=[ask(number, "a" if number % 2 else "b") for number in range(20)]))
+    world.caller.begin(
+        Claim(rule=batched, deliveries=[ask(number, "a" if number % 2 else "b") for number in range(20)])
+    )
     await world.settle()
 
     assert [len(payloads) for _, payloads in world.targets.calls] == [6]
@@ -155,14 +157,14 @@ async def test_in_a_batch_too_the_same_text_is_asked_about_three_times() -> None
 async def test_a_failure_is_never_shared_and_those_who_waited_are_asked_about_one_at_a_time() -> None:
     gates = [asyncio.Event() for _ in range(4)]
 
-    async def fail(rule: IntegrationRule, owed: Sequence[Owed]) -> Answer:
-        await gates[min(owed[0].id, 3)].wait()
+    async def fail(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
+        await gates[min(deliveries[0].id, 3)].wait()
         raise CallFailed("No answer.")
 
     asked_rule = rule()
     world = World(fail, asked_rule)
     for number in range(10):
-        world.caller.begin(Claim(rule=asked_rule, owed=[ask(number)]))
+        world.caller.begin(Claim(rule=asked_rule, deliveries=[ask(number)]))
     for gate in gates[:3]:
         gate.set()
     await world.settle()
@@ -179,7 +181,7 @@ async def test_a_rule_that_shares_nothing_is_asked_about_each(fields: dict[str, 
     deadline = {} if asked_rule.when == "before" else {"deadline": None}
     world = World(accept, asked_rule)
     for number in range(10):
-        world.caller.begin(Claim(rule=asked_rule, owed=[ask(number, **deadline)]))
+        world.caller.begin(Claim(rule=asked_rule, deliveries=[ask(number, **deadline)]))
         await world.settle()
 
     assert len(world.targets.calls) == 10
@@ -188,7 +190,7 @@ async def test_a_rule_that_shares_nothing_is_asked_about_each(fields: dict[str, 
 async def test_a_shadow_keeps_its_verdict_and_decides_nothing() -> None:
     shadow = rule(2, shadow_of_id=1)
     world = World(accept, shadow)
-    world.caller.begin(Claim(rule=shadow, owed=[ask(1, rule_id=2, deadline=None)]))
+    world.caller.begin(Claim(rule=shadow, deliveries=[ask(1, rule_id=2, deadline=None)]))
     await world.settle()
     (one,) = world.done[0].report.conclusions
 
@@ -207,12 +209,12 @@ async def test_while_a_target_is_down_its_claims_are_given_back_and_a_probe_brin
     down = rule()
     world = World(accept, down)
     throttle = shut(world.bulkhead, 1)
-    world.caller.begin(Claim(rule=down, owed=[ask(1)]))
-    assert [claim.owed[0].id for claim in world.back] == [1]
+    world.caller.begin(Claim(rule=down, deliveries=[ask(1)]))
+    assert [claim.deliveries[0].id for claim in world.back] == [1]
     assert world.targets.calls == []
 
     throttle.probe_at = 0.0
-    world.caller.begin(Claim(rule=down, owed=[ask(2)]))
+    world.caller.begin(Claim(rule=down, deliveries=[ask(2)]))
     await world.settle()
     assert world.recovered == [1]
     assert throttle.breaker is Breaker.CLOSED
@@ -222,42 +224,44 @@ async def test_a_stand_in_is_called_while_the_target_is_down_and_no_longer() -> 
     main, stand_in = rule(), rule(2, shadow_of_id=1, stands_in=True)
     world = World(accept, main, stand_in)
     throttle = shut(world.bulkhead, 1)
-    assert {place.rule_id: place.calls for place in world.bulkhead.places(0.0, lanes=False, every=True)[0]}[1] > 1
-    world.caller.begin(Claim(rule=main, owed=[ask(1)]))
+    assert {
+        capacity.rule_id: capacity.calls for capacity in world.bulkhead.capacities(0.0, lanes=False, every=True)[0]
+    }[1] > 1
+    world.caller.begin(Claim(rule=main, deliveries=[ask(1)]))
     await world.settle()
     throttle.breaker = Breaker.CLOSED
-    world.caller.begin(Claim(rule=main, owed=[ask(2, "other")]))
+    world.caller.begin(Claim(rule=main, deliveries=[ask(2, "other")]))
     await world.settle()
 
     assert [called for called, _ in world.targets.calls] == [2, 1]
     assert [done.report.by_stand_in for done in world.done] == [True, False]
     assert world.done[0].report.conclusions[0].verdict is not None
-    assert world.done[0].report.conclusions[0].owed.rule_id == 1
+    assert world.done[0].report.conclusions[0].delivery.rule_id == 1
 
 
 async def test_what_the_target_did_not_answer_goes_to_the_stand_in_in_time_though_the_breaker_is_closed() -> None:
     asked: list[tuple[int, float]] = []
 
-    async def behave(rule: IntegrationRule, owed: Sequence[Owed]) -> Answer:
+    async def behave(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
         if rule.pk == 1:
             return Answer(status=503, body=b"", retry_after="600")
         return Answer(status=404, body=b"")
 
     class Timed(FakeTargets):
-        async def call(self, rule: IntegrationRule, owed: Sequence[Owed], **options: Any) -> Answer:
+        async def call(self, rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery], **options: Any) -> Answer:
             asked.append((rule.pk, round(options["timeout"])))
-            return await super().call(rule, owed, **options)
+            return await super().call(rule, deliveries, **options)
 
     main, stand_in = rule(timeout_seconds=30, late="apply"), rule(2, shadow_of_id=1, stands_in=True)
     world = World(behave, main, stand_in)
     world.caller.targets = Timed(behave)
     deadline = datetime.now(UTC) + timedelta(seconds=8)
-    world.caller.begin(Claim(rule=main, owed=[ask(1, deadline=deadline)]))
+    world.caller.begin(Claim(rule=main, deliveries=[ask(1, deadline=deadline)]))
     await world.settle()
     for last_status, tries in ((503, 2), (None, 2), (200, 2), (503, 3)):
         again = replace(ask(1, deadline=deadline), tries=tries, attempt=tries, last_status=last_status)
         dict(world.bulkhead.throttles)[1].held_until = 0.0
-        world.caller.begin(Claim(rule=main, owed=[again]))
+        world.caller.begin(Claim(rule=main, deliveries=[again]))
         await world.settle()
 
     # Half of the time is left for the stand-in, whose refusal is not the rule's; what the target asked for, it did not.
@@ -281,8 +285,8 @@ async def test_a_target_that_asks_to_be_left_alone_is_stood_in_for() -> None:
     main, stand_in = rule(), rule(2, shadow_of_id=1, stands_in=True)
     world = World(accept, main, stand_in)
     dict(world.bulkhead.throttles)[1].held_until = 1e12
-    assert 1 in {place.rule_id for place in world.bulkhead.places(0.0, lanes=False, every=True)[0]}
-    world.caller.begin(Claim(rule=main, owed=[ask(1)]))
+    assert 1 in {capacity.rule_id for capacity in world.bulkhead.capacities(0.0, lanes=False, every=True)[0]}
+    world.caller.begin(Claim(rule=main, deliveries=[ask(1)]))
     await world.settle()
 
     assert [called for called, _ in world.targets.calls] == [2]
@@ -291,31 +295,33 @@ async def test_a_target_that_asks_to_be_left_alone_is_stood_in_for() -> None:
 async def test_one_rule_that_hangs_leaves_the_others_their_share() -> None:
     rules = [rule(pk, cache_seconds=0.0) for pk in range(1, 6)]
 
-    async def hang(rule: IntegrationRule, owed: Sequence[Owed]) -> Answer:
+    async def hang(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
         await asyncio.sleep(3600)
         return ACCEPT
 
     world = World(hang, *rules)
     begun = 0
     for hanging in rules[:4]:
-        for place in world.bulkhead.places(0.0, lanes=False, every=True)[0]:
-            for _ in range(place.calls if place.rule_id == hanging.pk else 0):
+        for capacity in world.bulkhead.capacities(0.0, lanes=False, every=True)[0]:
+            for _ in range(capacity.calls if capacity.rule_id == hanging.pk else 0):
                 begun += 1
-                world.caller.begin(Claim(rule=hanging, owed=[ask(begun, rule_id=hanging.pk)]))
-    places = {place.rule_id: place.calls for place in world.bulkhead.places(0.0, lanes=False, every=True)[0]}
+                world.caller.begin(Claim(rule=hanging, deliveries=[ask(begun, rule_id=hanging.pk)]))
+    capacities = {
+        capacity.rule_id: capacity.calls for capacity in world.bulkhead.capacities(0.0, lanes=False, every=True)[0]
+    }
 
     assert world.bulkhead.under_way < 64
-    assert places.get(5, 0) >= 1
+    assert capacities.get(5, 0) >= 1
     await world.caller.finish(0.0)
 
 
 async def test_an_unexpected_error_frees_its_place_and_brings_nothing() -> None:
-    async def break_down(rule: IntegrationRule, owed: Sequence[Owed]) -> Answer:
+    async def break_down(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
         raise RuntimeError
 
     asked_rule = rule()
     world = World(break_down, asked_rule)
-    world.caller.begin(Claim(rule=asked_rule, owed=[ask(1)]))
+    world.caller.begin(Claim(rule=asked_rule, deliveries=[ask(1)]))
     await world.settle()
 
     assert (world.bulkhead.under_way, world.done) == (0, [])
@@ -324,8 +330,8 @@ async def test_an_unexpected_error_frees_its_place_and_brings_nothing() -> None:
 async def test_what_cannot_be_read_ends_no_worker() -> None:
     asked_rule = rule()
     world = World(accept, asked_rule)
-    world.caller.begin(Claim(rule=asked_rule, owed=[replace(ask(1), payload="{")]))
-    world.caller.begin(Claim(rule=asked_rule, owed=[ask(2)]))
+    world.caller.begin(Claim(rule=asked_rule, deliveries=[replace(ask(1), payload="{")]))
+    world.caller.begin(Claim(rule=asked_rule, deliveries=[ask(2)]))
     await world.settle()
 
     assert world.fates == ["delivered"]
@@ -343,7 +349,7 @@ async def test_five_failures_open_the_breaker_and_every_fate_is_told() -> None:
     asked_rule = rule(cache_seconds=0.0)
     world = World(failing(), asked_rule)
     for number in range(10):
-        world.caller.begin(Claim(rule=asked_rule, owed=[ask(number, str(number))]))
+        world.caller.begin(Claim(rule=asked_rule, deliveries=[ask(number, str(number))]))
         await world.settle()
 
     assert len(world.targets.calls) == 5

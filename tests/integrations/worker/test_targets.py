@@ -14,10 +14,10 @@ import pytest
 from integrations.egress.addresses import AllowList
 from integrations.egress.answers import Answer, CallFailed
 from integrations.egress.aws.credentials import CredentialStore
-from integrations.egress.aws.signing import Credentials
+from integrations.egress.aws.signing import AwsCredentials
 from integrations.egress.outgoing import Outgoing
 from integrations.models import EventKind, IntegrationRule, Invocation, TargetKind, When
-from integrations.outbox.conclusions import Owed
+from integrations.outbox.conclusions import ClaimedDelivery
 from integrations.secrets.sealing import seal
 from integrations.wire import signing
 from integrations.worker.targets import Targets
@@ -35,9 +35,9 @@ def rule_of(receiver: Receiver, target: str, **more: Any) -> IntegrationRule:
     return IntegrationRule(**(made | {"target": target, "sealed_secret": seal(WEBHOOK_SECRET)} | more))
 
 
-def owed() -> Owed:
+def owed() -> ClaimedDelivery:
     now = datetime.now(UTC)
-    return Owed(
+    return ClaimedDelivery(
         id=1,
         rule_id=7,
         room_id=1,
@@ -60,11 +60,11 @@ async def resolve_here(host: str, port: int) -> list[str]:
 
 
 @asynccontextmanager
-async def targets(*credentials: Credentials) -> AsyncIterator[Targets]:
+async def targets(*credentials: AwsCredentials) -> AsyncIterator[Targets]:
     outgoing = Outgoing(allowed=AllowList.parse(["127.0.0.0/8"]), max_connections=10, resolve=resolve_here)
     given = iter(credentials)
     store = CredentialStore(
-        outgoing, read=lambda: next(given, Credentials(access_key_id=KEY, secret_access_key=SECRET))
+        outgoing, read=lambda: next(given, AwsCredentials(access_key_id=KEY, secret_access_key=SECRET))
     )
     made = Targets(outgoing, credentials=store)
     try:
@@ -147,7 +147,7 @@ async def test_an_event_is_queued_by_lambda(receiver: Receiver) -> None:
 
 
 async def test_a_session_token_is_sent_and_signed(receiver: Receiver) -> None:
-    session = Credentials(access_key_id="ASIA", secret_access_key="s", session_token=TOKEN)
+    session = AwsCredentials(access_key_id="ASIA", secret_access_key="s", session_token=TOKEN)
 
     def answer(request: Received) -> Reply:
         signed = aws_verifier.verify(request, secrets={"ASIA": "s"}, tokens={"ASIA": TOKEN})
@@ -225,7 +225,7 @@ async def test_a_secret_that_cannot_be_read_calls_nobody(receiver: Receiver) -> 
 @pytest.mark.parametrize("target", TargetKind.values)
 async def test_no_kind_of_target_reaches_a_private_address(receiver: Receiver, target: str, host: str) -> None:
     outgoing = Outgoing(allowed=AllowList(), max_connections=10)
-    store = CredentialStore(outgoing, read=lambda: Credentials(access_key_id=KEY, secret_access_key=SECRET))
+    store = CredentialStore(outgoing, read=lambda: AwsCredentials(access_key_id=KEY, secret_access_key=SECRET))
     made = Targets(outgoing, credentials=store)
     try:
         with pytest.raises(CallFailed, match="not a public address"):

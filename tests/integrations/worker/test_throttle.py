@@ -5,21 +5,21 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.worker.throttle import Breaker, Ended, Throttle
+from integrations.worker.throttle import Breaker, CallEnd, Throttle
 
 
 def throttle(cap: int = 10, **more: float) -> Throttle:
     return Throttle(cap=cap, longest_pause=10.0, **more)
 
 
-def call(of: Throttle, ended: Ended, *, at: float = 0.0, took: float = 0.0, **more: float) -> bool:
+def call(of: Throttle, ended: CallEnd, *, at: float = 0.0, took: float = 0.0, **more: float) -> bool:
     return of.end(of.begin(at), ended, at + took, **more)
 
 
 def broken(at: float = 0.0) -> Throttle:
     one = throttle()
     for _ in range(5):
-        call(one, Ended.FAILED, at=at)
+        call(one, CallEnd.FAILED, at=at)
     return one
 
 
@@ -28,7 +28,7 @@ def test_a_target_that_takes_everything_is_called_up_to_its_cap() -> None:
     begun = [one.begin(0.0) for _ in range(3)]
 
     assert one.free(0.0) == 0
-    assert not one.end(begun[0], Ended.WELL, 0.1)
+    assert not one.end(begun[0], CallEnd.WELL, 0.1)
     assert one.free(0.1) == 1
 
 
@@ -36,10 +36,10 @@ def test_a_round_of_failures_halves_the_limit_once() -> None:
     one = throttle(16)
     begun = [one.begin(0.0) for _ in range(4)]
     for each in begun:
-        one.end(each, Ended.TOO_MUCH, 1.0)
+        one.end(each, CallEnd.TOO_MUCH, 1.0)
 
     assert one.limit == 8
-    call(one, Ended.TOO_MUCH, at=1.0, took=0.1)
+    call(one, CallEnd.TOO_MUCH, at=1.0, took=0.1)
     assert one.limit == 4
 
 
@@ -47,7 +47,7 @@ def test_a_round_of_successes_at_the_limit_adds_one() -> None:
     one = throttle(16, limit=4)
     begun = [one.begin(0.0) for _ in range(4)]
     for each in begun:
-        one.end(each, Ended.WELL, 1.0)
+        one.end(each, CallEnd.WELL, 1.0)
 
     assert 4.7 < one.limit <= 5.0
 
@@ -55,14 +55,14 @@ def test_a_round_of_successes_at_the_limit_adds_one() -> None:
 def test_a_limit_that_is_not_used_does_not_grow() -> None:
     one = throttle(16, limit=8)
     for _ in range(100):
-        call(one, Ended.WELL)
+        call(one, CallEnd.WELL)
 
     assert one.limit == 8
 
 
 def test_what_the_target_asks_for_holds_all_its_calls_back() -> None:
     one = throttle()
-    call(one, Ended.TOO_MUCH, at=0.0, hold=30.0)
+    call(one, CallEnd.TOO_MUCH, at=0.0, hold=30.0)
 
     assert one.free(29.9) == 0
     assert one.wait(0.0) == 30.0
@@ -72,11 +72,11 @@ def test_what_the_target_asks_for_holds_all_its_calls_back() -> None:
 def test_the_breaker_opens_when_half_of_the_last_calls_failed() -> None:
     one = throttle()
     for _ in range(10):
-        call(one, Ended.WELL)
+        call(one, CallEnd.WELL)
     for _ in range(9):
-        call(one, Ended.FAILED)
+        call(one, CallEnd.FAILED)
     assert one.breaker is Breaker.CLOSED
-    call(one, Ended.FAILED)
+    call(one, CallEnd.FAILED)
 
     assert one.breaker is Breaker.OPEN
     assert one.free(0.9) == 0
@@ -85,7 +85,7 @@ def test_the_breaker_opens_when_half_of_the_last_calls_failed() -> None:
 def test_fewer_than_five_failures_say_nothing() -> None:
     one = throttle()
     for _ in range(4):
-        call(one, Ended.FAILED)
+        call(one, CallEnd.FAILED)
 
     assert one.breaker is Breaker.CLOSED
     assert one.free(0.0) == 1
@@ -94,8 +94,8 @@ def test_fewer_than_five_failures_say_nothing() -> None:
 def test_one_that_answers_429_to_some_is_called_less_and_not_cut_off() -> None:
     one = throttle()
     for _ in range(40):
-        call(one, Ended.TOO_MUCH)
-        call(one, Ended.WELL)
+        call(one, CallEnd.TOO_MUCH)
+        call(one, CallEnd.WELL)
 
     assert one.breaker is Breaker.CLOSED
     assert one.limit < 3
@@ -111,28 +111,28 @@ def test_a_target_that_is_down_gets_single_probes_at_growing_pauses() -> None:
         assert one.free(now) == 1
         probe = one.begin(now)
         assert one.free(now) == 0
-        assert not one.end(probe, Ended.FAILED, now)
+        assert not one.end(probe, CallEnd.FAILED, now)
 
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
 
 
 def test_a_probe_that_succeeds_closes_the_breaker_and_the_limit_grows_from_one() -> None:
     one = broken()
-    assert call(one, Ended.WELL, at=1.0)
+    assert call(one, CallEnd.WELL, at=1.0)
 
     assert (one.breaker, one.free(1.0)) == (Breaker.CLOSED, 1)
-    call(one, Ended.WELL, at=1.0)
+    call(one, CallEnd.WELL, at=1.0)
     assert one.free(1.0) == 2
 
 
 def test_a_call_that_was_cut_short_says_nothing() -> None:
     one = throttle()
     for _ in range(20):
-        call(one, Ended.UNKNOWN)
+        call(one, CallEnd.UNKNOWN)
     assert (one.breaker, one.free(0.0)) == (Breaker.CLOSED, 10)
 
     down = broken()
-    call(down, Ended.UNKNOWN, at=1.0)
+    call(down, CallEnd.UNKNOWN, at=1.0)
     assert (down.breaker, down.free(1.5), down.free(2.0)) == (Breaker.OPEN, 0, 1)
 
 
@@ -140,15 +140,15 @@ def test_a_success_of_a_call_that_began_before_the_breaker_opened_closes_it() ->
     one = throttle()
     early = one.begin(0.0)
     for _ in range(5):
-        call(one, Ended.FAILED)
+        call(one, CallEnd.FAILED)
 
-    assert one.end(early, Ended.WELL, 0.5)
+    assert one.end(early, CallEnd.WELL, 0.5)
     assert one.breaker is Breaker.CLOSED
 
 
-@given(st.lists(st.tuples(st.sampled_from(Ended), st.floats(0, 20), st.integers(0, 5))))
+@given(st.lists(st.tuples(st.sampled_from(CallEnd), st.floats(0, 20), st.integers(0, 5))))
 def test_whatever_happens_the_limit_stays_between_one_and_the_cap_and_the_target_is_called_again(
-    history: list[tuple[Ended, float, int]],
+    history: list[tuple[CallEnd, float, int]],
 ) -> None:
     one, now, under_way = throttle(8), 0.0, []
     for ended, wait, begin in history:
@@ -159,6 +159,6 @@ def test_whatever_happens_the_limit_stays_between_one_and_the_cap_and_the_target
         assert 1.0 <= one.limit <= 8.0
         assert one.under_way == len(under_way)
     for begun in under_way:
-        one.end(begun, Ended.UNKNOWN, now)
+        one.end(begun, CallEnd.UNKNOWN, now)
 
     assert one.free(now + 11.0) >= 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from integrations.worker.verdict_cache import Place, Subject, VerdictCache, subject_of
+from integrations.worker.verdict_cache import CacheMiss, TextKeys, VerdictCache, text_keys_of
 from rooms.log.content import Content
 from rooms.protocol.wire import Message
 from rooms.review.contract import Verdict, VerdictAction
@@ -17,16 +17,16 @@ ACCEPT = Verdict(action=VerdictAction.PUBLISH)
 REJECT = Verdict(action=VerdictAction.REJECT, code=42211, reason="no")
 
 
-def subject(text: str = "raid", *, room_id: int = 1, changed_at: datetime = CHANGED, **message: Any) -> Subject:
+def subject(text: str = "raid", *, room_id: int = 1, changed_at: datetime = CHANGED, **message: Any) -> TextKeys:
     said = Message(name="chat", data=text, **message)
-    return subject_of(said, room_id=room_id, rule_id=1, changed_at=changed_at)
+    return text_keys_of(said, room_id=room_id, rule_id=1, changed_at=changed_at)
 
 
-def look(cache: VerdictCache, about: Subject, *, now: float = 0.0, after: int = 3) -> Verdict | Place:
+def look(cache: VerdictCache, about: TextKeys, *, now: float = 0.0, after: int = 3) -> Verdict | CacheMiss:
     return cache.look(about, seconds=10.0, after=after, now=now)
 
 
-def call(cache: VerdictCache, about: Subject, verdict: Verdict | None, *, now: float = 0.0) -> None:
+def call(cache: VerdictCache, about: TextKeys, verdict: Verdict | None, *, now: float = 0.0) -> None:
     cache.begin(about, now=now)
     cache.end(about, verdict)
 
@@ -58,7 +58,7 @@ def test_texts_that_differ_in_spelling_alone_say_the_same() -> None:
         subject("raids"),
     ],
 )
-def test_another_room_rule_version_or_content_is_another_subject(other: Subject) -> None:
+def test_another_room_rule_version_or_content_is_another_subject(other: TextKeys) -> None:
     assert subject().alike != other.alike
 
 
@@ -68,20 +68,20 @@ def test_bytes_are_never_folded() -> None:
 
 def test_the_first_calls_about_a_text_are_made_one_by_one_then_the_verdict_serves() -> None:
     cache = asked("raid", "raid")
-    assert look(cache, subject()) is Place.CALL
+    assert look(cache, subject()) is CacheMiss.CALL
     call(cache, subject(), ACCEPT)
 
     assert look(cache, subject("RAID ")) == ACCEPT
-    assert look(cache, subject("other")) is Place.CALL
+    assert look(cache, subject("other")) is CacheMiss.CALL
 
 
 def test_while_the_first_calls_are_under_way_the_others_wait_and_then_get_their_verdict() -> None:
     cache, told = VerdictCache(max_texts=100), []
     for _ in range(3):
-        assert look(cache, subject()) is Place.CALL
+        assert look(cache, subject()) is CacheMiss.CALL
         cache.begin(subject(), now=0.0)
     for number in range(100):
-        assert look(cache, subject()) is Place.WAIT
+        assert look(cache, subject()) is CacheMiss.WAIT
         cache.wait(subject(), lambda number=number: told.append(number))  # type: ignore[misc]
     cache.end(subject(), REJECT)
 
@@ -100,23 +100,23 @@ def test_after_a_failure_one_of_those_who_wait_calls_and_the_others_go_on_waitin
         cache.end(subject(), None)
 
     assert told == ["a"]
-    assert look(cache, subject()) is Place.CALL
+    assert look(cache, subject()) is CacheMiss.CALL
     cache.begin(subject(), now=0.0)
-    assert look(cache, subject()) is Place.WAIT
+    assert look(cache, subject()) is CacheMiss.WAIT
 
 
 def test_a_verdict_serves_no_longer_than_the_rule_says() -> None:
     cache = asked("raid", "raid", "raid")
 
     assert look(cache, subject(), now=9.9) == ACCEPT
-    assert look(cache, subject(), now=10.0) is Place.CALL
+    assert look(cache, subject(), now=10.0) is CacheMiss.CALL
 
 
 def test_verdicts_that_contradict_each_other_are_not_shared() -> None:
     cache = asked("raid", "raid")
     call(cache, subject(), REJECT)
 
-    assert look(cache, subject()) is Place.CALL
+    assert look(cache, subject()) is CacheMiss.CALL
 
 
 def test_a_replacement_serves_for_the_very_same_bytes_alone() -> None:
@@ -124,9 +124,9 @@ def test_a_replacement_serves_for_the_very_same_bytes_alone() -> None:
     cache = asked("raid", "raid", "raid", verdict=starred)
 
     assert look(cache, subject("raid")) == starred
-    assert look(cache, subject("Raid")) is Place.CALL
+    assert look(cache, subject("Raid")) is CacheMiss.CALL
     cache.begin(subject("Raid"), now=0.0)
-    assert look(cache, subject("Raid")) is Place.WAIT
+    assert look(cache, subject("Raid")) is CacheMiss.WAIT
     cache.end(subject("Raid"), Verdict(action=VerdictAction.REPLACE, content=Content(name="chat", text="R***")))
     assert look(cache, subject("Raid")) == Verdict(
         action=VerdictAction.REPLACE, content=Content(name="chat", text="R***")
@@ -139,7 +139,7 @@ def test_a_window_that_ends_while_a_call_hangs_does_not_free_everybody_who_waits
     for _ in range(3):
         cache.begin(subject(), now=0.0)
 
-    assert look(cache, subject(), now=10.0) is Place.WAIT
+    assert look(cache, subject(), now=10.0) is CacheMiss.WAIT
 
 
 def test_no_more_texts_are_known_than_it_may_hold() -> None:

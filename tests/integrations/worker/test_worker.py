@@ -90,7 +90,7 @@ async def test_a_verdict_in_the_answer_changes_the_message_before_anybody_sees_i
 
 async def test_the_call_is_signed_and_carries_a_callback(receiver: Receiver) -> None:
     rule, secret = await run(
-        rules.add, rules.Wanted(name="r", url=receiver.url, when="before", headers={"X-Mine": "yes"}), now=now()
+        rules.add, rules.RuleSpec(name="r", url=receiver.url, when="before", headers={"X-Mine": "yes"}), now=now()
     )
     room = await run(add_room)
     async with working():

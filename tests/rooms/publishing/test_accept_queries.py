@@ -12,7 +12,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moderation import rules
+from moderation import word_rules
 from moderation.models import WordRule
 from rooms.log.outcomes import Outcome
 from rooms.models import Message, Room
@@ -148,7 +148,7 @@ def test_a_word_rule_counts_for_the_next_batch(room: Room) -> None:
 
     assert publish("cabbage") == "cabbage"
     rule = WordRule(name="vegetables", pattern="cabbage")
-    rules.store(rule, by="alice", now=NOW)
+    word_rules.store(rule, by="alice", now=NOW)
     assert publish("cabbage") == "*******"
-    rules.set_enabled([rule.pk], enabled=False, by="alice", now=NOW)
+    word_rules.set_enabled([rule.pk], enabled=False, by="alice", now=NOW)
     assert publish("cabbage") == "cabbage"

@@ -16,9 +16,9 @@ import pytest
 from integrations.egress.addresses import AllowList
 from integrations.egress.answers import Answer, CallFailed
 from integrations.egress.aws import sts
+from integrations.egress.aws.credential_cache import FAILURE_SECONDS, CredentialCache
 from integrations.egress.aws.credentials import Ambient, CredentialStore
-from integrations.egress.aws.kept import FAILURE_SECONDS, Kept
-from integrations.egress.aws.signing import Credentials
+from integrations.egress.aws.signing import AwsCredentials
 from integrations.egress.outgoing import Outgoing
 from integrations.models import IntegrationRule
 from integrations.secrets.sealing import seal
@@ -26,12 +26,12 @@ from tests.integrations import aws_verifier
 from tests.integrations.aws_verifier import KEY, REGION, SECRET
 from tests.integrations.receiver import Received, Receiver, Reply
 
-OWN = Credentials(access_key_id=KEY, secret_access_key=SECRET)
+OWN = AwsCredentials(access_key_id=KEY, secret_access_key=SECRET)
 ROLE = "arn:aws:iam::123456789012:role/chat"
 
 
 @asynccontextmanager
-async def store_of(read: Callable[[], Credentials | None] = lambda: OWN) -> AsyncIterator[CredentialStore]:
+async def store_of(read: Callable[[], AwsCredentials | None] = lambda: OWN) -> AsyncIterator[CredentialStore]:
     outgoing = Outgoing(allowed=AllowList.parse(["127.0.0.0/8"]), max_connections=10)
     store = CredentialStore(outgoing, read=read)
     try:
@@ -41,9 +41,9 @@ async def store_of(read: Callable[[], Credentials | None] = lambda: OWN) -> Asyn
         await outgoing.close()
 
 
-def dated(seconds: float, key: str = KEY) -> Credentials:
+def dated(seconds: float, key: str = KEY) -> AwsCredentials:
     ends = datetime.now(UTC) + timedelta(seconds=seconds)
-    return Credentials(access_key_id=key, secret_access_key=SECRET, session_token="t", expires_at=ends)
+    return AwsCredentials(access_key_id=key, secret_access_key=SECRET, session_token="t", expires_at=ends)
 
 
 def granted(*, key: str = "ASIAROLE", seconds: float = 3600) -> str:
@@ -61,7 +61,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000.0
-        monkeypatch.setattr("integrations.egress.aws.kept.time.monotonic", lambda: self.now)
+        monkeypatch.setattr("integrations.egress.aws.credential_cache.time.monotonic", lambda: self.now)
 
 
 # --- Kept -------------------------------------------------------------------------------------------------
@@ -70,13 +70,13 @@ class Clock:
 async def test_a_thousand_calls_at_once_fetch_credentials_once() -> None:
     fetched = 0
 
-    async def fetch() -> Credentials:
+    async def fetch() -> AwsCredentials:
         nonlocal fetched
         fetched += 1
         await asyncio.sleep(0)
         return OWN
 
-    kept = Kept(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=5)
     found = await asyncio.gather(*[kept.get() for _ in range(1_000)])
 
     assert fetched == 1
@@ -88,11 +88,11 @@ async def test_credentials_are_renewed_before_they_end_and_nobody_waits_for_it(m
     gate.set()
     keys = iter(["first", "second"])
 
-    async def fetch() -> Credentials:
+    async def fetch() -> AwsCredentials:
         await gate.wait()
         return dated(3600, next(keys))
 
-    kept = Kept(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=5)
     await kept.get()
     clock.now += 3600 - 200
     gate.clear()
@@ -107,14 +107,14 @@ async def test_credentials_that_ended_are_not_used_though_no_others_can_be_had(m
     clock = Clock(monkeypatch)
     answers: list[Any] = [dated(600), CallFailed("away")]
 
-    async def fetch() -> Credentials:
+    async def fetch() -> AwsCredentials:
         found = answers.pop(0)
         if isinstance(found, CallFailed):
             raise found
-        assert isinstance(found, Credentials)
+        assert isinstance(found, AwsCredentials)
         return found
 
-    kept = Kept(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=5)
     await kept.get()
     clock.now += 600
     with pytest.raises(CallFailed, match="away"):
@@ -124,12 +124,12 @@ async def test_credentials_that_ended_are_not_used_though_no_others_can_be_had(m
 async def test_a_failed_fetch_is_everybody_s_answer_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, tried = Clock(monkeypatch), 0
 
-    async def fetch() -> Credentials:
+    async def fetch() -> AwsCredentials:
         nonlocal tried
         tried += 1
         raise CallFailed("No AWS credentials")
 
-    kept = Kept(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=5)
     for _ in range(20):
         with pytest.raises(CallFailed, match="No AWS credentials"):
             await kept.get()
@@ -143,11 +143,11 @@ async def test_a_failed_fetch_is_everybody_s_answer_for_a_moment(monkeypatch: py
 async def test_who_gives_up_leaves_the_fetching_to_the_others() -> None:
     gate = asyncio.Event()
 
-    async def fetch() -> Credentials:
+    async def fetch() -> AwsCredentials:
         await gate.wait()
         return OWN
 
-    kept = Kept(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=5)
     impatient, patient = asyncio.create_task(kept.get()), asyncio.create_task(kept.get())
     await asyncio.sleep(0)
     impatient.cancel()
@@ -157,7 +157,7 @@ async def test_who_gives_up_leaves_the_fetching_to_the_others() -> None:
 
 
 async def test_a_fetch_that_hangs_ends_at_its_limit() -> None:
-    kept = Kept(lambda: asyncio.sleep(3600, OWN), seconds=0.05)
+    kept = CredentialCache(lambda: asyncio.sleep(3600, OWN), seconds=0.05)
 
     with pytest.raises(CallFailed, match=r"No AWS credentials within 0\.05 seconds"):
         await kept.get()
@@ -165,10 +165,10 @@ async def test_a_fetch_that_hangs_ends_at_its_limit() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("key-of-ours"), OSError(13, "key-of-ours"), LookupError("key-of-ours")])
 async def test_whatever_goes_wrong_with_credentials_is_a_failed_call_that_names_no_secret(error: Exception) -> None:
-    async def fetch() -> Credentials:
+    async def fetch() -> AwsCredentials:
         raise error
 
-    kept = Kept(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=5)
     for _ in range(2):
         with pytest.raises(CallFailed, match="cannot be read") as caught:
             await kept.get()
@@ -178,12 +178,12 @@ async def test_whatever_goes_wrong_with_credentials_is_a_failed_call_that_names_
 async def test_refused_credentials_are_fetched_anew_but_not_by_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, fetched = Clock(monkeypatch), 0
 
-    async def fetch() -> Credentials:
+    async def fetch() -> AwsCredentials:
         nonlocal fetched
         fetched += 1
         return OWN
 
-    kept = Kept(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=5)
     for _ in range(10):
         kept.refuse(await kept.get())
     assert fetched == 1
@@ -201,7 +201,7 @@ async def test_a_rule_s_own_credentials_go_before_those_of_the_server() -> None:
     async with store_of() as store:
         found = await store.get(IntegrationRule(pk=1, sealed_credentials=sealed), region=REGION)
 
-    assert found == Credentials(access_key_id="AKOWN", secret_access_key="own", session_token="s")
+    assert found == AwsCredentials(access_key_id="AKOWN", secret_access_key="own", session_token="s")
     assert "own'" not in repr(found)
 
 
@@ -224,7 +224,7 @@ async def test_a_metadata_service_that_hangs_holds_nobody_longer_than_the_limit(
     settings.AWS_CREDENTIALS_SECONDS = 0.05
     gate, asked = threading.Event(), 0
 
-    def read() -> Credentials:
+    def read() -> AwsCredentials:
         nonlocal asked
         asked += 1
         gate.wait(10)
@@ -244,7 +244,7 @@ def test_the_environment_is_read_as_every_aws_tool_reads_it(monkeypatch: pytest.
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
 
-    assert Ambient().read() == Credentials(access_key_id=KEY, secret_access_key=SECRET, session_token="token")
+    assert Ambient().read() == AwsCredentials(access_key_id=KEY, secret_access_key=SECRET, session_token="token")
 
 
 def test_a_machine_without_credentials_has_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from integrations.egress.answers import Answer, CallFailed, explain
-from integrations.egress.aws import invoke, places
+from integrations.egress.aws import endpoints, invoke
 from integrations.lambda_runtime.endpoints.event import Arrival, build_event
 from integrations.lambda_runtime.http_message import HttpRequest
 from integrations.outbox import retry
@@ -78,7 +78,7 @@ def test_a_function_that_failed_is_a_failed_call_with_its_error() -> None:
     error = {"errorType": "KeyError", "errorMessage": "'body'\nis missing", "stackTrace": ["secret"]}
     answer = read(error, x_amz_function_error="Unhandled")
 
-    assert retry.judge(answer.status) is retry.Result.TEMPORARY
+    assert retry.judge(answer.status) is retry.StatusMeaning.TEMPORARY
     assert explain(answer) == "The function failed (Unhandled): KeyError: 'body' is missing."
 
 
@@ -108,14 +108,14 @@ def test_an_event_that_was_queued_has_no_answer() -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "result"),
     [
-        (404, "ResourceNotFoundException", retry.Result.FINAL),
-        (403, "AccessDeniedException", retry.Result.FINAL),
-        (429, "TooManyRequestsException", retry.Result.TEMPORARY),
-        (500, "ServiceException", retry.Result.TEMPORARY),
-        (502, "EC2ThrottledException", retry.Result.TEMPORARY),
+        (404, "ResourceNotFoundException", retry.StatusMeaning.FINAL),
+        (403, "AccessDeniedException", retry.StatusMeaning.FINAL),
+        (429, "TooManyRequestsException", retry.StatusMeaning.TEMPORARY),
+        (500, "ServiceException", retry.StatusMeaning.TEMPORARY),
+        (502, "EC2ThrottledException", retry.StatusMeaning.TEMPORARY),
     ],
 )
-def test_what_lambda_refuses_is_told_by_its_name(status: int, kind: str, result: retry.Result) -> None:
+def test_what_lambda_refuses_is_told_by_its_name(status: int, kind: str, result: retry.StatusMeaning) -> None:
     answer = read({"message": "Not this way"}, status=status, x_amzn_errortype=f"{kind}:http://internal/")
 
     assert retry.judge(answer.status) is result
@@ -144,16 +144,16 @@ ARN = "arn:aws:lambda:us-west-2:123456789012:function:filter"
 def test_the_region_is_the_rule_s_the_address_s_or_the_default(
     region: str, url: str, function: str, expected: str
 ) -> None:
-    assert places.region_of(region=region, url=url, function=function, default="sa-east-1") == expected
+    assert endpoints.region_of(region=region, url=url, function=function, default="sa-east-1") == expected
 
 
 def test_functions_are_invoked_at_their_region_s_endpoint_or_at_another() -> None:
-    assert places.invoke_url("filter", region="eu-central-1", qualifier="$LATEST") == (
+    assert endpoints.invoke_url("filter", region="eu-central-1", qualifier="$LATEST") == (
         "https://lambda.eu-central-1.amazonaws.com/2015-03-31/functions/filter/invocations?Qualifier=%24LATEST"
     )
-    assert places.invoke_url(ARN, region="cn-north-1").startswith(
+    assert endpoints.invoke_url(ARN, region="cn-north-1").startswith(
         "https://lambda.cn-north-1.amazonaws.com.cn/2015-03-31/functions/arn%3Aaws%3Alambda%3A"
     )
-    assert places.invoke_url("filter", region="x", base="http://127.0.0.1:9200/") == (
+    assert endpoints.invoke_url("filter", region="x", base="http://127.0.0.1:9200/") == (
         "http://127.0.0.1:9200/2015-03-31/functions/filter/invocations"
     )

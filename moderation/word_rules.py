@@ -11,8 +11,8 @@ from threading import Lock
 
 import re2
 
+from moderation.matcher import Matcher, Rule, compile_regex
 from moderation.models import WordRule
-from moderation.words import Matcher, Rule, compile_regex
 from rooms.database.small_tables import SmallTable
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def set_enabled(rules: Collection[int], *, enabled: bool, by: str, now: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class RuleBook:
+class WordRules:
     """The enabled rules at one moment. Matchers are made when a room first needs them; safe to share by threads."""
 
     version: str
@@ -73,16 +73,16 @@ class RuleBook:
         return self._matchers[key]
 
 
-_current = RuleBook(version="", rules=())
+_current = WordRules(version="", rules=())
 
 
-def read() -> RuleBook:
+def read() -> WordRules:
     """Return the rules that count now: one query, and a second one only after somebody changed a rule."""
     global _current
     version = ENABLED.version()
     book = _current
     if book.version != version:
-        book = _current = RuleBook(version=version, rules=tuple(_usable(_read_enabled())))
+        book = _current = WordRules(version=version, rules=tuple(_usable(_read_enabled())))
     return book
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from integrations.egress.answers import CallFailed
-from integrations.egress.aws.signing import Credentials
+from integrations.egress.aws.signing import AwsCredentials
 
 RENEW_BEFORE_SECONDS = 300.0
 SPARE_SECONDS = 30.0  # a call that begins with these must be able to end
@@ -17,24 +17,24 @@ ASK_AGAIN_SECONDS = 60.0
 UNDATED_SECONDS = 540.0
 FAILURE_SECONDS = 5.0  # so long a failure is everybody's answer
 
-Fetch = Callable[[], Awaitable[Credentials]]
+Fetch = Callable[[], Awaitable[AwsCredentials]]
 
 
-class Kept:
+class CredentialCache:
     """Credentials from `fetch`, which has `seconds` for it and may raise CallFailed. For one event loop."""
 
     def __init__(self, fetch: Fetch, *, seconds: float) -> None:
         self._fetch = fetch
         self._seconds = seconds
-        self._value: Credentials | None = None
+        self._value: AwsCredentials | None = None
         self._fetched_at = 0.0  # monotonic, like the others
         self._renew_at = 0.0
         self._ends_at = 0.0
         self._failure: CallFailed | None = None
         self._failed_at = 0.0
-        self._task: asyncio.Task[Credentials] | None = None
+        self._task: asyncio.Task[AwsCredentials] | None = None
 
-    async def get(self) -> Credentials:
+    async def get(self) -> AwsCredentials:
         """Return credentials that are good for a while. Raises CallFailed."""
         now = time.monotonic()
         if self._value is not None and now < self._ends_at:
@@ -46,7 +46,7 @@ class Kept:
         # Who gives up leaves the fetching to the others; it has an end of its own.
         return await asyncio.shield(self._begin())
 
-    def refuse(self, credentials: Credentials) -> None:
+    def refuse(self, credentials: AwsCredentials) -> None:
         """Fetch others next time, because these were refused; those that were fetched just now get another chance."""
         if self._value == credentials and time.monotonic() > self._fetched_at + FAILURE_SECONDS:
             self._ends_at = 0.0
@@ -56,13 +56,13 @@ class Kept:
         if self._task is not None:
             self._task.cancel()
 
-    def _begin(self) -> asyncio.Task[Credentials]:
+    def _begin(self) -> asyncio.Task[AwsCredentials]:
         if self._task is None:
             self._task = asyncio.create_task(self._renew())
             self._task.add_done_callback(self._done)
         return self._task
 
-    async def _renew(self) -> Credentials:
+    async def _renew(self) -> AwsCredentials:
         try:
             async with asyncio.timeout(self._seconds):
                 value = await self._fetch()
@@ -83,7 +83,7 @@ class Kept:
             self._renew_at = self._ends_at - min(RENEW_BEFORE_SECONDS, left / 4)
         return value
 
-    def _done(self, task: asyncio.Task[Credentials]) -> None:
+    def _done(self, task: asyncio.Task[AwsCredentials]) -> None:
         self._task = None
         if task.cancelled():
             return

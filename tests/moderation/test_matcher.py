@@ -6,7 +6,7 @@ import time
 import pytest
 
 from moderation.folding import fold, mask
-from moderation.words import Effect, Kind, Matcher, PatternError, Rule, check_pattern, check_regex
+from moderation.matcher import Effect, Kind, Matcher, PatternError, Rule, check_pattern, check_regex
 
 
 def rule(pattern: str, kind: Kind = Kind.WORD, id: int = 1) -> Rule:
