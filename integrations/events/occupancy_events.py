@@ -25,8 +25,10 @@ from integrations.matching import filters, rule_book
 from integrations.matching.rule_book import RuleBook
 from integrations.models import EventKind, RoomTold
 from integrations.wire import events
+from rooms import faults
 from rooms.database import threads
 from rooms.database.statements import fetch
+from rooms.faults import POSTGRES_AWAY
 from rooms.log import room_locks
 from rooms.occupancy import store
 from rooms.occupancy.counts import NOBODY, Metrics
@@ -139,8 +141,10 @@ class OccupancyEvents:
             try:
                 # What the timeout leaves behind ends by its own: statements of a worker have a time limit.
                 self.told += await asyncio.wait_for(threads.run(notify_rules), TICK_TIMEOUT_SECONDS)
-            except Exception as error:
+            except (*POSTGRES_AWAY, TimeoutError) as error:
                 logger.warning("Rules cannot be told how many are in rooms (%s).", type(error).__name__)
+            except Exception:
+                faults.record("occupancy events")
             await asyncio.sleep(max(TICK_SECONDS, REST_SHARE * (time.monotonic() - began)))
 
 

@@ -15,8 +15,10 @@ from django.db import connection, transaction
 
 from integrations.database.advisory_locks import AdvisoryLock, try_lock
 from integrations.monitoring import notices
+from rooms import faults
 from rooms.database import threads
 from rooms.database.statements import fetch
+from rooms.faults import POSTGRES_AWAY
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +82,10 @@ class Cleanup:
             for step in self.steps:
                 try:
                     await self._until_done(step)
-                except Exception as error:
+                except POSTGRES_AWAY as error:
                     logger.warning("Old rows could not be deleted (%s); trying again.", type(error).__name__)
+                except Exception:
+                    faults.record("cleanup")
 
     @property
     def steps(self) -> tuple[CleanupStep, ...]:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import connection
 
 from integrations.monitoring import health, latency
 from integrations.monitoring.figures import TOTALS_AT
 from integrations.monitoring.health import Observed
+from rooms import faults
 from rooms.database import threads
+from rooms.faults import POSTGRES_AWAY
 
 logger = logging.getLogger(__name__)
 
@@ -121,14 +123,20 @@ class Traffic:
             return
         try:
             await threads.run(store, sums)
-        except (DatabaseError, InterfaceError) as error:
+        except POSTGRES_AWAY as error:
             logger.warning("Figures wait for Postgres (%s).", type(error).__name__)
             self._restore(sums)
+        except Exception:
+            # They would fail the same way each time, and keep all later ones from being written.
+            self.forgotten += len(sums)
+            faults.record("writing figures of rules")
         try:
             await threads.run(health.observe, list(observed.values()), now=datetime.now(UTC))
-        except Exception as error:
+        except POSTGRES_AWAY as error:
             # The next failing call says the same again.
             logger.warning("The health of rules could not be noted (%s).", type(error).__name__)
+        except Exception:
+            faults.record("health of rules")
 
     def _sum(self, rule_id: int, at: datetime) -> _Sum:
         key = (rule_id, int(at.timestamp()) // 60)

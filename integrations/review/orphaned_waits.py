@@ -11,7 +11,9 @@ from django.utils import timezone
 from integrations.matching import rule_book
 from integrations.models import IntegrationRule, When
 from integrations.review.reviewer import awaiting_of
+from rooms import faults
 from rooms.database import threads
+from rooms.faults import POSTGRES_AWAY
 from rooms.review import deadlines
 
 logger = logging.getLogger(__name__)
@@ -33,8 +35,10 @@ class OrphanedWaits:
             try:
                 # What the timeout leaves behind ends by its own: statements of a worker have a time limit.
                 await asyncio.wait_for(threads.run(self.sweep), SWEEP_TIMEOUT_SECONDS)
-            except Exception as error:
+            except (*POSTGRES_AWAY, TimeoutError) as error:
                 logger.warning("Waits for rules that are off could not be ended (%s).", type(error).__name__)
+            except Exception:
+                faults.record("waits for rules that are off")
             await asyncio.sleep(SWEEP_SECONDS)
 
     def sweep(self) -> int:

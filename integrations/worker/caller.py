@@ -25,6 +25,8 @@ from integrations.worker.clock import Clock
 from integrations.worker.targets import Targets
 from integrations.worker.throttle import CallEnd, CallStart
 from integrations.worker.verdict_cache import CacheMiss, TextKeys, VerdictCache, text_keys_of
+from rooms import faults
+from rooms.faults import POSTGRES_AWAY
 from rooms.review.contract import Verdict
 
 logger = logging.getLogger(__name__)
@@ -84,9 +86,10 @@ class Caller:
                 self._begin_known(claim)
             else:
                 self._start(claim, {})
-        except Exception as error:
+        except Exception:
             # One that cannot be read ends no worker. Its lease runs out, until its attempts are used up.
-            logger.error("A call of rule %s could not be begun: %s", claim.rule.pk, type(error).__name__)
+            logger.error("A call of rule %s could not be begun.", claim.rule.pk)
+            faults.record("beginning a call")
 
     async def finish(self, seconds: float) -> None:
         """Let the calls under way come to an end, and give back what did not within so many seconds."""
@@ -178,9 +181,15 @@ class Caller:
 
     def _ended(self, task: asyncio.Task[None], call: _CallUnderWay, begun: CallStart) -> None:
         self._tasks.pop(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # The lease runs out and the delivery is tried again, until its attempts are used up.
-            logger.error("A call of rule %s could not be made: %s", call.claim.rule.pk, type(error).__name__)
+        try:
+            if not task.cancelled():
+                task.result()
+        # In both cases the lease runs out and the delivery is tried again, until its attempts are used up.
+        except (*POSTGRES_AWAY, TimeoutError) as error:
+            logger.warning("A call of rule %s could not be made (%s).", call.claim.rule.pk, type(error).__name__)
+        except Exception:
+            logger.error("A call of rule %s could not be made.", call.claim.rule.pk)
+            faults.record("calling a target")
         is_back = self.bulkhead.end(call.target, begun, call.ended, time.monotonic(), hold=call.hold)
         self._end_in_cache(call.subjects, call.verdicts)
         if is_back:

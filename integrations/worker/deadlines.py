@@ -9,7 +9,9 @@ import time
 from integrations import outbox
 from integrations.worker.clock import Clock
 from integrations.worker.recorder import DATABASE_SECONDS, WorkerMetrics
+from rooms import faults
 from rooms.database.threads import SingleThread
+from rooms.faults import POSTGRES_AWAY
 from rooms.review import deadlines
 
 logger = logging.getLogger(__name__)
@@ -45,8 +47,11 @@ async def _step(thread: SingleThread, metrics: WorkerMetrics, clock: Clock, *, c
             expired = await thread.run(deadlines.expire)
             if cancels:
                 cancelled = await thread.run(outbox.cancel_overdue, now=clock.now())
-    except Exception as error:
+    except (*POSTGRES_AWAY, TimeoutError) as error:
         logger.warning("Deadlines could not be checked (%s).", type(error).__name__)
+        return False
+    except Exception:
+        faults.record("deadlines")
         return False
     metrics.expired += expired
     return expired == deadlines.EXPIRE_BATCH_MESSAGES or cancelled >= outbox.OVERDUE_STEP

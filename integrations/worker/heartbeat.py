@@ -21,7 +21,9 @@ from integrations.monitoring.live_state import SILENT_SECONDS
 from integrations.worker.bulkhead import Bulkhead
 from integrations.worker.clock import Clock
 from integrations.worker.throttle import Breaker
+from rooms import faults
 from rooms.database.threads import SingleThread
+from rooms.faults import POSTGRES_AWAY
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +95,11 @@ class Heartbeat:
                 if buried:
                     logger.warning("Workers died; their calls are repeated: %s", ", ".join(buried))
                     self._reclaimed()
-            except Exception as error:
+            except (*POSTGRES_AWAY, TimeoutError) as error:
                 logger.warning("The heartbeat failed (%s).", type(error).__name__)
+                self._beating_since = None
+            except Exception:
+                faults.record("heartbeat")
                 self._beating_since = None
             await asyncio.sleep(BEAT_SECONDS)
 
@@ -110,9 +115,10 @@ class Heartbeat:
         try:
             async with asyncio.timeout(DATABASE_SECONDS):
                 await self._thread.run(leave, self._name)
-        except Exception as error:
+        except (*POSTGRES_AWAY, TimeoutError) as error:
             logger.warning("The end of this worker was not noted (%s).", type(error).__name__)
-        self._thread.close()
+        finally:
+            self._thread.close()
 
 
 def throttle_reports(bulkhead: Bulkhead) -> list[ThrottleReport]:

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ParamSpec, TypeVar
 
-from django.db import InterfaceError, OperationalError
-
 from integrations import outbox
 from integrations.models import IntegrationRule
 from integrations.outbox import Claim
@@ -24,8 +22,10 @@ from integrations.outbox.conclusions import Conclusion, Fate
 from integrations.review.reviewer import awaiting_of
 from integrations.worker.caller import FinishedCall
 from integrations.worker.clock import Clock
+from rooms import faults
 from rooms.database.threads import SingleThread
 from rooms.errors import Code
+from rooms.faults import POSTGRES_AWAY
 from rooms.log.outcomes import Outcome
 from rooms.review.contract import Decision, Verdict, VerdictAction
 from rooms.review.late import may_apply
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.5  # after Postgres was away
 DATABASE_SECONDS = 30.0
 REST_SECONDS = 0.005
-AWAY = (OperationalError, InterfaceError, TimeoutError)
+AWAY = (*POSTGRES_AWAY, TimeoutError)  # a statement that hangs counts too
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -142,12 +142,13 @@ class Recorder:
                 if self._is_ending:
                     return False  # the leases run out and the calls are repeated
                 await asyncio.sleep(PAUSE_SECONDS)
-            except Exception as error:
+            except Exception:
                 if len(part) == 1:
                     # Poison: its lease runs out, it is tried again, and at last becomes a dead letter.
-                    rule_id, name = part[0].claim.rule.pk, type(error).__name__
-                    logger.error("The result of rule %s cannot be stored: %s", rule_id, name)
+                    logger.error("The result of a call of rule %s cannot be stored.", part[0].claim.rule.pk)
+                    faults.record("storing the result of a call")
                     return False
+                logger.warning("%d results cannot be stored together; each half is tried.", len(part), exc_info=True)
                 middle = len(part) // 2
                 first = await self._store_patiently(part[:middle], store)
                 return await self._store_patiently(part[middle:], store) or first

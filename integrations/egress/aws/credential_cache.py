@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from integrations.egress.answers import CallFailed
 from integrations.egress.aws.signing import AwsCredentials
+from rooms import faults
 
 RENEW_BEFORE_SECONDS = 300.0
 SPARE_SECONDS = 30.0  # a call that begins with these must be able to end
@@ -70,8 +71,11 @@ class CredentialCache:
             raise CallFailed(f"No AWS credentials within {self._seconds:g} seconds.") from None
         except CallFailed:
             raise
+        except (ValueError, OSError) as error:  # botocore raises both for files that cannot be read
+            raise CallFailed(f"AWS credentials cannot be read ({type(error).__name__}).") from None
         except Exception as error:
-            # botocore raises ValueError and OSError too: a call without credentials has failed, whatever the reason.
+            # A call without credentials has failed, whatever the reason.
+            faults.record("AWS credentials")
             raise CallFailed(f"AWS credentials cannot be read ({type(error).__name__}).") from None
         self._value, self._failure = value, None
         self._fetched_at = now = time.monotonic()
