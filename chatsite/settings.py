@@ -73,6 +73,7 @@ INSTALLED_APPS = [
     "integrations",
     "rooms",
     "channels",
+    "corsheaders",
     "rest_framework",
     "django.contrib.postgres",
     "django.contrib.admin",
@@ -83,7 +84,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
-    "integrations.rest.cors.public_api",
+    "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "chatsite.http.static_files.static_files",
     "rooms.page.content_security.content_security",
@@ -579,6 +580,14 @@ REST_FRAMEWORK: dict[str, Any] = {
     "EXCEPTION_HANDLER": "integrations.rest.errors.handle",
     "UNAUTHENTICATED_USER": None,
 }
+
+# Pages of other sites may use the public REST API: it takes keys and tokens, never a cookie. Everything else (the page,
+# the admin, /auth) lives by cookies and stays closed to them.
+CORS_URLS_REGEX = r"^/(?:keys|channels|messages|presence|stats|time)(?:/|$)"
+CORS_ALLOW_ALL_ORIGINS = True
+CORS_ALLOW_HEADERS = ("authorization", "*")  # browsers do not count Authorization as part of "*"
+CORS_EXPOSE_HEADERS = ("Link", "X-Ably-Errorcode", "X-Ably-Errormessage", "X-Ably-Serverid", "Retry-After")
+CORS_PREFLIGHT_MAX_AGE = 7200
 
 # --- Logging: no message text, key, token or query string ever reaches a record ---------------------------
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from corsheaders.middleware import CorsMiddleware
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
 from django.urls import set_script_prefix
 
-from integrations.rest.cors import public_api
 from rooms.page.content_security import content_security
 
 PATHS = ("/channels", "/time")  # and everything below them: see rooms.rest.urls
@@ -35,7 +35,7 @@ class ApiHandler(ASGIHandler):
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
         chain: Any = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
-        for middleware in (content_security, public_api):
+        for middleware in (content_security, CorsMiddleware):
             chain = convert_exception_to_response(middleware(chain))
         self._middleware_chain = chain
 

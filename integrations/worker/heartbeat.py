@@ -117,8 +117,9 @@ class Heartbeat:
                 await self._thread.run(leave, self._name)
         except (*POSTGRES_AWAY, TimeoutError) as error:
             logger.warning("The end of this worker was not noted (%s).", type(error).__name__)
-        finally:
-            self._thread.close()
+        except Exception:
+            faults.record("end of a worker")
+        self._thread.close()
 
 
 def throttle_reports(bulkhead: Bulkhead) -> list[ThrottleReport]:
