@@ -4,13 +4,13 @@ from django.apps import AppConfig
 
 
 class IntegrationsConfig(AppConfig):
-    """API keys and tokens, rules, and the deliveries to webhooks."""
+    """The app of API keys, tokens, integration rules and webhook deliveries."""
 
     name = "integrations"
     verbose_name = "Integrations"
 
     def ready(self) -> None:
-        """Listen to what the log says."""
+        """Connect the receivers of the log's signals."""
         from integrations.events import signal_receivers
         from rooms.log import signals
 

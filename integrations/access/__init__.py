@@ -1,1 +1,1 @@
-"""Who may do what: API keys, tokens of every kind, and how they end."""
+"""Access: API keys, the tokens that they sign, and their revocation."""

@@ -1,4 +1,4 @@
-"""Who shows which key or token, and what they may do then: the door that rooms uses (ROOMS_AUTHENTICATE)."""
+"""Authenticates API keys and tokens and returns what they grant. The rooms app calls it (ROOMS_AUTHENTICATE)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rooms.database.threads import run
 from rooms.errors import ChatError, Code
 from rooms.publishing.batcher import Batcher, Full
 
-# A key that somebody just made must work at once; this only stops a flood of the same wrong one.
+# An unknown key is looked up again soon, because it may have just been made. This stops a flood of one wrong key.
 UNKNOWN_SECONDS = 0.2
 MAX_KEPT_KEYS = 4096
 MAX_KEYS_PER_QUERY = 500
@@ -31,9 +31,9 @@ Find = Callable[[Iterable[str]], dict[str, SigningKey]]
 
 
 async def authenticate(credentials: Credentials) -> Grant:
-    """Return what the credentials allow.
+    """Return the grant of a key or a token.
 
-    Raises ChatError: 401xx, 40012 or 40003 for what was shown, 50004 or 50005 if it is worth another try.
+    Raises ChatError: 401xx, 40012 or 40003 if the credentials are not valid, 50004 or 50005 if trying again may help.
     """
     if credentials.token:
         return await _by_token(credentials.token, credentials.client_id, time.time())
@@ -43,10 +43,9 @@ async def authenticate(credentials: Credentials) -> Grant:
 
 
 def read_token(text: str, found: SigningKey | None, now: float) -> tuple[Token, SigningKey]:
-    """Return a token whose signature is right, and its key with the secret that it was made with.
+    """Return a token after checking its signature, and its key with the secret that signed it.
 
-    Raises ChatError 40143, 40144, 40012, 40003, 40160. Neither whether it is current nor whether it was revoked is
-    known then.
+    Raises ChatError 40143, 40144, 40012, 40003, 40160. Checks neither the expiry nor revocations.
     """
     if found is None:
         raise ChatError(Code.TOKEN_UNKNOWN, "The key that the token was made with does not exist here.")
@@ -61,7 +60,7 @@ def read_token(text: str, found: SigningKey | None, now: float) -> tuple[Token, 
 
 
 def name_key(token: str) -> str:
-    """Return the name of the key that a token claims to be made with, not verified yet. Raises ChatError 4014x."""
+    """Return the key name in a token, which is not verified yet. Raises ChatError 4014x."""
     name: str = _kind_of(token).name_key(token)
     return name
 
@@ -73,7 +72,7 @@ def _kind_of(token: str) -> ModuleType:
 async def _by_key(text: str, client_id: str | None, now: float) -> Grant:
     name, secret = keys.split_key(text)
     key = keys.check_secret(name, await _find(name), secret, now)
-    # Who has the key may act for every client id (RSA7b4), or say which one it is.
+    # A key may act for every client id (RSA7b4), or for the one that the peer names.
     return Grant(
         client_id=identify(ANY_CLIENT, client_id),
         capability=key.capability,
@@ -85,7 +84,7 @@ async def _by_key(text: str, client_id: str | None, now: float) -> Grant:
 async def _by_token(text: str, client_id: str | None, now: float) -> Grant:
     token, key = read_token(text, await _find(name_key(text)), now)
     if key.is_revoked:
-        # 4014x and not 40131: a client that can renew its token gets one that was made with another key.
+        # 4014x and not 40131: a client that can renew its token may get one of another key.
         raise ChatError(Code.TOKEN_REVOKED, "The key that the token was made with is revoked.")
     token = token.require_current(now, max_life=settings.TOKEN_MAX_TTL_SECONDS)
     grant = Grant(
@@ -113,25 +112,25 @@ async def _current_endings() -> endings.Endings:
     return here
 
 
-# --- Looking keys up --------------------------------------------------------------------------------------
+# --- Lookup of keys ---------------------------------------------------------------------------------------
 
 
 class KeyRing:
-    """The keys that this process has looked up lately, those that do not exist included.
+    """A cache of the keys that this process has looked up, including names that do not exist.
 
-    Lookups that gather while a query runs share the next one: a crowd that connects costs a few queries. At
-    MAX_KEPT_KEYS the one unused for longest goes; at MAX_WAITING lookups the next is refused with 50004.
+    Lookups that arrive during a query share the next one, so that a crowd that connects costs a few queries. Beyond
+    MAX_KEPT_KEYS the least recently used key goes; beyond MAX_WAITING a lookup is refused with 50004.
     """
 
     def __init__(self, find: Find = keys.find) -> None:
         self._find = find
-        # By name: until when (monotonic) it is believed, and the key, None if there is none.
+        # By name: the time (monotonic) until which the entry is valid, and the key, None if it does not exist.
         self._kept: OrderedDict[str, tuple[float, SigningKey | None]] = OrderedDict()
         self._lookups = Batcher(self._load, max_batch=MAX_KEYS_PER_QUERY, max_waiting=MAX_WAITING)
 
     @property
     def kept(self) -> int:
-        """How many keys are remembered."""
+        """The number of cached names."""
         return len(self._kept)
 
     async def find(self, name: str) -> SigningKey | None:
@@ -166,7 +165,7 @@ _rings: WeakKeyDictionary[asyncio.AbstractEventLoop, KeyRing] = WeakKeyDictionar
 
 
 async def _find(name: str) -> SigningKey | None:
-    # One ring an event loop: a process has one; tests have many, and futures cannot cross them.
+    # One cache for each event loop: tests have several loops, and futures belong to one.
     loop = asyncio.get_running_loop()
     ring = _rings.get(loop)
     if ring is None:

@@ -1,4 +1,4 @@
-"""What ended of keys and tokens, as one process knows it: the door that rooms uses (ROOMS_ENDINGS)."""
+"""Revoked keys and tokens and rotated secrets, as one process knows them. The rooms app reads it (ROOMS_ENDINGS)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rooms.access.grants import Grant, Source
 from rooms.database.threads import SingleThread
 from rooms.errors import ChatError, Code
 
-# The gateway looks twice a second; who is let in between the two waits for no query.
+# The gateway looks twice a second; a peer that connects in between needs no query.
 FRESH_SECONDS = 0.75
-# All are read again: those that have expired go, and a database that was restored is believed.
+# All revocations are read again: expired ones go, and those of a restored database replace the former.
 RELOAD_SECONDS = 3600.0
 PAGE = 2000
 
@@ -26,28 +26,28 @@ ReadRevocations = Callable[[int, int], tuple[list[RevokedTokens], int]]
 
 
 class Endings:
-    """Revoked keys, rotated secrets and revoked tokens. One an event loop; only the database is asked in a thread."""
+    """The revocations, cached in memory and read on from Postgres. One for each event loop; queries run in a thread."""
 
     def __init__(self, read: ReadRevocations = revocations.read_after) -> None:
         self._read_after = read
         self._book = RevocationBook()
-        self._last: int | None = None  # id of the last revocation that was read; None: read all
+        self._last: int | None = None  # id of the last revocation read; None: read all
         self._read_at = self._loaded_at = -RELOAD_SECONDS
         self._reading: asyncio.Task[None] | None = None
         self._ended: set[Source] = set()
         self._has_changed = False
-        self._announced: list[RevokedTokens] = []  # not in force yet; found since the last look
-        self._renewing = RevocationBook()  # the same, as if they were in force, for the walk after a look
+        self._announced: list[RevokedTokens] = []  # not in force yet; read since the last look
+        self._renewing = RevocationBook()  # the announced ones of the last look, as if they were in force
 
     @property
     def held(self) -> int:
-        """How many revocations are known."""
+        """The number of revocations in memory."""
         return len(self._book)
 
     async def look(self, sources: Collection[Source]) -> bool:
-        """Ask the database what ended. Return whether that may concern peers that were let in before.
+        """Read from Postgres what was revoked. Return whether that may end connections of present peers.
 
-        `sources`: where they came from.
+        `sources`: the keys and secrets behind the present peers' grants.
         """
         self._ended = await _thread().run(keys.list_ended, sources, timezone.now()) if sources else set()
         await self.refresh()
@@ -57,7 +57,7 @@ class Endings:
         return is_due or bool(self._ended) or len(self._renewing) > 0
 
     async def refresh(self, *, older_than: float = 0.0) -> None:
-        """Read what was revoked since, unless it was read within so many seconds. Who asks meanwhile shares it."""
+        """Read new revocations, unless they were read within `older_than` seconds. Concurrent calls share one query."""
         if time.monotonic() - self._read_at < older_than:
             return
         if self._reading is None or self._reading.done():
@@ -66,7 +66,7 @@ class Endings:
         await asyncio.shield(self._reading)
 
     def judge(self, grant: Grant) -> ChatError | None:
-        """Return why what a peer was let in by is no longer good, None if it is."""
+        """Return the error that ends a grant, None if it is still valid."""
         if grant.source in self._ended:
             if grant.token_id is None:
                 return ChatError(Code.KEY_REVOKED, "The key behind this connection was revoked, or has a new secret.")
@@ -76,14 +76,14 @@ class Endings:
         return None
 
     def wants_renewal(self, grant: Grant) -> bool:
-        """Tell whether a peer's token was found, at the last look, to end soon: it has time to get another."""
+        """Return whether the last look found that a peer's token will end soon, so that it should get another."""
         return self._renewing.ends(grant)
 
     async def _read(self) -> None:
         asked_at = time.monotonic()
         is_full = self._last is None or asked_at - self._loaded_at > RELOAD_SECONDS
         book, last = (RevocationBook(), 0) if is_full else (self._book, self._last or 0)
-        # After a failure all are read: the next answer may come from another server than the last.
+        # After a failure all are read again: the next answer may come from another server than the last.
         self._last = None
         found: list[RevokedTokens] = []
         while page := (await self._next_page(book, last)):
@@ -96,7 +96,7 @@ class Endings:
         self._last, self._read_at = last, asked_at
 
     async def _next_page(self, book: RevocationBook, last: int) -> tuple[list[RevokedTokens], int] | None:
-        """Add the next revocations to a book. A page at a time, so that the loop has its turn."""
+        """Add the next page of revocations to a book. Pages let the event loop do other work in between."""
         found, last = await _thread().run(self._read_after, last, PAGE)
         now = time.monotonic()
         for ended in found:
@@ -112,14 +112,14 @@ def _in_force(announced: Sequence[RevokedTokens]) -> RevocationBook:
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:
-    """Look at a task's error, so that nobody is told that nobody did: who waits for the task gets it."""
+    """Retrieve a task's exception, or asyncio logs it as never retrieved. Callers of `refresh` receive it too."""
     if not task.cancelled():
         task.exception()
 
 
 @cache
 def _thread() -> SingleThread:
-    # Its own: however busy all others are, a revoked token ends in time.
+    # A thread of its own: revoked tokens must end in time, however busy the other threads are.
     return SingleThread("endings")
 
 
@@ -127,7 +127,7 @@ _endings: WeakKeyDictionary[asyncio.AbstractEventLoop, Endings] = WeakKeyDiction
 
 
 def of_this_loop() -> Endings:
-    """Return what the running loop knows."""
+    """Return the Endings of the running event loop."""
     loop = asyncio.get_running_loop()
     endings = _endings.get(loop)
     if endings is None:

@@ -1,10 +1,10 @@
-"""JSON Web Tokens that somebody's own server signs with the secret of one of our keys. Pure.
+"""JSON Web Tokens, which a customer's server signs with the secret of an API key. Pure.
 
 Header: alg HS256, kid = the key's name. Claims: iat, exp, x-ably-capability, x-ably-clientId, optionally nbf, jti and
 x-ably-revocation-key.
-Only `kid` decides which key verifies, in our own table: jku, jwk, x5u and the like are never looked at. It is done
-here with the standard library: one algorithm needs no choice, and PyJWT 2.15 takes 0.5 ms for a token of 5 KB, most of
-it before it knows the signature to be right. The tests sign with PyJWT.
+Only `kid` selects the key, from our own table: jku, jwk, x5u and the like are ignored. Verified here with the standard
+library: there is one algorithm, and PyJWT 2.15 takes 0.5 ms for a token of 5 KB, most of it before it has checked the
+signature. The tests sign with PyJWT.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ MAX_HEADER_CHARACTERS = 4096
 CAPABILITY = "x-ably-capability"
 CLIENT_ID = "x-ably-clientId"
 REVOCATION_KEY = "x-ably-revocation-key"
-# By a longer id or key nothing could be revoked.
+# Revocations cannot name a longer id or revocation key.
 MAX_ID_CHARACTERS = 255
 ID_BYTES = 12
 
 
 def is_jwt(token: str) -> bool:
-    """Tell a JWT by its two dots; our own tokens have one."""
+    """Return whether a token is a JWT: it has two dots, our own tokens have one."""
     return token.count(".") == 2
 
 
 def name_key(token: str) -> str:
-    """Return the name of the key that a JWT claims to be signed with, not verified yet. Raises ChatError 40144."""
+    """Return the key name in a JWT's header, which is not verified yet. Raises ChatError 40144."""
     text = token.partition(".")[0]
     header = _load(text) if len(text) <= MAX_HEADER_CHARACTERS and len(token) <= MAX_CHARACTERS else {}
     if header.get("alg") != ALGORITHM or "crit" in header:
@@ -57,7 +57,7 @@ def name_key(token: str) -> str:
 def read(token: str, key: TokenKey) -> Token:
     """Verify a JWT with the key that it names. Raises ChatError 40144, 40012, 40003, 40160.
 
-    That is a WrongSecret where another secret of the same key may have signed it.
+    The error is a WrongSecret if another secret of the key may have signed it.
     """
     claims = _verify(token, key)
     client_id = claims.get(CLIENT_ID)
@@ -78,18 +78,18 @@ def read(token: str, key: TokenKey) -> Token:
 
 
 def refused(reason: str) -> ChatError:
-    """Return the error of a JWT that is not accepted."""
+    """Return the error for a JWT that is not accepted."""
     return ChatError(Code.TOKEN_INVALID, f"This JWT is not accepted: {reason}.")
 
 
 def _verify(token: str, key: TokenKey) -> dict[str, Any]:
-    """Return the claims. The header is read before the signature is checked, the claims only after."""
+    """Return the claims. The header is read before the signature is checked, the claims only afterwards."""
     if name_key(token) != key.name:
         raise refused("it names another key")
     signed, _, signature = token.rpartition(".")
-    # The header was ASCII, the rest is whatever somebody sent.
+    # The header is known to be ASCII; the rest may be anything.
     expected = hmac.digest(key.secret.encode(), signed.encode(errors="replace"), hashlib.sha256)
-    # Texts are compared, not bytes: base64 has several texts for the same bytes, a token has one form.
+    # Compared as texts: base64 has several texts for the same bytes, but a token must have one form.
     if not hmac.compare_digest(to_base64url(expected).encode(), signature.encode(errors="replace")):
         error = refused("its signature is not one of the key that it names")
         raise WrongSecret(error.code, error.message)
@@ -119,7 +119,7 @@ def _revocation_key(claims: dict[str, Any]) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARACTERS or not is_storable(value):
-        # It was given so that the token can be revoked by it: one that could not must not be let in.
+        # A token that could not be revoked by its revocation key must not be accepted.
         raise refused(f"{REVOCATION_KEY} must be a text of 1 to {MAX_ID_CHARACTERS} characters")
     return value
 

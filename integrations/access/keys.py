@@ -1,4 +1,4 @@
-"""API keys: making, finding, rotating, revoking. Nobody else changes one."""
+"""Creates, finds, rotates and revokes API keys. Only this module changes them."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ EVERYTHING = Capability({"[*]*": frozenset({"*"})})
 
 @dataclass(frozen=True, kw_only=True)
 class SigningKey:
-    """A key as it is used: to compare with, to sign and to verify. Never logged: its repr has no secret.
+    """An API key with its secret, to sign and verify with. Its repr has no secret.
 
-    `version` counts the key's secrets. The former one is good until `former_until`, in seconds since the epoch.
+    `version` counts the key's secrets. The former secret is valid until `former_until`, in seconds since the epoch.
     """
 
     id: int
@@ -56,20 +56,20 @@ class SigningKey:
 
     @cached_property
     def former(self) -> SigningKey | None:
-        """The same key with its former secret, whether or not that is good still."""
+        """The key with its former secret, whether or not that is still valid; None without one."""
         if self.former_secret is None:
             return None
         return replace(self, secret=self.former_secret, version=self.version - 1, former_secret=None)
 
     def usable(self, now: float) -> list[SigningKey]:
-        """Return the key with each of its secrets that is good, the current one first."""
+        """Return the key with each of its valid secrets, the current one first."""
         former = self.former if now < self.former_until else None
         return [self] if former is None else [self, former]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewKey:
-    """A key that was just made, or has a new secret; `text` is the only time that the whole key can be seen."""
+    """A new or rotated key. Only `text` holds the whole key, which cannot be shown again."""
 
     row: ApiKey
     text: str = field(repr=False)
@@ -80,7 +80,7 @@ class NewKey:
 
 @transaction.atomic
 def create(capability: Capability, *, label: str = "", purpose: KeyPurpose = KeyPurpose.GENERAL) -> NewKey:
-    """Make a key of this instance's app. The first key decides the app's id."""
+    """Create a key of this instance's app. The first key determines the app's id."""
     _lock_creation()
     secret = secrets.token_urlsafe(SECRET_BYTES)
     row = ApiKey.objects.create(
@@ -95,17 +95,17 @@ def create(capability: Capability, *, label: str = "", purpose: KeyPurpose = Key
 
 
 def revoke(name: str, now: datetime) -> ApiKey:
-    """End a key and every token of it, at the latest a second from now. Raises ChatError 40400."""
+    """Revoke a key and with it all its tokens, everywhere within a second. Raises ChatError 40400."""
     ApiKey.objects.filter(pk=row_of(name).pk, revoked_at__isnull=True).update(revoked_at=now)
     return row_of(name)
 
 
 @transaction.atomic
 def rotate(name: str, now: datetime, *, overlap: timedelta | None = None) -> NewKey:
-    """Give a key a new secret. The former one, with what it signed, stays good for the overlap.
+    """Give a key a new secret. The former secret, and the tokens that it signed, stay valid for the overlap.
 
-    None: API_KEY_OVERLAP_SECONDS. At zero, whatever the former secrets signed ends within a second.
-    Raises ChatError 40400, 40131, and 40900 where another rotation would cut the overlap of one before short.
+    `overlap`: None means API_KEY_OVERLAP_SECONDS; with zero, what former secrets signed ends within a second.
+    Raises ChatError 40400, 40131, and 40900 if the overlap of an earlier rotation has not ended.
     """
     length = timedelta(seconds=settings.API_KEY_OVERLAP_SECONDS) if overlap is None else overlap
     row = ApiKey.objects.select_for_update(no_key=True).get(pk=row_of(name).pk)
@@ -127,7 +127,7 @@ def rotate(name: str, now: datetime, *, overlap: timedelta | None = None) -> New
 
 
 def page_key() -> SigningKey:
-    """Return the key that signs the page's tokens. Makes it if there is none, once however many ask at a time."""
+    """Return the key that signs the page's tokens. Creates it if there is none, once even for concurrent calls."""
     return _find_page_key() or _make_page_key()
 
 
@@ -136,7 +136,7 @@ def _make_page_key() -> SigningKey:
     _lock_creation()
     if found := _find_page_key():
         return found
-    # One that cannot be opened any more (SECRET_KEY is another) has to make room: no page could sign in.
+    # A page key that cannot be decrypted (SECRET_KEY was changed) is revoked, or nobody could sign in on the page.
     ApiKey.objects.filter(purpose=KeyPurpose.PAGE, revoked_at__isnull=True).update(revoked_at=timezone.now())
     new = create(EVERYTHING, label="page", purpose=KeyPurpose.PAGE)
     return SigningKey(
@@ -148,14 +148,14 @@ def _make_page_key() -> SigningKey:
 
 
 def find(names: Iterable[str]) -> dict[str, SigningKey]:
-    """Return those of the keys that exist, revoked ones too, with one query."""
+    """Return the existing keys of these names, revoked ones too, with one query."""
     wanted = {parts[1] for name in names if (parts := split_name(name))}
     opened = (_open(row) for row in ApiKey.objects.filter(key_id__in=wanted))
     return {key.name: key for key in opened if key is not None}
 
 
 def list_ended(sources: Collection[Source], now: datetime) -> set[Source]:
-    """Return those of the sources whose key is revoked or gone, or whose secret was rotated out."""
+    """Return the sources whose key is revoked or gone, or whose secret is no longer valid."""
     wanted = {parts[1] for name, _ in sources if (parts := split_name(name))}
     alive = ApiKey.objects.filter(key_id__in=wanted, revoked_at__isnull=True)
     oldest: dict[str, int] = {}
@@ -174,8 +174,8 @@ def row_of(name: str) -> ApiKey:
 
 
 def check_secret(name: str, found: SigningKey | None, secret: str, now: float) -> SigningKey:
-    """Return the key, as it has this secret, if that is its own. Raises ChatError 40130, 40101 or 40131."""
-    # An unknown key costs a comparison too, so that it takes as long as a wrong secret.
+    """Return the key with the given secret, if that is one of its own. Raises ChatError 40130, 40101 or 40131."""
+    # An unknown key is compared too, so that it takes as long as a wrong secret.
     candidates = found.usable(now) if found else []
     matches = [compare_digest(key.secret.encode(), secret.encode()) for key in candidates]
     if found is None:
@@ -209,7 +209,7 @@ def split_key(text: str) -> tuple[str, str]:
 
 
 def split_name(name: str) -> tuple[str, str] | None:
-    """Return app id and key id of `appId.keyId`, None if it is no such name."""
+    """Return app id and key id of `appId.keyId`, None for any other text."""
     match = NAME.fullmatch(name)
     return (match[1], match[2]) if match else None
 
@@ -219,7 +219,7 @@ def _open(row: ApiKey) -> SigningKey | None:
         secret = unseal(row.sealed_secret)
         former = None if row.sealed_former_secret is None else unseal(row.sealed_former_secret)
     except SealBroken as error:
-        # One key that cannot be read must not take the others of the query with it.
+        # The other keys of the query are good.
         logger.error("Key %s: %s", row.name, error)
         return None
     return SigningKey(
@@ -249,5 +249,5 @@ def _draw_id() -> str:
 
 
 def _lock_creation() -> None:
-    """Let one transaction at a time make a key: the app's id and the page's key are decided once."""
+    """Let one transaction at a time create a key, so that app id and page key are determined once."""
     lock(AdvisoryLock.MAKING_KEYS)

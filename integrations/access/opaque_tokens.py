@@ -1,8 +1,8 @@
-"""Tokens that this server makes and nobody else can read. Pure: no clock, no database.
+"""Tokens that this server issues and only it can read. Pure: no clock, no database.
 
-A token is `appId.` and the base64url text of: version, length of the key id, key id, nonce, sealed content. The
-content is encrypted, because a capability may be confidential, under a key derived from the API key's secret:
-whoever can find the key can check the token, nobody has to store it, and it ends with its key.
+A token is `appId.` and the base64url text of: version, length of the key id, key id, nonce, sealed content. The content
+is encrypted because a capability may be confidential. The encryption key is derived from the API key's secret: a token
+needs no row of its own, and ends with its key.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _TokenContent(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 def issue(
     key: TokenKey, *, capability: Capability | None, client_id: str | None, issued: int, life: int
 ) -> TokenDetails:
-    """Make a token of at most the key's capability; None asks for all of it. Times in milliseconds.
+    """Issue a token with a capability within the key's; None means all of it. Times in milliseconds.
 
     Raises ChatError 40160 if nothing of the capability is left, 40012 for a bad client id, 40003 if it is too long.
     """
@@ -72,14 +72,14 @@ def issue(
 
 
 def name_key(token: str) -> str:
-    """Return the name of the key that a token claims to come from, not verified yet. Raises ChatError 40143."""
+    """Return the key name in a token, which is not verified yet. Raises ChatError 40143."""
     return _unpack(token)[0]
 
 
 def read(token: str, key: TokenKey) -> Token:
-    """Open a token with the key that it names. Raises ChatError 40143 if it is not exactly one of this key.
+    """Decrypt a token with the key that it names. Raises ChatError 40143 if this key did not issue it.
 
-    That is a WrongSecret where another secret of the same key may open it.
+    The error is a WrongSecret if another secret of the key may open it.
     """
     key_name, nonce, sealed = _unpack(token)
     try:

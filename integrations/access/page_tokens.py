@@ -1,4 +1,4 @@
-"""Tokens for the people on this server's own page: who they are there, in the rooms that are listed."""
+"""Issues the tokens of people on this server's own page: for their client id, and the listed rooms."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ OPERATIONS = frozenset(
         "message-update-own", "message-delete-own",
     }
 )  # fmt: skip
-# A token travels in the address of the WebSocket: as many rooms as fit. The page lists them in the same order.
+# A token is part of the WebSocket's URL, so the number of rooms is bounded. The page lists them in the same order.
 MAX_ROOMS = 200
 MAX_NAME_BYTES = 6_000
 
 
 def issue_for(client_id: str, *, is_staff: bool, now: datetime) -> TokenDetails:
-    """Make the token of somebody on the page. Raises ChatError 40012, 40300 if there is no room yet."""
+    """Issue the token of a person on the page. Raises ChatError 40012, 40300 if no room is listed yet."""
     if client_id == ANY_CLIENT:
         raise ChatError(Code.INVALID_CLIENT_ID, 'Nobody can be called "*". Pick another name.')
     capability = Capability({"*": OPERATIONS}) if is_staff else listed_rooms()
@@ -42,7 +42,7 @@ def issue_for(client_id: str, *, is_staff: bool, now: datetime) -> TokenDetails:
 
 
 def listed_rooms() -> Capability:
-    """Return the right to chat in the rooms that are listed."""
+    """Return the capability to chat in the listed rooms."""
     rooms = Room.objects.filter(listed=True).order_by("title", "name").values_list("name", flat=True)[:MAX_ROOMS]
     patterns: dict[str, frozenset[str]] = {}
     left = MAX_NAME_BYTES
@@ -50,7 +50,7 @@ def listed_rooms() -> Capability:
         left -= len(name.encode())
         if left < 0:
             break
-        # As a pattern such a name would cover other rooms too.
+        # In a capability such a name would be a pattern for other rooms too.
         if "*" not in name and not name.startswith("["):
             patterns[name] = OPERATIONS
     return Capability(patterns)

@@ -1,4 +1,4 @@
-"""The revocations in force, in memory, so that no use of a token asks the database. Pure."""
+"""The revocations in force, in memory, so that checking a token needs no query. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from rooms.access.grants import Grant
 
-# The values of integrations.models.Subject.
+# The values of integrations.models.RevocationSubject.
 CLIENT, TOKEN, REVOCATION_KEY, CHANNEL = "clientId", "tokenId", "revocationKey", "channel"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RevokedTokens:
-    """The tokens of a key that a revocation ends: `issued_before` in seconds since the epoch, `starts_at` monotonic.
+    """A revocation of a key's tokens. `issued_before` in seconds since the epoch, `starts_at` monotonic.
 
-    A token that is named by its id ends whenever it was issued: its issuer's clock may be ahead.
+    A token named by its id ends whenever it was issued, because its issuer's clock may be ahead.
     """
 
     key_name: str
@@ -25,7 +25,7 @@ class RevokedTokens:
     starts_at: float
 
     def covers(self, grant: Grant) -> bool:
-        """Tell whether it ends the token that a peer was let in by."""
+        """Return whether the revocation ends the token of a grant."""
         if grant.token_id is None or grant.key_name != self.key_name:
             return False
         if self.subject == TOKEN:
@@ -35,14 +35,14 @@ class RevokedTokens:
 
 @dataclass(kw_only=True, slots=True)
 class _OfKey:
-    """What ended of one key's tokens: by value, the latest moment before which they were issued."""
+    """The revocations of one key: for each subject and value, the latest `issued_before`."""
 
     tokens: set[str] = field(default_factory=set)
     before: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class RevocationBook:
-    """Revocations of all keys. Bounded by whoever writes them (REVOCATIONS_MAX)."""
+    """The revocations of all keys. Their number is bounded where they are written (REVOCATIONS_MAX)."""
 
     def __init__(self) -> None:
         self._keys: dict[str, _OfKey] = {}
@@ -50,17 +50,17 @@ class RevocationBook:
 
     @property
     def pending(self) -> Sequence[RevokedTokens]:
-        """Those that are not in force yet."""
+        """The revocations that are not in force yet."""
         return self._pending
 
     def __len__(self) -> int:
-        """How many values are known, not in force yet ones too."""
+        """The number of values, including those not in force yet."""
         return len(self._pending) + sum(
             len(mine.tokens) + sum(map(len, mine.before.values())) for mine in self._keys.values()
         )
 
     def add(self, ended: RevokedTokens, now: float) -> None:
-        """Take in a revocation, in force from its moment on."""
+        """Add a revocation, in force from `starts_at` on."""
         if ended.starts_at > now:
             self._pending.append(ended)
             return
@@ -72,7 +72,7 @@ class RevocationBook:
         before[ended.value] = max(before.get(ended.value, ended.issued_before), ended.issued_before)
 
     def advance(self, now: float) -> bool:
-        """Put in force what is due by now. Return whether there was any."""
+        """Put into force the revocations that are due. Return whether there were any."""
         if not self._pending:
             return False
         pending, self._pending = self._pending, []
@@ -81,7 +81,7 @@ class RevocationBook:
         return len(self._pending) < len(pending)
 
     def ends(self, grant: Grant) -> bool:
-        """Tell whether a peer's token was revoked."""
+        """Return whether the token of a grant was revoked."""
         mine = self._keys.get(grant.key_name)
         if mine is None or grant.token_id is None:
             return False
@@ -93,7 +93,7 @@ class RevocationBook:
 
 
 def _is_named(before: dict[str, float], values: Sequence[str], issued_at: float) -> bool:
-    # The shorter of the two is gone through: a capability may name 1,000 rooms.
+    # Iterates over the shorter of the two: a capability may name 1,000 rooms.
     if len(before) < len(values):
         named = set(values)
         return any(issued_at < moment for value, moment in before.items() if value in named)
@@ -101,9 +101,9 @@ def _is_named(before: dict[str, float], values: Sequence[str], issued_at: float)
 
 
 def _values(grant: Grant, subject: str) -> Sequence[str]:
-    """Return by what a token can be named as this kind of subject."""
+    """Return the values by which a revocation with this subject can name the token."""
     if subject == CLIENT:
-        # A token for any client ends with the client id that it is used for, too.
+        # A token for any client id ends with the client id that the peer uses, too.
         return [name for name in {grant.issued_to, grant.client_id} if name is not None]
     if subject == REVOCATION_KEY:
         return [] if grant.revocation_key is None else [grant.revocation_key]

@@ -1,4 +1,4 @@
-"""The protocol's request to revoke tokens: read, checked against the key that was shown, answered target by target."""
+"""The protocol's request to revoke tokens: parsed, authorised by the key that came with it, answered by target."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RevocationRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel
 
 
 class TargetResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What became of one target: from when on which tokens are refused, or why nothing was done."""
+    """The result for one target: which tokens are refused from when on, or the error."""
 
     target: str
     issued_before: int | None = None
@@ -51,7 +51,7 @@ class BatchResult(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def answer(key_name: str, request: RevocationRequest, shown_key: str | None, now: datetime) -> BatchResult:
-    """Check who asks, and revoke what can be. Targets that make no sense fail by themselves.
+    """Check the key, and revoke the valid targets. Each invalid target gets its own error in the result.
 
     Raises ChatError: 40106, 40101, 40130 or 40131 for the key, 40003 for the moment, 42910 at REVOCATIONS_MAX.
     """

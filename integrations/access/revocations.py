@@ -1,4 +1,4 @@
-"""Ending tokens before their time: writing revocations, and reading on from the last that one knows."""
+"""Writes revocations of tokens, and reads those after the last that a process knows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ORDER BY r.id LIMIT %s
 
 @dataclass(frozen=True, kw_only=True)
 class RevocationTarget:
-    """Whose tokens are to end."""
+    """The tokens to revoke: a subject, such as a client id, and its value."""
 
     subject: RevocationSubject
     value: str
@@ -68,19 +68,18 @@ def revoke(
     with_margin: bool = False,
     by: str = "",
 ) -> list[Revocation]:
-    """End the tokens of a key that were issued before a moment (None: until now), at once or in 30 seconds.
+    """Revoke the tokens of a key that were issued before a moment (None: now), at once or in 30 seconds.
 
-    Every process has heard of it a second later. Raises ChatError 40003 for a moment that makes no sense, 42910 at
-    REVOCATIONS_MAX.
+    Every process knows within a second. Raises ChatError 40003 for an invalid moment, 42910 at REVOCATIONS_MAX.
     """
     with transaction.atomic():
-        # Ids become visible in their order: who read up to one misses none that is committed later.
+        # Under the lock, ids become visible in their order: a process that reads on after an id misses none.
         _lock()
         clock = read_clock()
         latest = max(now, clock)
         _check_moment(issued_before, latest)
         _check_room(len(targets), clock)
-        # By Postgres' clock: a host whose clock is ahead must not delay what all others do.
+        # By Postgres' clock: a host whose clock is ahead must not delay the revocation.
         applies_at = clock + MARGIN if with_margin else clock
         rows = [
             Revocation(
@@ -99,7 +98,7 @@ def revoke(
 
 
 def revoke_everywhere(targets: Sequence[RevocationTarget], *, now: datetime, by: str = "") -> list[Revocation]:
-    """End such tokens of every key that is in use. Raises ChatError 42910."""
+    """Revoke such tokens of every key in use. Raises ChatError 42910."""
     with transaction.atomic():
         used = ApiKey.objects.filter(revoked_at__isnull=True).order_by("id")
         return [row for key in used for row in revoke(key, targets, now=now, by=by)]
@@ -109,7 +108,7 @@ def revoke_everywhere(targets: Sequence[RevocationTarget], *, now: datetime, by:
 
 
 def read_after(last: int, limit: int) -> tuple[list[RevokedTokens], int]:
-    """Return up to so many revocations in force, or soon to be, after an id; and the id to go on from."""
+    """Return up to `limit` revocations after an id, those not in force yet too; and the id to read on after."""
     asked_at = monotonic()
     with connection.cursor() as cursor:
         cursor.execute(READ, [last, limit])
@@ -122,7 +121,7 @@ def read_after(last: int, limit: int) -> tuple[list[RevokedTokens], int]:
 
 
 def moment(milliseconds: int | None) -> datetime | None:
-    """Return a moment of the protocol. Raises ChatError 40003."""
+    """Return a time of the protocol, in milliseconds, as a datetime. Raises ChatError 40003."""
     if milliseconds is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A request for a token: signed with a key's secret by somebody's server, or shown together with the key itself."""
+"""Requests for tokens: signed by a customer's server with a key's secret, or sent together with the key itself."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from rooms.access.capabilities import Capability
 from rooms.errors import ChatError, Code
 
 NONCE_CHARACTERS = range(16, 129)
-# Old nonces that each new one takes along; more than one, so that the table shrinks after a rush.
+# Expired nonces deleted with each request; more than one, so that the table shrinks after a rush.
 CLEANED_PER_REQUEST = 20
 
 
 class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The public shape. Times in milliseconds; `capability` a JSON text; without `mac` the key must be shown."""
+    """The public shape. Times in milliseconds; `capability` a JSON text; without `mac` the key must be sent too."""
 
     key_name: str | None = None
     ttl: int | None = None
@@ -59,7 +59,7 @@ class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def life(self) -> int:
-        """How long the token shall live, in milliseconds. Raises ChatError 40003."""
+        """The lifetime of the requested token, in milliseconds. Raises ChatError 40003."""
         life = self.ttl or settings.TOKEN_TTL_SECONDS * 1000
         if not 0 < life <= settings.TOKEN_MAX_TTL_SECONDS * 1000:
             raise ChatError(
@@ -80,16 +80,16 @@ def sign(request: TokenRequest, key_name: str, secret: str) -> str:
         request.nonce or "",
     )
     text = "".join(f"{value}\n" for value in fields)
-    # A text with half a character cannot have been signed by anybody; "replace" makes the MAC differ.
+    # A text with a lone surrogate cannot have been signed; "replace" makes its MAC differ.
     digest = hmac.digest(secret.encode(), text.encode(errors="replace"), hashlib.sha256)
     return base64.b64encode(digest).decode()
 
 
 def answer(key_name: str, request: TokenRequest, shown_key: str | None, now: datetime) -> TokenDetails:
-    """Check a request and make its token.
+    """Check a request and issue its token.
 
-    Raises ChatError 40130, 40131 or 40101 for the key, 40106 if the request is neither signed nor comes with the key,
-    40104 or 40105 if it is stale or was used before, 40003, 40012 or 40160 for what it asks.
+    Raises ChatError 40130, 40131 or 40101 for the key, 40106 if the request is neither signed nor comes with a key,
+    40104 or 40105 if it is too old or was used before, 40003, 40012 or 40160 for its content.
     """
     if request.key_name not in (None, "", key_name):
         raise ChatError(Code.INVALID_PARAMETER, "keyName in the body is not the one in the address.")
@@ -102,13 +102,13 @@ def answer(key_name: str, request: TokenRequest, shown_key: str | None, now: dat
         life=request.life,
     )
     if request.mac:
-        # Last, so that a request which failed can be corrected, and nobody without the secret can fill the table.
+        # Last: a refused request can be corrected, and without the secret nobody can fill the table.
         use_nonce(key, request, now)
     return details
 
 
 def check_signed(key_name: str, request: TokenRequest, now: datetime) -> SigningKey:
-    """Return the key that signed a request just now. Raises ChatError."""
+    """Return the key that signed a request, if its timestamp is current. Raises ChatError."""
     key = _signer_of(request, keys.require_known(keys.find([key_name]).get(key_name)), now)
     window = settings.TOKEN_REQUEST_WINDOW_SECONDS * 1000
     if abs((request.timestamp or 0) - now.timestamp() * 1000) > window:
@@ -119,7 +119,7 @@ def check_signed(key_name: str, request: TokenRequest, now: datetime) -> Signing
 
 
 def check_shown(key_name: str, shown_key: str | None, now: datetime) -> SigningKey:
-    """Return the key that came with an unsigned request, by the secret that came with it. Raises ChatError."""
+    """Return the key that was sent with an unsigned request. Raises ChatError."""
     if not shown_key:
         raise ChatError(
             Code.NO_CREDENTIALS, "Sign the token request (nonce and mac), or send the key by Basic authentication."
@@ -139,7 +139,7 @@ def _signer_of(request: TokenRequest, found: SigningKey, now: datetime) -> Signi
 
 
 def use_nonce(key: SigningKey, request: TokenRequest, now: datetime) -> None:
-    """Note that a request was used, until its timestamp is too old anyway. Raises ChatError 40105, 40003."""
+    """Store a request's nonce until its timestamp is too old. Raises ChatError 40105 for a used one, 40003."""
     nonce = request.nonce or ""
     if len(nonce) not in NONCE_CHARACTERS or not is_storable(nonce):
         raise ChatError(
@@ -159,7 +159,7 @@ def use_nonce(key: SigningKey, request: TokenRequest, now: datetime) -> None:
 
 @transaction.atomic
 def forget_nonces(now: datetime) -> None:
-    """Delete a few nonces whose requests are too old to be repeated."""
-    # Rows that another request deletes right now are left to it: waiting for each other could be a deadlock.
+    """Delete a few nonces whose requests are too old to be sent again."""
+    # Skips rows that another request is deleting: waiting for each other could be a deadlock.
     old = UsedNonce.objects.select_for_update(skip_locked=True).filter(expires_at__lt=now).order_by("expires_at")
     UsedNonce.objects.filter(id__in=list(old.values_list("id", flat=True)[:CLEANED_PER_REQUEST])).delete()

@@ -1,6 +1,6 @@
-"""What tokens of every kind have in common: who, what, how long, and the checks on them. Pure.
+"""Tokens of both kinds: their content, and the checks on client id, capability and lifetime. Pure.
 
-The kinds are in opaque_tokens.py (made here) and jwts.py (made by others); both have `name_key` and `read`.
+The kinds are in opaque_tokens.py (issued here) and jwts.py (issued by customers); both have `name_key` and `read`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rooms.errors import ChatError, Code
 
 MAX_CHARACTERS = 131_072  # the SDKs' own limit
 MAX_CLIENT_ID_CHARACTERS = 255
-# Clocks of other servers may be ahead of ours by this much.
+# How far the clocks of other servers may be ahead of ours.
 LEEWAY_SECONDS = 60.0
 
 
 class TokenKey(Protocol):
-    """What making and reading tokens needs of an API key."""
+    """The part of an API key that signs and verifies tokens."""
 
     @property
     def name(self) -> str:
@@ -31,11 +31,11 @@ class TokenKey(Protocol):
 
     @property
     def secret(self) -> str:
-        """What only the key's owner and this server know."""
+        """The secret, known to the key's owner and this server."""
 
     @property
     def capability(self) -> Capability:
-        """No token of the key may do more."""
+        """The bound of what the key's tokens may do."""
 
     @property
     def capability_text(self) -> str:
@@ -44,7 +44,7 @@ class TokenKey(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A token whose signature is right; whether it is current is yours to ask. Times in seconds since the epoch."""
+    """A token with a verified signature; call `require_current` for its lifetime. Times in seconds since the epoch."""
 
     id: str
     key_name: str
@@ -70,11 +70,11 @@ class Token:
 
 
 class WrongSecret(ChatError):
-    """The token was not made with this secret of its key; perhaps with the former one."""
+    """The token was not signed with this secret of its key; perhaps with the former one."""
 
 
 class TokenDetails(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What somebody who asked for a token is told. Times in milliseconds since the epoch."""
+    """The public answer to a token request. Times in milliseconds since the epoch."""
 
     token: str
     key_name: str
@@ -88,7 +88,7 @@ class TokenDetails(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
 
 
 def check_client_id(client_id: str | None) -> None:
-    """Raise ChatError 40012 for a client id that nobody can have. None (anonymous) and "*" (any) are fine."""
+    """Raise ChatError 40012 for an invalid client id. None (anonymous) and "*" (any) are valid."""
     if client_id is None:
         return
     if not 0 < len(client_id) <= MAX_CLIENT_ID_CHARACTERS or not is_storable(client_id):
@@ -96,7 +96,10 @@ def check_client_id(client_id: str | None) -> None:
 
 
 def identify(granted: str | None, requested: str | None) -> str | None:
-    """Return who a peer is: as granted, or as it asks to be where any is granted. Raises ChatError 40102, 40012."""
+    """Return the client id of a peer: the granted one, or the requested one if any is granted.
+
+    Raises ChatError 40102, 40012.
+    """
     if requested in (None, "", ANY_CLIENT, granted):
         return granted
     if granted != ANY_CLIENT:
@@ -107,9 +110,9 @@ def identify(granted: str | None, requested: str | None) -> str | None:
 
 @lru_cache(maxsize=256)
 def narrow(capability: str, key_capability: str) -> Capability:
-    """Return what a token may do: what it says, within what its key allows. Raises ChatError 40003, 40160.
+    """Return the intersection of a token's and its key's capability. Raises ChatError 40003, 40160.
 
-    Kept, so that 100,000 members with like tokens share one object.
+    Cached, so that 100,000 members with like tokens share one object.
     """
     allowed = Capability.parse(capability).intersect(Capability.parse(key_capability))
     return require_some(allowed)
@@ -123,7 +126,7 @@ def require_some(capability: Capability) -> Capability:
 
 
 def is_storable(text: str) -> bool:
-    """Tell whether Postgres and UTF-8 can hold the text: no zero byte, no half of a surrogate pair."""
+    """Return whether Postgres can store a text: no NUL, no lone surrogate."""
     try:
         return b"\0" not in text.encode()
     except UnicodeEncodeError:
@@ -131,12 +134,12 @@ def is_storable(text: str) -> bool:
 
 
 def to_base64url(raw: bytes) -> str:
-    """Return the text without padding, as in RFC 7515."""
+    """Return base64url without padding, as in RFC 7515."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def from_base64url(text: str) -> bytes:
-    """Return the bytes of a text in its one canonical form. Raises ValueError for every other text."""
+    """Return the bytes of a canonical base64url text. Raises ValueError for any other text."""
     raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     if to_base64url(raw) != text:
         raise ValueError("not canonical")

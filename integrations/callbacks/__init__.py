@@ -1,1 +1,1 @@
-"""Verdicts that come by callback, and the record of every use of a callback token."""
+"""Verdicts by callback: the use of callback tokens, and its audit."""

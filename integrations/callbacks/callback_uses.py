@@ -1,4 +1,4 @@
-"""The record of what was done with callback tokens: each use, within bounds that nobody can exceed by calling more."""
+"""The audit of callback tokens: every use of one is a row, up to a bound for each message and for forged tokens."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from integrations.models import CallbackResult, CallbackUse
 from integrations.wire.callback_tokens import CallbackClaims
 from rooms.errors import ChatError
 
-MAX_PER_MESSAGE = 50  # refusals and repeats that are recorded; a token is shown to one Lambda only
+MAX_PER_MESSAGE = 50  # rows for refusals and repeats
 DECISIVE = (CallbackResult.APPLIED, CallbackResult.LATE)
-# The first use of a token that decides: whoever comes at the same time waits for it, and finds it.
+# Inserts the use that decides. A second use of the token waits for this transaction, and then inserts nothing.
 CLAIM = """
 INSERT INTO integrations_callbackuse
     (token_id, result, action, code, problem, message_pk, rule_pk, body_digest, address, at)
@@ -30,7 +30,7 @@ ON CONFLICT (token_id) WHERE result IN ('applied', 'late') DO NOTHING
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """One call of the verdict endpoint. `claims` is None of a token that was not to be believed."""
+    """One call of the verdict endpoint. `claims` is None if the token was missing or forged."""
 
     claims: CallbackClaims | None
     body: bytes
@@ -39,7 +39,7 @@ class Use:
 
     @property
     def digest(self) -> str:
-        """What tells a repeat from another body."""
+        """The SHA-256 of the body: the same token with another body is no repeat."""
         return hashlib.sha256(self.body).hexdigest()
 
 
@@ -47,9 +47,9 @@ class Use:
 
 
 def decide(use: Use, result: CallbackResult, *, action: str, error: ChatError | None = None) -> bool:
-    """Record the use that decides what its token was for. Return False if another use did before.
+    """Record the use of a token that decides its message. Return False if an earlier use has decided.
 
-    In the transaction of the verdict: either both count or neither.
+    Call in the transaction of the verdict.
     """
     assert use.claims is not None
     code, problem = (error.code, error.message[:200]) if error else (None, "")
@@ -66,7 +66,7 @@ def decide(use: Use, result: CallbackResult, *, action: str, error: ChatError | 
 
 
 def record_harmless(use: Use, result: CallbackResult, *, action: str = "", error: ChatError | None = None) -> None:
-    """Record a use that changed nothing, unless there were too many: then it is only counted."""
+    """Record a use that changed nothing; beyond the bounds it is only counted."""
     counts.add(result)
     if not _may_record(use):
         counts.add(UNRECORDED)
@@ -89,7 +89,7 @@ def record_harmless(use: Use, result: CallbackResult, *, action: str = "", error
 
 
 def find_decisive(claims: CallbackClaims) -> CallbackUse | None:
-    """Return the use by which a token decided, None while it did not."""
+    """Return the use of a token that decided, None if there is none yet."""
     return CallbackUse.objects.filter(token_id=claims.id, result__in=DECISIVE).first()
 
 
@@ -100,20 +100,20 @@ def _may_record(use: Use) -> bool:
     return mine[:MAX_PER_MESSAGE].count() < MAX_PER_MESSAGE
 
 
-# --- Counting, a process for itself -----------------------------------------------------------------------
+# --- Counts of this process -------------------------------------------------------------------------------
 
 UNRECORDED = "unrecorded"
 
 
 class Counts:
-    """How many uses there were since this process began, by what they came to. Shared by threads."""
+    """The number of uses since this process began, by result. Threads share it."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lock = Lock()
 
     def add(self, result: str) -> None:
-        """Count one."""
+        """Count one use."""
         with self._lock:
             self._counts[str(result)] += 1
 
@@ -123,7 +123,7 @@ class Counts:
 
 
 class RateLimit:
-    """Lets so many through a minute. Shared by threads."""
+    """A token bucket: allows a number of events a minute. Threads share it."""
 
     def __init__(self) -> None:
         self._left = 0.0
@@ -131,7 +131,7 @@ class RateLimit:
         self._lock = Lock()
 
     def allow(self, per_minute: int, now: float) -> bool:
-        """Tell whether one more may go through. `now` in seconds of any clock that only goes forward."""
+        """Return whether one more event is allowed. `now`: seconds of a monotonic clock."""
         with self._lock:
             passed = 60.0 if self._filled_at is None else now - self._filled_at
             self._left, self._filled_at = min(self._left + passed * per_minute / 60, float(per_minute)), now

@@ -1,4 +1,4 @@
-"""Verdicts that come by callback: the token says on which message, and one use of it decides."""
+"""Applies verdicts that come by callback. The token names message and rule; one use of it decides."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TOO_LATE = "The message was decided at its deadline."
 
 @dataclass(frozen=True, kw_only=True)
 class CallbackReply:
-    """What the caller is told. `error`: it was refused, then; `is_repeated`: as it was told before."""
+    """The reply to a callback. `error`: why the verdict did not count; `is_repeated`: the same reply as before."""
 
     shape: dict[str, Any]
     error: ChatError | None = None
@@ -46,12 +46,12 @@ class CallbackReply:
 
 
 def apply_callback(token: str, body: bytes, *, now: datetime, address: str = "") -> CallbackReply:
-    """Apply the verdict in `body` to the token's message, and return what the caller is told. Each use is recorded.
+    """Apply the verdict in `body` to the token's message, record the use of the token, and return the reply.
 
-    The same request again gets the same answer. An answer's error: 410 and 40900 where the deadline had decided and
-    the rule only records what comes late. Raises ChatError: 40106 or 40144 (401) for the token, 40160 (401) for
-    another message, 40001 for the body, 40400 where rule or message are gone, 40900 (409; 410 for an expired token)
-    where something else was decided.
+    The same request again gets the same reply. A reply's error is 40900 (410) if the deadline had decided and the rule
+    only records late verdicts. Raises ChatError: 40106 or 40144 (401) for the token, 40160 (401) for another message,
+    40001 for the body, 40400 if rule or message are gone, 40900 (409; 410 for an expired token) if another verdict has
+    decided.
     """
     use = Use(claims=None, body=body, address=address, at=now)
     try:
@@ -64,7 +64,7 @@ def apply_callback(token: str, body: bytes, *, now: datetime, address: str = "")
 
 
 def check_token(token: str) -> CallbackClaims:
-    """Return what a callback token is, or was, good for. Raises ChatError 40106 or 40144."""
+    """Return the claims of a callback token, current or expired. Raises ChatError 40106 or 40144."""
     if not token:
         raise ChatError(Code.NO_CREDENTIALS, "Send the callback's token as `Authorization: Bearer TOKEN`.")
     keys = [callback_tokens.derive_key(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
@@ -115,7 +115,7 @@ def _read(body: bytes, delivery: Delivery, message_id: str) -> Verdict:
 def _apply(
     delivery: Delivery, claims: CallbackClaims, verdict: Verdict, use: Use, message_id: str
 ) -> CallbackReply | None:
-    """Let the verdict count where it may, and record that with it. None: another use of the token did so."""
+    """Apply a verdict and record the use, in one transaction. Return None if another use of the token was first."""
     action = WORDS[verdict.action]
     decision = Decision(message=claims.message, awaiting=awaiting_of(claims.rule), verdict=verdict)
     with transaction.atomic():
@@ -139,7 +139,7 @@ def _apply(
 
 
 def _apply_late(delivery: Delivery, decision: Decision, use: Use, message_id: str) -> CallbackReply | None:
-    """Do what the rule says of verdicts that come late: apply or only record them. Inside the transaction."""
+    """Apply a verdict after the deadline, or only record it, as the rule says. Call in the transaction."""
     assert use.claims is not None
     action = WORDS[decision.verdict.action]
     if not may_apply(delivery.rule.late, is_past_deadline=True):
@@ -157,7 +157,7 @@ def _apply_late(delivery: Delivery, decision: Decision, use: Use, message_id: st
 
 
 def _repeat_reply(former: CallbackUse, use: Use, message_id: str) -> CallbackReply:
-    """Answer as the first time; another body than then is a conflict. Raises ChatError 40900."""
+    """Return the reply of the first use. Raises ChatError 40900 if the body is another one."""
     assert use.claims is not None
     if former.body_digest != use.digest:
         raise ChatError(Code.CONFLICT, "The callback token was used already, with another body.")

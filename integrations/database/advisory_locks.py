@@ -1,4 +1,4 @@
-"""The advisory locks of this app, each held until its transaction ends. One list, so that no two share a number."""
+"""The advisory locks of this app, each held until its transaction ends. One list, so that all numbers differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rooms.database.statements import fetch
 
 @unique
 class AdvisoryLock(IntEnum):
-    """What one transaction at a time does. The numbers stay: processes of two versions may run side by side."""
+    """What only one transaction at a time does. The numbers stay: processes of two versions may run side by side."""
 
     MAKING_KEYS = 0x6B657973
     REVOKING = 0x7265766F

@@ -1,1 +1,1 @@
-"""Events of rules after publish: from what happened in a room to deliveries."""
+"""Events for rules after publish: each event of a room becomes deliveries to the rules that receive it."""

@@ -1,7 +1,8 @@
-"""How many are in a room, as rules are told: a worker's loop that compares what is with what they were told.
+"""Occupancy events for rules: a worker's loop compares the counts of rooms with those that rules were told last.
 
-Gateways write their counts once a second (rooms.occupancy.store); nobody else is asked. What rules were told lies in a
-table and changes with the deliveries, so no event is lost or told twice, whichever worker does it and whatever crashes.
+Gateways write their counts once a second (rooms.occupancy.store). The counts that rules were told are rows of RoomTold,
+which change in the transaction that adds the deliveries: no event is lost or sent twice, whichever worker runs the loop
+and whatever crashes.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from rooms.occupancy.counts import NOBODY, Metrics
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-ROOMS_AT_ONCE = 50  # so many are locked while rules are owed what happened there
-REST_SHARE = 5.0  # a comparison of many rooms is followed by a pause of so many times its length
+ROOMS_AT_ONCE = 50  # locked in one transaction
+REST_SHARE = 5.0  # the pause after a comparison is at least so many times its duration
 TICK_TIMEOUT_SECONDS = 20.0
 KINDS = (EventKind.OCCUPANCY, EventKind.OPENED, EventKind.CLOSED)
 
@@ -45,7 +46,7 @@ _COLUMNS = Metrics._fields
 _TOLD = ", ".join(f"told.{name}" for name in _COLUMNS)
 _HERE = ", ".join(f"here.{name}" for name in _COLUMNS)
 
-# Room 0 is the mark that a comparison was made: without it nothing is known of what rules were told.
+# The row of room 0 says when the last comparison was made. Without it the table holds nothing that rules were told.
 _BEGIN = """
 SELECT pg_try_advisory_xact_lock(%(lock)s), mark.told_at IS NOT NULL,
     coalesce(mark.told_at > clock_timestamp() - make_interval(secs => %(tick)s), false)
@@ -75,7 +76,7 @@ WHERE told.room_id IS NULL
 ORDER BY told.told_at NULLS FIRST
 LIMIT %(limit)s
 """
-# Each stores a change unless somebody has told rules of that room since, and returns the rooms where it did.
+# Each statement stores a change unless another worker has changed that room's row since, and returns the stored rooms.
 _NEW = f"""
 FROM unnest(%(rooms)s::bigint[], %(seen)s::timestamptz[], {", ".join(f"%({name})s::int[]" for name in _COLUMNS)})
     AS new (room_id, seen, {", ".join(_COLUMNS)})
@@ -102,25 +103,25 @@ WHERE told.room_id = new.room_id AND told.told_at = new.seen RETURNING told.room
 
 @dataclass(frozen=True, kw_only=True)
 class RoomChange:
-    """A room that is another than rules were told. `name` is None where the room is gone."""
+    """A room whose counts differ from those that rules were told. `name` is None if the room is gone."""
 
     room_id: int
     name: str | None
-    here: Metrics | None  # None: nobody is there
-    told: Metrics | None  # None: closed, as far as rules know
+    here: Metrics | None  # None: the room is empty
+    told: Metrics | None  # None: rules were told that the room is closed
     told_at: datetime | None
-    is_waiting: bool  # for somebody to come back: it was found empty before
+    is_waiting: bool  # it was found empty before, and is not closed until ROOM_CLOSED_SECONDS have passed
 
     @property
     def statement(self) -> str:
-        """What stores it."""
+        """The SQL that stores the change."""
         if self.here is None:
             return _CLOSE if self.is_waiting else _EMPTY
         return _OPEN if self.told is None else _CHANGE
 
     @property
     def events(self) -> list[EventKind]:
-        """What happened, as far as rules hear of it."""
+        """The events of the change, for rules."""
         if self.here is None:
             return [EventKind.OCCUPANCY, EventKind.CLOSED] if self.is_waiting else []
         if self.told is None:
@@ -129,17 +130,17 @@ class RoomChange:
 
 
 class OccupancyEvents:
-    """A worker's part in telling rules how many are in a room. `run` until cancelled."""
+    """Runs the comparison in one worker. `run` until cancelled."""
 
     def __init__(self) -> None:
-        self.told = 0  # rooms that rules were told of, by this worker
+        self.told = 0  # rooms for which this worker has added events
 
     async def run(self) -> None:
-        """Compare once a second; less often where comparing takes long, or Postgres is away."""
+        """Compare once a second, or less often if a comparison takes long."""
         while True:
             began = time.monotonic()
             try:
-                # What the timeout leaves behind ends by its own: statements of a worker have a time limit.
+                # After a timeout the thread ends by itself: a worker's statements have a time limit.
                 self.told += await asyncio.wait_for(threads.run(notify_rules), TICK_TIMEOUT_SECONDS)
             except (*POSTGRES_AWAY, TimeoutError) as error:
                 logger.warning("Rules cannot be told how many are in rooms (%s).", type(error).__name__)
@@ -149,9 +150,9 @@ class OccupancyEvents:
 
 
 def notify_rules() -> int:
-    """Owe rules what they were not told yet of rooms. Return of how many rooms; 0 where another worker does it.
+    """Add the events of all changed rooms to the outbox. Return the number of rooms; 0 if another worker compares.
 
-    While no rule hears of rooms nothing is compared, and what was told is forgotten.
+    While no rule receives events of rooms nothing is compared, and the stored counts are deleted.
     """
     book = rule_book.read()
     if not any(book.receivers_of(kind) for kind in KINDS):
@@ -163,7 +164,7 @@ def notify_rules() -> int:
 
 
 def _look() -> list[RoomChange]:
-    """Return what differs; nothing where another worker has looked a moment ago, or nobody had looked before."""
+    """Return the changed rooms; none if another worker compared a moment ago, or at the first comparison."""
     with transaction.atomic():
         ((is_ours, is_known, is_recent),) = fetch(
             _BEGIN, lock=AdvisoryLock.COMPARING_ROOMS.value, tick=TICK_SECONDS / 2
@@ -173,17 +174,17 @@ def _look() -> list[RoomChange]:
         fetch(_MARK)
         if is_known:
             return _compare()
-        # Nothing is told of those who were there before any rule listened.
+        # The first comparison only stores the counts: members who were there before are no event.
         _fetch_with_sums(_BASELINE)
         return []
 
 
 def _notify_part(differences: Sequence[RoomChange], book: RuleBook) -> int:
-    """Store that rules are told of some rooms, and owe it to them, in one transaction. Return of how many rooms."""
+    """Store the new counts of some rooms and add their events, in one transaction. Return the number of rooms."""
     owed = {one.room_id: _new_deliveries(one, book) for one in differences}
     with transaction.atomic():
         lock(AdvisoryLock.COMPARING_ROOMS)
-        # As publishing does: whoever holds its room may wait for a rule's lane.
+        # Rooms before lanes, the order in which publishing locks them.
         room_locks.lock_rooms(room_id for room_id, deliveries in owed.items() if deliveries)
         changed = _store(differences)
         outbox.add_deliveries([delivery for room_id in changed for delivery in owed[room_id]], now=timezone.now())
@@ -191,7 +192,7 @@ def _notify_part(differences: Sequence[RoomChange], book: RuleBook) -> int:
 
 
 def open_rooms() -> tuple[int, float]:
-    """Return how many rooms are open as far as rules know, and how many seconds ago that was compared; 0: never."""
+    """Return how many rooms rules were told are open, and the seconds since the last comparison; 0: never."""
     ((rooms, seconds),) = fetch(
         "SELECT count(*) FILTER (WHERE room_id > 0), coalesce(max(extract(epoch FROM clock_timestamp() - told_at)) "
         "FILTER (WHERE room_id = 0), 0) FROM integrations_roomtold"
@@ -238,7 +239,7 @@ def _new_deliveries(one: RoomChange, book: RuleBook) -> list[outbox.NewDelivery]
 
 
 def _store(differences: Sequence[RoomChange]) -> list[int]:
-    """Write what rules are told, and return the rooms of which they are."""
+    """Store the new counts, and return the rooms that no other worker had changed meanwhile."""
     changed: list[int] = []
     for statement in (_OPEN, _CHANGE, _EMPTY, _CLOSE):
         stored = [one for one in differences if one.statement is statement]

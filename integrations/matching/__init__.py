@@ -1,1 +1,1 @@
-"""Matching: which rules an event goes to."""
+"""Finds the rules that receive an event: the current rules, and the filters of each."""

@@ -1,4 +1,4 @@
-"""Which events a rule lets through: by room, by author, and as a sample. Nothing here asks the database."""
+"""The filters of a rule: by room, by author, and by sampling. No queries."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from rooms.errors import ChatError, Code
 
 FILTER_MAX_CHARACTERS = 500
 RE2_MAX_MEMORY_BYTES = 1_048_576
-ANSWERS_KEPT = 10_000  # the same rooms and authors are asked about again and again
+ANSWERS_KEPT = 10_000  # the same rooms and authors are matched again and again
 
 
 @lru_cache(maxsize=ANSWERS_KEPT)
 def matches(pattern: str, value: str) -> bool:
-    """Tell whether a filter lets a name through: found anywhere in it; empty: every name."""
+    """Return whether a filter matches anywhere in a name. The empty filter matches every name."""
     return not pattern or _compiled(pattern).search(value) is not None
 
 
 def lets_pass(rule: IntegrationRule, *, room: str, client_id: str | None, key: str) -> bool:
-    """Tell whether an event passes a rule's filters. `key` is what it is sampled by.
+    """Return whether an event passes a rule's filters. Events with the same `key` are sampled together.
 
-    `client_id` is its author's, "" for an author without one, None for events that nobody wrote: every author filter
-    lets these pass.
+    `client_id` is that of the author, "" for an author without one, None for events without an author, which pass
+    every author filter.
     """
     return (
         matches(rule.room_filter, room)
@@ -36,9 +36,9 @@ def lets_pass(rule: IntegrationRule, *, room: str, client_id: str | None, key: s
 
 
 def is_sampled(rule: IntegrationRule, key: str) -> bool:
-    """Tell whether a rule's sample holds an event: the same answer for the same key, whoever asks and when.
+    """Return whether a rule's sample includes an event. It depends on rule and key only, in every process and forever.
 
-    Samples of two rules are independent. All events of a message share its id as their key.
+    The samples of two rules are independent. All events of a message have its id as key.
     """
     if rule.sample_percent >= 100:
         return True
@@ -47,7 +47,7 @@ def is_sampled(rule: IntegrationRule, key: str) -> bool:
 
 
 def check(pattern: str, label: str = "room filter") -> None:
-    """Raise ChatError 40035 with RE2's reason for a filter that cannot be used."""
+    """Raise ChatError 40035 with RE2's reason if a filter cannot be compiled or is too long."""
     if len(pattern) > FILTER_MAX_CHARACTERS:
         raise ChatError(Code.INVALID_FILTER, f"The {label} is longer than {FILTER_MAX_CHARACTERS} characters.")
     if "\0" in pattern:

@@ -1,4 +1,4 @@
-"""The rules that count now, for the accepting transaction: one small query, and the rows only after a change."""
+"""The current integration rules, cached: a small query reads their version, and the rows only after a change."""
 
 from __future__ import annotations
 
@@ -14,23 +14,21 @@ RULES = SmallTable("integrations_integrationrule")
 
 @dataclass(frozen=True)
 class RuleBook:
-    """All rules at one version. Shared by threads: nobody changes its rows."""
+    """All integration rules at one version of their table. Threads share it, so its rows are never changed."""
 
     version: str
-    before: tuple[IntegrationRule, ...] = ()  # those that decide, in the order in which they are asked, disabled too
-    shadows: Mapping[int, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by whom they watch
-    after: Mapping[str, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by what they hear of
-
-    ordered_message_rules: tuple[
-        int, ...
-    ] = ()  # ordered ones that hear of messages, where one transaction may tell of them twice
+    before: tuple[IntegrationRule, ...] = ()  # rules before publish in their order, disabled ones too, without shadows
+    shadows: Mapping[int, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by their main rule
+    after: Mapping[str, tuple[IntegrationRule, ...]] = field(default_factory=dict)  # enabled, by event
+    # Rules that receive message events in room order; a transaction can produce two events for the same message.
+    ordered_message_rules: tuple[int, ...] = ()
 
     def receivers_of(self, event: EventKind) -> Sequence[IntegrationRule]:
-        """Return the enabled rules after publish that hear of an event."""
+        """Return the enabled rules after publish that receive an event."""
         return self.after.get(event, ())
 
     def place_of(self, rule_id: int) -> int:
-        """Return where in `before` a rule is, -1 where it is not."""
+        """Return the index of a rule in `before`, -1 if it is not in it."""
         return next((place for place, rule in enumerate(self.before) if rule.pk == rule_id), -1)
 
 
@@ -38,12 +36,12 @@ _current = RuleBook(version="")
 
 
 def read() -> RuleBook:
-    """Return the rules as they are committed at this moment."""
+    """Return the rules as they are committed now."""
     global _current
     version = RULES.version()
     book = _current
     if book.version != version:
-        # Rows that are newer than the version are read again by the next batch; older ones cannot be.
+        # The rows may be newer than the version, never older: then the next call reads them again.
         book = _current = _book_of(version, list(IntegrationRule.objects.order_by("order", "id")))
     return book
 

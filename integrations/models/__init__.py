@@ -1,4 +1,4 @@
-"""The tables of this app: keys, rules, deliveries, and how these are doing."""
+"""The tables of this app: API keys, rules, deliveries, and the figures of rules and workers."""
 
 from __future__ import annotations
 

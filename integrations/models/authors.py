@@ -1,4 +1,4 @@
-"""How far authors are trusted."""
+"""The trust that moderators set for authors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class Trust(models.TextChoices):
-    """What a rule's policy at the deadline may depend on."""
+    """How far an author is trusted. A rule can have another policy for the deadline for each."""
 
     NEW = "new", "new here"
     KNOWN = "known", "has published before"
@@ -15,7 +15,7 @@ class Trust(models.TextChoices):
 
 
 class AuthorTrust(models.Model):
-    """What a moderator says of an author. Without a row an author is known after TRUST_KNOWN_MESSAGES, new before."""
+    """The trust set by a moderator. An author without a row is known after TRUST_KNOWN_MESSAGES, and new before."""
 
     client_id = models.CharField(max_length=255, unique=True)
     trust = models.CharField(max_length=7, choices=Trust)

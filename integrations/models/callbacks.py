@@ -1,4 +1,4 @@
-"""Every use of a callback token, good or refused: the audit of what came from outside."""
+"""The audit of callback tokens: every use, applied or refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class CallbackResult(models.TextChoices):
-    """What a use of a callback token came to."""
+    """The result of using a callback token."""
 
     APPLIED = "applied", "its verdict counted"
     REPEATED = "repeated", "the same request again: answered as before, nothing changed"
@@ -18,8 +18,7 @@ class CallbackResult(models.TextChoices):
 class CallbackUse(models.Model):
     """One call of the verdict endpoint. Kept for CALLBACK_KEEP_SECONDS.
 
-    Only integrations.callbacks.callback_uses writes it. Of a token that was forged nothing is believed: then message
-    and rule are null.
+    Only integrations.callbacks.callback_uses writes it. For a forged token message and rule are null.
     """
 
     token_id = models.CharField(max_length=43, blank=True, help_text="What the token says of itself; empty if forged.")

@@ -1,4 +1,4 @@
-"""What is owed to rules: a delivery for each event, an attempt for each call, a lane for each room's order."""
+"""The outbox's tables: a delivery for each event and rule, an attempt for each call, a lane for each room and rule."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rooms.models import Message, Room
 
 
 class Lane(models.Model):
-    """The deliveries of one room to one rule after publish: taken in order, by one worker at a time.
+    """The deliveries of one room to one rule after publish: called in order, by one worker at a time.
 
-    `due_at` is when a worker may take the lane: now, at the head's next retry, or when the lease of the worker that
-    has it ends. Null: nothing is owed. Whoever adds a delivery locks the lane until it commits, whoever empties it
-    looks under the same lock: none is forgotten. Only integrations.outbox changes one.
+    `due_at` is when a worker may claim the lane: now, at the head's next retry, or when the lease of the worker that
+    has it ends. Null: the lane is empty. Adding a delivery locks the lane until the commit, and a worker that gives the
+    lane back looks for deliveries under the same lock, so none is forgotten. Only integrations.outbox changes a lane.
     """
 
     rule = models.ForeignKey(IntegrationRule, on_delete=models.CASCADE, related_name="lanes", db_index=False)
@@ -33,7 +33,7 @@ class Lane(models.Model):
 
 
 class DeliveryState(models.TextChoices):
-    """Where a delivery stands. Only integrations.outbox changes it."""
+    """The state of a delivery. Only integrations.outbox changes it."""
 
     PENDING = "pending", "waiting for its (next) call"
     DELIVERING = "delivering", "being called"
@@ -48,14 +48,14 @@ UNFINISHED = (DeliveryState.PENDING, DeliveryState.DELIVERING)
 class Delivery(models.Model):
     """One event owed to one rule, written in the transaction of the event.
 
-    `payload` is the event's public JSON text, as it was at the event: the bytes that are sent are made from it without
-    parsing it again. `serial` is the event's place in the room's log, 0 where it has none. With a `deadline` a
-    verdict is asked for. `in_lane`: it waits for those before it (by id) that the same rule is owed of the room.
+    `payload` is the event's public JSON text at the time of the event; it is sent without being parsed again. `serial`
+    is the event's place in the room's log, 0 without one. A delivery with a `deadline` asks for a verdict. `in_lane`:
+    it is called after the rule's earlier deliveries (by id) of the room.
     """
 
     id = models.BigAutoField(primary_key=True)
     rule = models.ForeignKey(IntegrationRule, on_delete=models.CASCADE, related_name="deliveries", db_index=False)
-    # The message's room, here for the order of a lane; it goes when its message goes, so nothing looks for it by room.
+    # The message's room, for lanes. Without index: a room's deliveries are deleted with its messages.
     room = models.ForeignKey(Room, on_delete=models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False)
     message = models.ForeignKey(
         Message, on_delete=models.CASCADE, null=True, blank=True, related_name="deliveries", db_index=False
@@ -113,12 +113,12 @@ class Delivery(models.Model):
 
     @property
     def is_before(self) -> bool:
-        """Tell whether a verdict is asked for."""
+        """Whether the delivery asks for a verdict."""
         return self.deadline is not None
 
 
 class Attempt(models.Model):
-    """One HTTP call for a delivery and what came of it."""
+    """One HTTP call for a delivery, and its result."""
 
     delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="tries", db_index=False)
     number = models.PositiveIntegerField()

@@ -1,4 +1,4 @@
-"""How workers and rules are doing: soft state of the living, figures by the minute, notices for admins."""
+"""The state of workers and rules: living workers, throttles, figures by the minute, notices for administrators."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from integrations.models.rules import IntegrationRule
 
 
 class WorkerProcess(models.Model):
-    """A worker that reports, each second, that it is alive. Soft state: an unlogged table; times are the database's.
+    """A worker that reports each second that it is alive. An unlogged table; times are those of Postgres' clock.
 
-    Only integrations.worker.heartbeat writes it. What a worker that fell silent had under lease is taken over at once.
+    Only integrations.worker.heartbeat writes it. When a worker falls silent, others take over its leases at once.
     """
 
     name = models.CharField(max_length=80, unique=True, help_text="As deliveries and attempts name it.")
@@ -33,7 +33,7 @@ class WorkerProcess(models.Model):
 
 
 class BreakerState(models.TextChoices):
-    """Whether a rule's target is called."""
+    """The state of the circuit breaker of a rule's target."""
 
     CLOSED = "closed", "calls go out"
     OPEN = "open", "the target is down: nothing is called until the next probe"
@@ -41,7 +41,7 @@ class BreakerState(models.TextChoices):
 
 
 class RuleThrottle(models.Model):
-    """How freely one worker calls one rule's target just now. Soft state, written by integrations.worker.heartbeat."""
+    """The throttle of one rule in one worker, as last reported. Only integrations.worker.heartbeat writes it."""
 
     worker = models.ForeignKey(WorkerProcess, on_delete=models.CASCADE, related_name="throttles", db_constraint=False)
     rule = models.ForeignKey(
@@ -61,7 +61,7 @@ class RuleThrottle(models.Model):
 
 
 class RuleMinute(models.Model):
-    """What calls to one rule brought in one minute, all workers together. Added up by integrations.monitoring.traffic.
+    """The sums of one rule's calls in one minute, over all workers. Only integrations.monitoring.traffic writes it.
 
     `buckets[i]` counts calls that took up to BOUNDS_MS[i] of integrations.monitoring.latency, the last all longer ones.
     The row of a rule at 1970 holds all its minutes since it was made, and is never deleted.
@@ -87,7 +87,7 @@ class RuleMinute(models.Model):
 
 
 class RuleHealth(models.Model):
-    """Since when a rule's target has only failed. Only integrations.monitoring.health writes it, when that changes."""
+    """Since when every call of a rule has failed. Only integrations.monitoring.health writes it."""
 
     rule = models.OneToOneField(IntegrationRule, on_delete=models.CASCADE, primary_key=True, related_name="health")
     failing_since = models.DateTimeField(null=True)
@@ -107,7 +107,7 @@ class NoticeLevel(models.TextChoices):
 
 
 class Notice(models.Model):
-    """Something that admins must know: shown on their first page until somebody dismisses it, and sent by mail."""
+    """A notice for administrators: on the first page of the admin until somebody dismisses it, and sent by mail."""
 
     level = models.CharField(max_length=7, choices=NoticeLevel)
     title = models.CharField(max_length=200)

@@ -17,9 +17,9 @@ class KeyPurpose(models.TextChoices):
 
 
 class ApiKey(models.Model):
-    """The right to act for this app, shown once as `appId.keyId:secret`. Only integrations.access.keys changes it.
+    """An API key, shown once as `appId.keyId:secret`. Only integrations.access.keys changes it.
 
-    The secret itself is kept, sealed: it is needed to check the MAC of token requests and the signature of JWTs.
+    The secret is stored sealed, not hashed: the MAC of token requests and the signature of JWTs are checked with it.
     """
 
     app_id = models.CharField(max_length=32)
@@ -56,12 +56,12 @@ class ApiKey(models.Model):
         return f"{self.app_id}.{self.key_id}"
 
     def has_former_secret(self, now: datetime) -> bool:
-        """Tell whether the secret before the current one is good still."""
+        """Return whether the secret before the current one is still valid."""
         return self.former_secret_until is not None and now < self.former_secret_until
 
 
 class UsedNonce(models.Model):
-    """A nonce that was spent on a token, kept while the request's timestamp could still be accepted."""
+    """The nonce of a token request that was answered, kept while the request's timestamp is still acceptable."""
 
     key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="used_nonces", db_index=False)
     nonce = models.CharField(max_length=128)
@@ -76,7 +76,7 @@ class UsedNonce(models.Model):
 
 
 class RevocationSubject(models.TextChoices):
-    """Whose tokens a revocation ends. The values are the protocol's target types; `tokenId` is ours."""
+    """By what a revocation names tokens. The values are the protocol's target types; `tokenId` is ours."""
 
     CLIENT = "clientId", "the tokens of a client id"
     TOKEN = "tokenId", "one token"
@@ -85,11 +85,10 @@ class RevocationSubject(models.TextChoices):
 
 
 class Revocation(models.Model):
-    """Tokens of a key that ended before their time: those issued before a moment.
+    """A revocation: the tokens of a key, named by subject and value, that were issued before a moment.
 
-    Only integrations.access.revocations writes. Rows are never changed, and become visible in the order of their ids:
-    whoever read up to one reads on from there.
-    Kept until the last token that it can concern has expired.
+    Only integrations.access.revocations writes it. Rows never change, and become visible in the order of their ids, so
+    that a process reads only those after the last that it knows. A row is kept until the last such token has expired.
     """
 
     key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="revocations", db_index=False)

@@ -1,4 +1,4 @@
-"""What rules were told of how many are in a room."""
+"""The counts of rooms that rules were told last."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from django.db import models
 
 
 class RoomTold(models.Model):
-    """The counts of an open room as rules know them. Only integrations.events.occupancy_events writes it.
+    """The counts of an open room that rules were told last. Only integrations.events.occupancy_events writes it.
 
-    A room without a row is closed for them. The row of room 0 is none of a room: its `told_at` is when somebody
-    compared last. No foreign key: a room may go while it is open.
+    A room without a row was told as closed. The row of room 0 stands for no room: its `told_at` is the time of the last
+    comparison. No foreign key: a room may be deleted while it is open.
     """
 
     room_id = models.BigIntegerField(primary_key=True)

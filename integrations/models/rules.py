@@ -1,4 +1,4 @@
-"""Integration rules: which events of which rooms go to which target, and what their answers mean."""
+"""Integration rules: the events, rooms and target of each, and what its answers mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rooms.review.late import LatePolicy
 
 
 class EventKind(models.TextChoices):
-    """What a rule listens to. The first is a public `source`; integrations.wire.events says which each has."""
+    """The events that a rule can receive. integrations.wire.events has the public `source` of each."""
 
     MESSAGE = "channel.message", "a message is published"
     EDITED = "channel.message.updated", "a published message is edited"
@@ -39,14 +39,14 @@ class Invocation(models.TextChoices):
 
 
 class When(models.TextChoices):
-    """Whether a rule decides about a message or only hears of it."""
+    """Whether a rule decides about messages before publish, or receives events afterwards."""
 
     BEFORE = "before", "before publish: its verdict decides"
     AFTER = "after", "after publish: it is told"
 
 
 class AtDeadline(models.TextChoices):
-    """What becomes of a message whose verdict does not come. The values are those of rooms.review.contract.Action."""
+    """What happens to a message without a verdict at its deadline. The values are those of VerdictAction, and retry."""
 
     REJECT = "reject", "refuse it: nothing unchecked is ever shown"
     HOLD = "hold", "keep it for a moderator"
@@ -65,7 +65,7 @@ class Late(models.TextChoices):
 
 
 class IntegrationRule(models.Model):
-    """Which events of which rooms go to which target. Only integrations.rules.rules changes one."""
+    """A rule: which events of which rooms go to which target. Only integrations.rules.rules changes one."""
 
     name = models.CharField(max_length=80, unique=True)
     events = ArrayField(models.CharField(max_length=32, choices=EventKind), default=list, help_text="What it hears of.")
@@ -81,7 +81,7 @@ class IntegrationRule(models.Model):
         default=0, help_text="Rules before publish are asked one after the other, the smallest first."
     )
 
-    # Where to
+    # Target
     target = models.CharField(max_length=12, choices=TargetKind, default=TargetKind.HTTP)
     url = models.CharField(
         max_length=2000,
@@ -97,7 +97,7 @@ class IntegrationRule(models.Model):
     external_id = models.CharField(max_length=200, blank=True, help_text="What the role asks for, if it does.")
     sealed_credentials = models.BinaryField(null=True, editable=False)  # AWS keys; without: environment or instance
 
-    # How
+    # Calls
     enveloped = models.BooleanField(default=True, help_text="With room and sender in the body, not only in headers.")
     ordered = models.BooleanField(
         default=True, help_text="After publish: in room order, one call at a time for each room; off: side by side."
@@ -121,7 +121,7 @@ class IntegrationRule(models.Model):
     budget_seconds = models.FloatField(
         null=True, blank=True, help_text="Before publish: longest wait for a verdict; empty: REVIEW_DEADLINE_SECONDS."
     )
-    # Refusing is the default: a broken Lambda must never let pass what nobody has checked.
+    # Reject by default: a broken Lambda must not publish messages that nobody has checked.
     at_deadline = models.CharField(max_length=7, choices=AtDeadline, default=AtDeadline.REJECT)
     at_deadline_new = models.CharField(
         max_length=7, choices=AtDeadline, blank=True, help_text="For authors who are new here; empty: as for all."
@@ -137,7 +137,7 @@ class IntegrationRule(models.Model):
         default=3, help_text="From so many calls about the same text within that time on."
     )
 
-    # Beside another rule
+    # Shadow of another rule
     shadow_of = models.ForeignKey(
         "self",
         on_delete=models.CASCADE,
@@ -188,5 +188,5 @@ class IntegrationRule(models.Model):
 
     @property
     def is_shadow(self) -> bool:
-        """Whether its answers are compared with another rule's and decide nothing."""
+        """Whether the rule's answers are only compared with those of another rule."""
         return self.shadow_of_id is not None

@@ -1,11 +1,12 @@
-"""The outbox: what is owed to rules. The only package that changes the state of a delivery or of a lane.
+"""The outbox: the deliveries owed to integration rules. Only this package changes the state of a delivery or a lane.
 
-    owe  --->  pending  --claim-->  delivering  --record-->  delivered | pending again | dead
+    add  --->  pending  --claim-->  delivering  --record-->  delivered | pending again | dead
                   ^                      | lease over            |
-                  +----------------------+      resend <---------+          cancelled: nobody needs it any more
+                  +----------------------+      resend <---------+          cancelled: no longer needed
 
-Each function is one transaction, or part of the caller's. A claim is a lease: a worker that dies with it is
-replaced when it ends, and one that comes back late is told apart by the number of its attempt, or the lane's fence.
+Each function is one transaction, or part of the caller's. A claim is a lease: when it ends, another worker takes the
+deliveries. A worker that reports after the end of its lease is recognised by the number of its attempt, or by the
+lane's fence, and changes nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Claiming: a worker takes what is due, for as long as its lease lasts."""
+"""Claims due deliveries for a worker: each claim is a lease, after which other workers may claim them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from integrations.outbox.new_deliveries import NOTIFY
 from integrations.outbox.records import releasing, storing
 from rooms.database.statements import Statement, together
 
-NO_REPORT = "Every worker that called ended before it could tell the answer."
+NO_REPORT = "Every worker that called ended before it could tell the answer."  # shown in the admin
 NOT_NEEDED = "The message was decided without it."
 NO_ROOM = "The room no longer exists."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The deliveries of one call to make."""
+    """The deliveries that one call will carry."""
 
     rule: IntegrationRule
     deliveries: Sequence[ClaimedDelivery]
@@ -35,7 +35,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """How many calls of one rule may begin, and for how long (seconds) each is leased."""
+    """The calls that a worker may begin for one rule, and how many seconds each is leased."""
 
     rule_id: int
     calls: int
@@ -44,20 +44,20 @@ class Capacity:
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
-    """What was taken, with all rules as they were at that moment."""
+    """The claims of one transaction, with all rules as they were at that moment."""
 
     rules: Mapping[int, IntegrationRule]
     claims: Sequence[Claim]
     given_up: Mapping[int, int]  # by rule: deliveries that became dead letters unseen, their workers having died
 
 
-# --- Taking -----------------------------------------------------------------------------------------------
+# --- Claiming ---------------------------------------------------------------------------------------------
 
 
 def claim_singles(
     capacities: Sequence[Capacity], *, free: int, max_attempts: int, owner: str, now: datetime
 ) -> Claimed:
-    """Take due deliveries outside lanes, at most `free` calls in all. Those that nobody needs are cancelled."""
+    """Claim due deliveries outside lanes, for at most `free` calls. Deliveries that nobody needs now are cancelled."""
     with transaction.atomic():
         version, rows = together(
             [_LIGHTLY, _VERSION, (queries.CLAIM_SINGLES, [now, *_columns(capacities), owner, float(free)])]
@@ -69,7 +69,7 @@ def claim_singles(
             one = _claimed_delivery(columns, policy, last_status)
             problem = _problem(one, max_attempts)
             if not problem and one.deadline is not None and (not is_waiting or one.deadline <= now):
-                # Its deadline has decided, or somebody else.
+                # The message was decided: by the deadline, or by another verdict.
                 one = _claimed_delivery(columns, policy, last_status, is_late=True)
                 problem = "" if _counts_late(rules.get(one.rule_id), one, is_answered, now) else NOT_NEEDED
             if problem:
@@ -82,7 +82,7 @@ def claim_singles(
 
 
 def claim_lanes(capacities: Sequence[Capacity], *, free: int, max_attempts: int, owner: str, now: datetime) -> Claimed:
-    """Take due lanes with their oldest deliveries, one call for each lane, at most `free`."""
+    """Claim due lanes with their oldest deliveries: one call for each lane, at most `free` calls."""
     with transaction.atomic():
         _, version, lanes, rows = together(
             [
@@ -102,7 +102,7 @@ def claim_lanes(capacities: Sequence[Capacity], *, free: int, max_attempts: int,
                 ended.append(_ending(one, problem, now))
             else:
                 by_lane[lane].append(one)
-        # A lane whose head was just buried has more to give; the next claim finds out.
+        # A lane whose head was given up just now may hold more deliveries; the next claim finds them.
         empty = [lane for lane, deliveries in by_lane.items() if not deliveries]
         if ended or empty:
             together([*storing(ended, now), *releasing(empty, [now] * len(empty), [0] * len(empty))])
@@ -119,7 +119,7 @@ def claim_lanes(capacities: Sequence[Capacity], *, free: int, max_attempts: int,
 
 
 def release(claims: Sequence[Claim], *, now: datetime) -> None:
-    """Give back claims whose calls were not made, or not finished: others may take them at once."""
+    """Give back claims whose calls were not made or not finished: other workers may claim them at once."""
     deliveries = [one for claim in claims for one in claim.deliveries]
     lanes = [claim.lane for claim in claims if claim.lane is not None]
     if not deliveries:
@@ -142,7 +142,7 @@ def _columns(capacities: Sequence[Capacity]) -> tuple[list[int], list[int], list
     return [one.rule_id for one in capacities], [one.calls for one in capacities], [one.lease for one in capacities]
 
 
-# --- What was taken ---------------------------------------------------------------------------------------
+# --- From rows to claims ----------------------------------------------------------------------------------
 
 
 def _claimed_delivery(
@@ -167,7 +167,7 @@ def _problem(one: ClaimedDelivery, max_attempts: int) -> str:
 
 
 def _counts_late(rule: IntegrationRule | None, one: ClaimedDelivery, is_answered: bool, now: datetime) -> bool:
-    """Tell whether a verdict on a message that no longer waits may still change something."""
+    """Return whether a verdict may still change a message that the deadline has decided."""
     assert one.deadline is not None
     return rule is not None and rule.late == Late.APPLY and one.deadline <= now and not is_answered
 
@@ -182,13 +182,13 @@ def _given_up(ended: Sequence[Conclusion]) -> Mapping[int, int]:
 
 
 def _group(taken: Sequence[ClaimedDelivery], rules: Mapping[int, IntegrationRule]) -> list[Claim]:
-    """Put deliveries into calls: for a batched rule together, but for those that may be why one failed."""
+    """Group deliveries into calls: those of a batched rule together, except for suspects, which are called alone."""
     claims: list[Claim] = []
     gathered: dict[int, list[ClaimedDelivery]] = {}
-    # Those that somebody waits for first.
+    # First the deliveries whose messages wait for a verdict.
     for one in sorted(taken, key=lambda one: (one.deadline is None, one.is_late, one.id)):
         rule = rules.get(one.rule_id)
-        if rule is None:  # removed a moment ago, and the delivery with it
+        if rule is None:  # the rule was just removed, and its deliveries with it
             continue
         if not rule.batched or one.is_suspect:
             claims.append(Claim(rule=rule, deliveries=[one]))
@@ -204,7 +204,7 @@ def _group(taken: Sequence[ClaimedDelivery], rules: Mapping[int, IntegrationRule
 def _batches(
     deliveries: Sequence[ClaimedDelivery], rules: Mapping[int, IntegrationRule]
 ) -> list[list[ClaimedDelivery]]:
-    """Cut deliveries of one rule into calls by number and bytes. Late ones are not mixed with others."""
+    """Split the deliveries of one rule into calls by number and bytes. Late ones are not mixed with others."""
     rule = rules[deliveries[0].rule_id]
     batches: list[list[ClaimedDelivery]] = []
     for _, alike in groupby(deliveries, key=lambda one: one.is_late):
@@ -216,7 +216,7 @@ def _batches(
                 room = max(rule.batch_bytes, size)
             batches[-1].append(one)
             room -= size
-        # The next of another kind begins a call of its own.
+        # Late deliveries begin a call of their own.
     return batches
 
 
@@ -225,7 +225,7 @@ def _batches(
 
 @dataclass(frozen=True, kw_only=True)
 class _KnownRules:
-    """All rules at one version. Shared by threads: nobody changes its rows."""
+    """All rules at one version of their table. Threads share it, so its rows are never changed."""
 
     version: str
     rules: Mapping[int, IntegrationRule]

@@ -1,4 +1,4 @@
-"""From an answer to what it means for the deliveries of a call. Pure: time and chance are given."""
+"""Decides what an answer means for the deliveries of its call: done, retried or dead. Pure: takes clock and chance."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rooms.review.contract import Verdict
 
 RESPONSE_KEPT_CHARACTERS = 4096
 ERROR_MAX_CHARACTERS = 500
-# A batch that failed so often goes one by one from then on: one message may be why its target fails.
+# After so many failures the deliveries of a batch are called one by one: one of them may be why the target fails.
 TRIES_TOGETHER = 3
 FORGIVEN_TRIES = len(retry.VERDICT_DELAYS_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedDelivery:
-    """A delivery that was claimed for a call."""
+    """A delivery that a worker has claimed for a call."""
 
     id: int
     rule_id: int
@@ -45,18 +45,18 @@ class ClaimedDelivery:
 
     @property
     def failed_often(self) -> bool:
-        """Whether this call is one too many to be made together with others."""
+        """Whether the delivery has failed too often to share a call with others."""
         return self.tries > TRIES_TOGETHER
 
     @property
     def asks_stand_in(self) -> bool:
-        """Whether the call before brought no answer of use, in time: then the rule's stand-in is asked, in turns."""
+        """Whether this call goes to the rule's stand-in: every second one, after a call that got no usable answer."""
         is_down = self.last_status is None or retry.judge(self.last_status) is retry.StatusMeaning.TEMPORARY
         return self.deadline is not None and not self.is_late and self.tries % 2 == 0 and is_down
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it may be why a batch was refused, and shows by itself what it is worth."""
+        """Whether the delivery may be why its batch was refused: then it is called alone."""
         if self.attempt == 1:
             return False
         refused = self.last_status is not None and retry.judge(self.last_status) is not retry.StatusMeaning.TEMPORARY
@@ -65,28 +65,28 @@ class ClaimedDelivery:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldLane:
-    """The claim on a lane: good while nobody else raised the fence."""
+    """A worker's claim on a lane, valid until another claim raises the lane's fence."""
 
     id: int
     fence: int
 
 
 class Fate(StrEnum):
-    """What a call means for a delivery."""
+    """How a call ended for one delivery."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
     DEAD = "dead"
-    CANCELLED = "cancelled"  # nobody needs it any more
+    CANCELLED = "cancelled"  # no longer needed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conclusion:
-    """What became of one delivery.
+    """The result of a call for one delivery.
 
-    `fall_back`: the rule's policy decides now, no later answer can be hoped for. `alone`: it was refused as part of
-    a batch, and shows by itself what it is worth. `forgive`: the calls so far do not count against it. `answer`: a
-    verdict that is kept and decides nothing.
+    `fall_back`: the rule's policy for the deadline decides now, because no later call can succeed. `alone`: the batch
+    was refused, so the next call carries this delivery only. `forgive`: the calls so far do not count as tries.
+    `answer`: a verdict that is stored and decides nothing (of a shadow rule).
     """
 
     delivery: ClaimedDelivery
@@ -103,7 +103,7 @@ class Conclusion:
 
 @dataclass(frozen=True, kw_only=True)
 class CallReport:
-    """What one call brought, for all its deliveries. `is_shared`: another call's verdict served, none was made."""
+    """The result of one call for all its deliveries. `is_shared`: no call was made, a cached verdict was used."""
 
     lane: HeldLane | None
     conclusions: Sequence[Conclusion]
@@ -125,7 +125,7 @@ class CallReport:
 
     @property
     def narrow(self) -> int:
-        """By how many the lane's deliveries that go one by one change."""
+        """The change of `Lane.narrow`, the number of deliveries that are called one by one."""
         if self.conclusions[0].alone:
             return len(self.conclusions)
         return -1 if len(self.conclusions) == 1 and self.conclusions[0].fate is not Fate.RETRY else 0
@@ -133,10 +133,10 @@ class CallReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """Says what an answer means. `has_verdicts`: the call was of a rule before publish, or of its shadow.
+    """Turns an answer into conclusions. `has_verdicts`: the rule is before publish, or the shadow of such a rule.
 
-    `late_counts`: a verdict is worth something after the deadline too. `has_other`: the next call about a message that
-    waits goes to another target: to the stand-in, or after its call back to the rule's own.
+    `late_counts`: a verdict still counts after the deadline. `has_other`: the next call for a waiting message goes to
+    another target: to the stand-in, or from the stand-in back to the rule's own.
     """
 
     has_verdicts: bool
@@ -149,7 +149,7 @@ class Judge:
     has_other: bool = False
 
     def conclude(self, deliveries: Sequence[ClaimedDelivery], came: Answer | CallFailed) -> list[Conclusion]:
-        """Return what became of each delivery of a call."""
+        """Return the conclusion for each delivery of a call."""
         if isinstance(came, CallFailed):
             return self._failed(deliveries, None, str(came), is_final=came.is_final)
         result = retry.judge(came.status)
@@ -164,7 +164,7 @@ class Judge:
         return [self._delivered(one, came.status, found.get(one.id)) for one in deliveries]
 
     def share(self, one: ClaimedDelivery, verdict: Verdict) -> Conclusion:
-        """Return what becomes of a delivery whose message says what another call was about."""
+        """Return the conclusion for a delivery that gets the verdict of another call about the same text."""
         return self._delivered(one, None, verdict)
 
     def _delivered(self, one: ClaimedDelivery, status: int | None, verdict: Verdict | None) -> Conclusion:
@@ -198,10 +198,10 @@ class Judge:
         is_about_one: bool = False,
         wait: float | None = None,
     ) -> list[Conclusion]:
-        """Say when each is tried again, or that it is not. `wait`: what the endpoint asked for, in seconds."""
-        # What one target refuses for good (it was deleted, or its permission was), the other may still answer.
+        """Return the conclusions of a failed call: retried at a time, or dead. `wait`: Retry-After, in seconds."""
+        # One target may refuse for good (the function or its permission was deleted); the other may still answer.
         is_final = is_final and not self.has_other
-        # One message may be why the endpoint refuses a batch, or fails on it again and again.
+        # One message may be why the endpoint refuses a batch, or fails on it every time.
         is_refused = is_final or is_about_one
         is_split = len(deliveries) > 1 and (is_refused or deliveries[0].failed_often)
         due_at = self.now if is_split and is_refused else self.now + self._delay(deliveries[0], wait)
@@ -216,20 +216,20 @@ class Judge:
                     due_at=self.now if is_dead else due_at,
                     status=status,
                     error=_readable(error)[:ERROR_MAX_CHARACTERS],
-                    # After a timeout or a 5xx the endpoint may still call back: then the deadline decides, not we.
+                    # After a timeout or a 5xx the endpoint may still call back, so the message waits for its deadline.
                     fall_back=asks and not one.is_late and is_final and not is_split,
                     alone=is_split,
-                    # Such calls end with the deadline, however far away that is.
+                    # Calls for verdicts go on until the deadline, however far away that is.
                     forgive=asks and not is_dead and one.tries >= min(FORGIVEN_TRIES, self.max_attempts),
                 )
             )
         return conclusions
 
     def _is_over(self, one: ClaimedDelivery, due_at: datetime) -> bool:
-        """Tell whether a failed delivery is not tried again. Verdicts are asked for until the deadline has passed."""
+        """Return whether a failed delivery is given up. Calls for verdicts are repeated until the deadline."""
         if one.deadline is not None and not one.is_late and (due_at < one.deadline or not self.late_counts):
             return due_at >= one.deadline
-        # Who sends one again by hand, much later, means more than one attempt.
+        # A delivery that somebody resends by hand gets all its attempts, however old its event is.
         is_old = one.attempt == one.tries and self.now - one.created_at >= self.retry_for
         return one.tries >= self.max_attempts or is_old
 
@@ -241,5 +241,5 @@ class Judge:
 
 
 def _readable(error: str) -> str:
-    """Return an error as tables, logs and mails can hold it, whatever the endpoint put into it."""
+    """Return an error text of an endpoint without callback tokens and unprintable characters."""
     return "".join(one if one.isprintable() else "\ufffd" for one in callback_tokens.hide(error))

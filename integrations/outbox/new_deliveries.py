@@ -1,4 +1,4 @@
-"""Owing: deliveries are written in the transaction of their event."""
+"""Adds deliveries to the outbox, in the transaction of the event that they are about."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NOTIFY: Statement = ("SELECT pg_notify(%b, '')", [CHANNEL])
 
 @dataclass(frozen=True, kw_only=True)
 class NewDelivery:
-    """An event that a rule must be called for.
+    """A delivery to add: an event, and the rule whose target must be called for it.
 
-    With a `deadline` a verdict is asked for. `in_lane`: after those that the rule is owed of this room already;
-    otherwise side by side with them. `wait`: the first call is not made before.
+    With a `deadline` the call asks for a verdict. `in_lane`: called in order, after the rule's earlier deliveries of
+    this room; otherwise side by side with them. `wait`: how long the first call is held back.
     """
 
     rule_id: int
@@ -38,17 +38,17 @@ class NewDelivery:
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
-    """Whose lanes a transaction may wake, in all its calls of `owe` together."""
+    """The rules and rooms whose lanes one transaction may wake, in all its calls of `add_deliveries` together."""
 
     rules: Collection[int]
     rooms: Collection[int]
 
 
 def add_deliveries(deliveries: Sequence[NewDelivery], *, now: datetime, reach: Reach | None = None) -> None:
-    """Write a delivery for each debt, and wake the lanes and workers. Call under the locks of the rooms.
+    """Insert deliveries, and wake their lanes and the workers. Call under the locks of the rooms.
 
-    A transaction that calls it more than once gives its `reach` each time: the first call then locks all lanes in
-    their order, or it would wait crosswise with a worker that records several.
+    A transaction that calls it more than once passes its `reach` each time. The first call then locks all those lanes
+    in order; otherwise the transaction and a worker that records several lanes could wait for each other.
     """
     if not deliveries:
         return
@@ -59,13 +59,13 @@ def add_deliveries(deliveries: Sequence[NewDelivery], *, now: datetime, reach: R
 
 
 def wake() -> None:
-    """Tell the workers, once the transaction commits, that something may be due."""
+    """Notify the workers, once the transaction commits, that a delivery may be due."""
     with transaction.atomic():
         together([NOTIFY])
 
 
 def waking(lanes: set[tuple[int, int]], now: datetime) -> list[Statement]:
-    """Return the statement that wakes lanes (rule, room) with new deliveries, if there are any."""
+    """Return the statement that makes lanes (rule, room) with new deliveries due; none without lanes."""
     if not lanes:
         return []
     rules, rooms = zip(*sorted(lanes), strict=True)

@@ -1,13 +1,13 @@
-"""The hot SQL of the outbox, each statement under a name. Only integrations.outbox runs the ones that write.
+"""The frequent SQL statements of the outbox. Only integrations.outbox runs those that write.
 
-Two ways lead from a row to a worker. Some deliveries are taken by themselves: those that ask for verdicts, and those
-of rules that want no order. Their `due_at` says when, and a claim pushes it to the end of the lease, so that the same
-index range finds new, retried and abandoned ones. All others are taken by lane (rule and room): the lane has the
-`due_at`, and its oldest unfinished deliveries come with it. So a claim costs as much as it takes, and nothing for the
-millions of rows behind it.
+A worker claims deliveries in two ways. Single deliveries (those that ask for verdicts, and those of unordered rules)
+have a `due_at` of their own; a claim moves it to the end of the lease, so that one index range finds new, retried and
+abandoned deliveries. All others are claimed by lane (rule and room): the lane has the `due_at`, and its oldest
+unfinished deliveries are claimed with it. The cost of a claim depends on what it claims, not on the millions of
+waiting rows.
 
-What is due is told by Postgres' clock: a host's that is a little behind would find nothing, and one that is a little
-ahead would owe what nobody finds, until the next look.
+Postgres' clock decides what is due: the clocks of hosts differ a little, and a claim by a clock that is behind would
+not find what another host has just added.
 
 Locks are taken in one order everywhere: rooms (rooms.log.queries), then lanes by rule and room, then deliveries.
 """
@@ -16,20 +16,20 @@ from __future__ import annotations
 
 from typing import Final
 
-# Claims go by indexes and nested loops alone, on plans that are kept while the tables grow. What they write is not
-# flushed before they go on: a claim that a crash of Postgres forgets is made again, as if its worker had died.
+# Settings of a claiming transaction. Only indexes and nested loops, so that cached plans stay good while the tables
+# grow. No flush at commit: if Postgres crashes and forgets a claim, the deliveries are claimed again.
 CLAIM_LIGHTLY: Final = (
     "SELECT set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true), "
     "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
     "set_config('plan_cache_mode', 'force_generic_plan', true)"
 )
 
-# Takes due deliveries outside lanes, of enabled rules: for each rule as many calls as `asked` says, those that somebody
-# waits for first, at most `free` calls in all. A batched rule's calls hold several; they wait until the first of them
-# has waited batch_wait_ms, or a batch is full. Skips those that another worker is just taking.
+# Claims due deliveries of enabled rules outside lanes: for each rule as many calls as `asked` says, deliveries with a
+# deadline first, at most `free` calls in all. Calls of a batched rule carry several deliveries; these wait until the
+# first of them has waited batch_wait_ms, or a batch is full. Skips rows that another worker is claiming.
 #
-# Where verdicts count after the deadline too, half of the calls are for the newest: else, after an outage, each message
-# would be asked about when it is too late. Tells whether the message still waits for this rule.
+# For rules whose late verdicts count, half of the calls are for the newest deliveries: else, after an outage, every
+# call would come after its message's deadline. The last columns say whether the message still waits for this rule.
 # Parameters: now, rules, calls, leases (s), owner, free.
 CLAIM_SINGLES: Final = """
 WITH given AS (SELECT greatest(%b::timestamptz, statement_timestamp()) AS now),
@@ -98,9 +98,9 @@ RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, 
     delivery.answer <> ''
 """
 
-# Takes due lanes of enabled rules, raises their fence, and lets the next statement know them. That one runs under the
-# lanes' locks, so that it sees everything that was committed before. Parameters: now, rules, calls, leases (s), free,
-# owner.
+# Claims due lanes of enabled rules, raises their fences, and passes their ids to TAKE_HEADS in a setting of the
+# transaction. TAKE_HEADS is a statement of its own because it must see what was committed before these locks.
+# Parameters: now, rules, calls, leases (s), free, owner.
 CLAIM_LANES: Final = """
 WITH given AS (SELECT greatest(%b::timestamptz, statement_timestamp()) AS now),
 due AS (
@@ -127,8 +127,8 @@ SELECT array_agg(id), array_agg(fence), set_config('integrations.lanes', coalesc
 FROM taken
 """
 
-# The oldest unfinished deliveries of the lanes that were just claimed: one, or for a batched rule up to a batch, unless
-# the lane is looking for the one that a batch failed on. Parameter: owner.
+# Claims the oldest unfinished deliveries of the lanes of CLAIM_LANES: one, or for a batched rule up to a batch,
+# unless the lane is narrowed to single calls after a refused batch. Parameter: owner.
 TAKE_HEADS: Final = """
 WITH next AS (
     SELECT lane.id AS lane_id, oldest.id, oldest.bytes, rule.batch_bytes,
@@ -153,7 +153,7 @@ RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, 
     delivery.deadline, room.name, room.epoch, next.lane_id
 """
 
-# The locks of lanes, for whoever still has the claim: the fence is the one that its claim raised.
+# Locks the lanes whose claims are still valid: their fence is the one that the claim raised.
 LOCK_LANES: Final = """
 SELECT lane.id FROM integrations_lane AS lane
 JOIN unnest(%b::bigint[], %b::bigint[]) AS mine (id, fence) USING (id)
@@ -162,7 +162,7 @@ ORDER BY lane.rule_id, lane.room_id
 FOR NO KEY UPDATE OF lane
 """
 
-# Gives lanes back: due at the head's next retry, at once where more is owed, asleep where nothing is.
+# Gives lanes back: due at the head's next retry, or at once if there are more deliveries, or null if there are none.
 RELEASE_LANES: Final = """
 UPDATE integrations_lane AS lane
 SET owner = '',
@@ -177,14 +177,14 @@ WHERE lane.id = told.id
 RETURNING lane.due_at
 """
 
-# The locks of lanes that a transaction may wake in several steps. Those that do not exist yet nobody else has locked.
+# Locks the lanes that a transaction may wake in several steps. A lane that does not exist yet needs no lock.
 LOCK_REACH: Final = """
 SELECT FROM integrations_lane WHERE rule_id = ANY(%b::bigint[]) AND room_id = ANY(%b::bigint[])
 ORDER BY rule_id, room_id FOR NO KEY UPDATE
 """
 
-# Wakes the lanes of new deliveries. It locks each until the transaction ends, awake or not: whoever is about to let
-# the lane sleep waits, and then sees the delivery.
+# Makes the lanes of new deliveries due, and locks each lane until the transaction ends, due or not: a worker that gives
+# the lane back meanwhile waits for the lock, and then sees the new delivery.
 WAKE_LANES: Final = """
 INSERT INTO integrations_lane (rule_id, room_id, due_at, fence, owner, narrow)
 SELECT rule_id, room_id,
@@ -196,9 +196,9 @@ ORDER BY rule_id, room_id
 ON CONFLICT (rule_id, room_id) DO UPDATE SET due_at = excluded.due_at WHERE integrations_lane.due_at IS NULL
 """
 
-# Adds deliveries. One that is there already is asked for again only if it asks for a verdict: the rule was passed,
-# then removed from the chain's view and met a second time. A rule that is being removed owes nothing any more; the
-# lock keeps one that is not from going before the deliveries are there.
+# Adds deliveries. If the delivery exists it becomes pending again only if it asks for a verdict: a message can meet a
+# rule a second time after another rule was removed. Rules that are gone get no delivery; the lock on a rule keeps it
+# from being removed before its deliveries are committed.
 # Parameters: now; rules, rooms, messages, events, serials, in_lane, webhook ids, payloads, due, deadlines.
 ADD_DELIVERIES: Final = """
 INSERT INTO integrations_delivery (rule_id, room_id, message_id, event, serial, in_lane, webhook_id, payload, state,
@@ -220,7 +220,7 @@ SET state = 'pending', payload = excluded.payload, due_at = excluded.due_at, dea
 WHERE excluded.deadline IS NOT NULL
 """
 
-# Stores what calls brought. A worker that lost its lease meanwhile changes nothing: the attempt is another's.
+# Stores the results of calls. A worker that lost its lease changes nothing: `attempts` has grown since.
 # Parameters: ids, attempts, states, due, finished, statuses, errors, answers, forgiven.
 STORE_RESULTS: Final = """
 UPDATE integrations_delivery AS delivery
@@ -234,8 +234,8 @@ FROM unnest(%b::bigint[], %b::int[], %b::text[], %b::timestamptz[], %b::timestam
 WHERE delivery.id = told.id AND delivery.attempts = told.attempt AND delivery.state = 'delivering'
 """
 
-# A stand-in that has decided need not be asked as a shadow too: it would be compared with itself. One that is just
-# being asked stays. Parameters: now, error; stand-ins, messages.
+# Cancels the shadow delivery of a message that its rule decided as a stand-in: it would be compared with itself. A
+# delivery whose call is under way stays. Parameters: now, error; stand-ins, messages.
 SPARE_SHADOWS: Final = """
 UPDATE integrations_delivery AS delivery SET state = 'cancelled', finished_at = %b::timestamptz, last_error = %b
 FROM (
@@ -248,7 +248,7 @@ FROM (
 WHERE delivery.id = spared.id
 """
 
-# Calls that were not begun after all: their deliveries are due again, and the attempt not counted against them.
+# Gives back deliveries whose calls were not begun: they are due again, and the attempt does not count.
 # Parameters: now, ids, attempts.
 UNCLAIM: Final = """
 UPDATE integrations_delivery AS delivery
@@ -257,7 +257,7 @@ FROM unnest(%b::bigint[], %b::int[]) AS mine (id, attempt)
 WHERE delivery.id = mine.id AND delivery.attempts = mine.attempt AND delivery.state = 'delivering'
 """
 
-# Writes down calls. The delivery may have gone with its rule meanwhile; then the attempt is not kept either.
+# Inserts attempts. If a delivery was deleted with its rule meanwhile, its attempt is left out.
 # Parameters: owner; ids, numbers, moments, durations, statuses, errors, responses, events, by stand-ins.
 ADD_ATTEMPTS: Final = """
 INSERT INTO integrations_attempt (delivery_id, number, worker, started_at, duration_ms, status, error, response,

@@ -1,4 +1,4 @@
-"""Recording: what calls brought is stored, together with the verdicts that they gave."""
+"""Stores the results of calls: attempts, the new state of their deliveries, and the verdicts of the answers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ STATES = {
     Fate.DEAD: DeliveryState.DEAD,
     Fate.CANCELLED: DeliveryState.CANCELLED,
 }
-DECIDED_ITSELF = "It decided in place of the rule, whose target was down: there is nothing to compare."
+DECIDED_ITSELF = "It decided in place of the rule, whose target was down: there is nothing to compare."  # for the admin
 UNCOUNTED = (OutcomeKind.STALE, OutcomeKind.UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What became of the messages. `stale`: deliveries whose verdict found its message decided already."""
+    """The outcomes of the verdicts. `stale`: deliveries whose message had been decided before."""
 
     outcomes: Sequence[Outcome]
     stale: Sequence[int]
@@ -39,10 +39,10 @@ class Recorded:
 def record_singles(
     reports: Sequence[CallReport], decisions: Mapping[int, Decision], *, owner: str, now: datetime
 ) -> Recorded:
-    """Store what calls outside lanes brought, together with the verdicts; `decisions` are by delivery.
+    """Store the results of calls outside lanes together with their verdicts; `decisions` are by delivery.
 
-    The verdicts come first: they lock the rooms. One that comes late, or from a worker whose lease ran out, is
-    still a verdict: the log takes the first for each message.
+    Verdicts are applied first because they lock the rooms. A verdict that comes late, or from a worker whose lease
+    ran out, still counts: each message takes its first verdict.
     """
     with transaction.atomic():
         order = list(decisions)
@@ -79,14 +79,14 @@ def _counted(
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedLanes:
-    """`kept`: how many lanes were still held; `has_more`: whether one of them is owed something that is due."""
+    """`kept`: how many lanes were still held. `has_more`: whether one of them has another delivery due now."""
 
     kept: int
     has_more: bool
 
 
 def record_lanes(reports: Sequence[CallReport], *, owner: str, now: datetime) -> RecordedLanes:
-    """Store what calls for lanes brought and give the lanes back."""
+    """Store the results of calls for lanes, and give the lanes back."""
     held = {report.lane.id: report for report in reports if report.lane is not None}
     fences = [report.lane.fence for report in held.values() if report.lane is not None]
     with transaction.atomic():
@@ -107,7 +107,7 @@ def record_lanes(reports: Sequence[CallReport], *, owner: str, now: datetime) ->
 def storing(
     conclusions: Sequence[Conclusion], now: datetime, *, answers: Mapping[int, str] | None = None
 ) -> list[Statement]:
-    """Return the statement that stores what became of deliveries; `answers`: verdicts that counted, by delivery."""
+    """Return the statement that stores conclusions; `answers`: the verdicts that counted, by delivery."""
     if not conclusions:
         return []
     counted = answers or {}
@@ -130,12 +130,12 @@ def storing(
 
 
 def releasing(lanes: Sequence[int], due: Sequence[datetime], narrow: Sequence[int]) -> list[Statement]:
-    """Return the statement that gives lanes back, which are locked."""
+    """Return the statement that gives lanes back. The transaction must hold their locks."""
     return [(queries.RELEASE_LANES, [list(lanes), list(due), list(narrow)])] if lanes else []
 
 
 def _sparing(reports: Sequence[CallReport], now: datetime) -> list[Statement]:
-    """Return the statement that spares stand-ins what they have answered, if they have."""
+    """Return the statement that cancels shadow deliveries of messages which the shadow decided as a stand-in."""
     answered = [
         (report.stand_in_id, one.delivery.message_id)
         for report in reports
@@ -172,15 +172,15 @@ def _attempts(reports: Sequence[CallReport], owner: str) -> list[Statement]:
     ]
 
 
-# --- By callback ------------------------------------------------------------------------------------------
+# --- Verdicts by callback ---------------------------------------------------------------------------------
 
 
 def store_callback_verdict(*, rule_id: int, message_id: int, text: str) -> None:
-    """Store the verdict that counted, where it came by callback."""
+    """Store a verdict that came by callback with the delivery that asked for it."""
     Delivery.objects.filter(message_id=message_id, rule_id=rule_id, deadline__isnull=False).update(answer=text)
 
 
 def read_verdict(*, rule_id: int, message_id: int) -> str | None:
-    """Return the verdict of this rule that counted, "" if none did, None if the rule was never asked."""
+    """Return the verdict of this rule that counted, "" if none did, None if the rule was never called."""
     mine = Delivery.objects.filter(message_id=message_id, rule_id=rule_id, deadline__isnull=False)
     return mine.values_list("answer", flat=True).first()

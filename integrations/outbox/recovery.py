@@ -1,4 +1,4 @@
-"""What changes deliveries outside of claims and records: by hand, after an outage, after a crash."""
+"""Changes deliveries outside of claims and records: resent by hand, retried after an outage, or their worker died."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OVERDUE_STEP = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Which finished deliveries of a rule to send again. `since` and `until` are moments of their events."""
+    """Selects finished deliveries of a rule to resend. `since` and `until` are times of their events."""
 
     rule_id: int
     states: Sequence[str] = (DeliveryState.DEAD.value,)
@@ -34,9 +34,9 @@ class Replay:
 
 
 def resend(deliveries: Sequence[int], *, now: datetime) -> int:
-    """Owe finished deliveries once more, under their old webhook ids. Return how many they were.
+    """Make finished deliveries due again, under their old webhook ids. Return how many were.
 
-    One that asked for a verdict is left alone: its message was decided.
+    Deliveries that asked for a verdict are left alone: their messages were decided.
     """
     with transaction.atomic():
         rows = together([(recovery_queries.RESEND, [now, sorted(deliveries)])])[0]
@@ -46,11 +46,11 @@ def resend(deliveries: Sequence[int], *, now: datetime) -> int:
 
 
 def replay(query: Replay, *, now: datetime, most: int = REPLAY_MAX) -> int:
-    """Owe all that a query means once more, oldest first, in bounded steps. Return how many, `most` at most.
+    """Resend all deliveries of a query, oldest first, in bounded steps. Return how many, at most `most`.
 
-    What is delivered in lanes comes in the order of its events again, before what the lanes are owed since.
+    Lanes deliver them in the order of their events again, before the deliveries added since.
     """
-    # By their keys, which grow with time: nothing before `since` is read.
+    # Keys grow with time, so no delivery from before `since` is read.
     first = large_tables.first_id_at(Delivery, "created_at", query.since - large_tables.SKEW) if query.since else None
     resent, place = 0, (first or 1) - 1
     while resent < most:
@@ -72,7 +72,7 @@ def _find(query: Replay, after: int, limit: int) -> list[int]:
 
 
 def retry_now(rule_id: int, *, now: datetime) -> int:
-    """Make what waits for its next attempt due now, at most RETRY_NOW_STEP of each kind. Return how many they were."""
+    """Make a rule's deliveries that wait for a retry due now, a bounded step of them. Return how many were."""
     limits: list[Any] = [now, rule_id, now, RETRY_NOW_STEP]
     with transaction.atomic(), connection.cursor() as cursor:
         count = 0
@@ -85,21 +85,21 @@ def retry_now(rule_id: int, *, now: datetime) -> int:
 
 
 def reclaim(owners: Sequence[str], *, now: datetime) -> None:
-    """Make due at once what workers that died had under lease. Their calls are repeated, under the same ids."""
+    """Make due at once what dead workers had under lease. The calls are repeated, under the same webhook ids."""
     values = [now, now, list(owners)]
     with transaction.atomic():
         together([(recovery_queries.RECLAIM_LANES, values), (recovery_queries.RECLAIM_SINGLES, values), NOTIFY])
 
 
 def cancel_overdue(*, now: datetime) -> int:
-    """End asking about messages that their deadline has decided. Return how many they were, a step at most."""
+    """Cancel deliveries whose messages the deadline has decided. Return how many, at most OVERDUE_STEP."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(recovery_queries.CANCEL_OVERDUE, [now, NOT_NEEDED, now, OVERDUE_STEP, now])
         return int(cursor.rowcount)
 
 
 def delete_deliveries(rule_id: int, *, limit: int) -> int:
-    """Delete some deliveries of a rule that is being removed. Return how many; 0: none are left."""
+    """Delete up to `limit` deliveries of a rule that is being removed. Return how many; 0: none are left."""
     with transaction.atomic():
         ids = list(Delivery.objects.filter(rule_id=rule_id).order_by("-id").values_list("id", flat=True)[:limit])
         if ids:

@@ -1,13 +1,13 @@
-"""SQL of the outbox that runs seldom: by hand, after a crash, after an outage. Only integrations.outbox runs it.
+"""SQL of integrations.outbox.recovery, which runs seldom: by hand, after a crash, after an outage.
 
-All goes in bounded steps, so that no publish waits for long behind it.
+Each statement changes a bounded number of rows, so that no publish waits long for their locks.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# Makes finished deliveries due again, with all attempts before them forgiven. Verdicts are not asked for again.
+# Makes finished deliveries due again, and forgives their earlier attempts. Deliveries for verdicts are left out.
 # Parameters: now, ids.
 RESEND: Final = """
 UPDATE integrations_delivery
@@ -16,7 +16,7 @@ WHERE id = ANY(%b::bigint[]) AND finished_at IS NOT NULL AND deadline IS NULL
 RETURNING rule_id, room_id, in_lane
 """
 
-# What a rule's target failed on while it was down is due now, not when each one's own wait ends.
+# Makes a rule's waiting retries due now: its target was down and is back.
 # Parameters: now, rule, now, most.
 RETRY_NOW_SINGLES: Final = """
 UPDATE integrations_delivery SET due_at = %s::timestamptz
@@ -34,7 +34,7 @@ WHERE id = ANY(ARRAY(
 ))
 """
 
-# What workers that died had under lease is due now. A lease ends in the future, which is where the index begins.
+# Makes due what dead workers had under lease. Leases end in the future, so only the end of the index is read.
 # Parameters: now, now, owners.
 RECLAIM_SINGLES: Final = """
 UPDATE integrations_delivery AS delivery SET due_at = %b::timestamptz, owner = ''
@@ -58,7 +58,7 @@ left_behind AS MATERIALIZED (
         WHERE rule_id = rule.id AND integrations_lane.due_at > given.now AND owner = ANY(given.owners)
     ) AS leased
 ),
--- In the order in which everybody locks lanes.
+-- Every transaction locks lanes in this order.
 locked AS (
     SELECT lane.id FROM given, integrations_lane AS lane JOIN left_behind USING (id)
     WHERE lane.owner = ANY(given.owners)
@@ -68,7 +68,7 @@ UPDATE integrations_lane AS lane SET due_at = given.due_at, owner = ''
 FROM given, locked WHERE lane.id = locked.id
 """
 
-# Ends asking about messages that their deadline has decided, where a late verdict would change nothing.
+# Cancels deliveries of messages that the deadline has decided, for rules whose late verdicts change nothing.
 # Parameters: now, error, now, most, now.
 CANCEL_OVERDUE: Final = """
 UPDATE integrations_delivery AS delivery
@@ -89,7 +89,7 @@ FROM (
 WHERE delivery.id = ended.id
 """
 
-# Finished deliveries that a replay means, oldest first.
+# Finds the finished deliveries of a replay, oldest first.
 # Parameters: rule, rule, states, since, until, event, event, after, most.
 FIND_TO_REPLAY: Final = """
 SELECT id FROM integrations_delivery
@@ -99,7 +99,7 @@ WHERE rule_id = %b AND state = ANY(%b::text[]) AND finished_at IS NOT NULL AND d
     AND (%b::text = '' OR event = %b::text) AND id > %b
 ORDER BY id LIMIT %b
 """
-# The index of dead letters is used where the state is written out.
+# Postgres uses the partial index of dead letters only where the state is a literal.
 FIND_DEAD_TO_REPLAY: Final = FIND_TO_REPLAY.replace(
     "state = ANY(%b::text[])", "state = 'dead' AND state = ANY(%b::text[])"
 )

@@ -1,1 +1,1 @@
-"""The REST API of tokens and callbacks: addresses, views, bodies, errors."""
+"""The REST API of tokens and callbacks: URLs, views, formats of bodies, errors."""

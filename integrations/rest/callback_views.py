@@ -1,4 +1,4 @@
-"""The REST callback: where a Lambda that takes its time sends its verdict."""
+"""The view for callbacks: a Lambda sends a verdict here that it did not give in its answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CallbackView(APIView):
     """`POST /integrations/verdict` with `Authorization: Bearer <callback token>` and a verdict as JSON."""
 
     def post(self, request: Request) -> Response:
-        """Apply the verdict, once; the same request again is answered as the first time."""
+        """Apply the verdict once; a repeated request gets the first reply again."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
         address = str(request.META.get("REMOTE_ADDR") or "")

@@ -1,4 +1,4 @@
-"""Errors of the REST API in the public shape: the one border at which exceptions become answers."""
+"""Turns exceptions of REST views into answers in the public shape of errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rooms.errors import ChatError, Code
 logger = logging.getLogger(__name__)
 
 MAX_HEADER_CHARACTERS = 500
-# The first that fits decides. None as the sentence: the exception's own, which DRF wrote for the peer.
+# The first match counts. Sentence None: the exception's own text, which DRF wrote for the peer.
 KNOWN: tuple[tuple[type[Exception] | tuple[type[Exception], ...], Code, int, str | None], ...] = (
     (exceptions.ParseError, Code.INVALID_BODY, 400, None),
     (exceptions.ValidationError, Code.INVALID_PARAMETER, 400, "A parameter is not valid."),
@@ -49,18 +49,18 @@ def handle(error: Exception, context: Mapping[str, Any]) -> Response:
 
 
 def answer(error: ChatError) -> Response:
-    """Return the public form of an error: the body, and its code and sentence as headers too."""
+    """Return the answer for an error: code and sentence in the body and in headers."""
     return Response({"error": error.as_dict()}, status=error.status, headers=headers_of(error))
 
 
 def headers_of(error: ChatError) -> dict[str, str]:
-    """Return the headers that carry code and sentence. No WWW-Authenticate: browsers would ask for a password."""
+    """Return the headers with code and sentence. No WWW-Authenticate: browsers would ask for a password."""
     sentence = re.sub(r"[^\x20-\x7e]+", " ", error.message)[:MAX_HEADER_CHARACTERS]
     return {"X-Ably-Errorcode": str(error.code), "X-Ably-Errormessage": sentence, "Cache-Control": "no-store"}
 
 
 def translate(error: Exception) -> ChatError | None:
-    """Return the public error for an exception that Django or DRF raises on purpose, None for every other."""
+    """Return the public error for an exception that Django or DRF raises on purpose, None for any other."""
     for kinds, code, status, sentence in KNOWN:
         if isinstance(error, kinds):
             return ChatError(code, sentence or str(error), status=status)
@@ -68,6 +68,6 @@ def translate(error: Exception) -> ChatError | None:
 
 
 def report(error: Exception, context: Mapping[str, Any]) -> None:
-    """Log where an unexpected exception came from, without its text: that may quote a row or a message."""
+    """Log the traceback of an unexpected exception, without its text: that may quote a row or a message."""
     view = type(context.get("view")).__name__
     logger.error("Unexpected %s in %s\n%s", type(error).__name__, view, "".join(format_tb(error.__traceback__)))

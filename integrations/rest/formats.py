@@ -1,4 +1,4 @@
-"""Bodies of the REST API: JSON and MessagePack, both ways."""
+"""Parsers and renderers of REST bodies: JSON and MessagePack."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MsgPackParser(BaseParser):
 
 
 class JsonParser(BaseParser):
-    """Reads JSON, whatever the content type says: the protocol's own examples send text/plain, and curl a form."""
+    """Reads JSON, whatever the content type: the protocol's own examples send text/plain, and curl sends a form."""
 
     media_type = "*/*"
 

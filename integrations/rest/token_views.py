@@ -1,4 +1,4 @@
-"""Where tokens come from: the public requestToken, and /auth for the people on this server's own page."""
+"""Views that issue and revoke tokens: the public requestToken and revokeTokens, and /auth for the server's own page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from integrations.rest.formats import JsonParser, JsonRenderer, MsgPackParser, M
 from rooms.access.guests import person_of
 from rooms.errors import ChatError, Code
 
-# What browsers say of requests that another site's page makes; the same host on another port is "same-site".
+# Values of Sec-Fetch-Site for requests by another site's page; the same host on another port is "same-site".
 OTHER_SITES = {"cross-site", "same-site"}
 
 
@@ -68,7 +68,7 @@ class PageSession(SessionAuthentication):
 
 
 class PageToken(APIView):
-    """`/auth`: the token of whoever is signed in on the page, or is its guest; the SDK's `authUrl`."""
+    """`/auth`: the token of the signed-in person or guest of the page; it is the SDK's `authUrl` there."""
 
     http_method_names = ["get", "post"]
     authentication_classes = [PageSession]
@@ -97,7 +97,7 @@ class PageToken(APIView):
 
 
 def show(details: TokenDetails, *, status: int) -> Response:
-    """Return the public form of a token, which nobody may keep on the way."""
+    """Return a token in its public shape, never to be cached."""
     return Response(msgspec.to_builtins(details), status=status, headers={"Cache-Control": "no-store"})
 
 
@@ -113,7 +113,7 @@ def shown_key(request: Request) -> str | None:
 
 
 def refuse_other_sites(request: HttpRequest) -> None:
-    """Raise ChatError 40300 if another site's page makes this request with the cookie of somebody here."""
+    """Raise ChatError 40300 if another site's page makes this request with a visitor's cookie."""
     origin = request.headers.get("Origin")
     ours = {f"{request.scheme}://{request.get_host()}", *settings.CSRF_TRUSTED_ORIGINS}
     if request.headers.get("Sec-Fetch-Site") in OTHER_SITES or (origin is not None and origin not in ours):
@@ -123,5 +123,5 @@ def refuse_other_sites(request: HttpRequest) -> None:
 
 
 def page_request(request: Request) -> HttpRequest:
-    """Return Django's request below DRF's, with the user that the session names."""
+    """Return Django's request inside DRF's, with the session's user."""
     return request._request

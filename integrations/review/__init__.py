@@ -1,1 +1,1 @@
-"""Rules before publish as a stage of the review."""
+"""Rules before publish as a reviewer of messages: deferrals to rules, their budgets and policies."""

@@ -1,4 +1,4 @@
-"""How far authors are trusted: what a moderator said of them, or else how much of theirs was published lately."""
+"""The trust of authors: set by a moderator, or else derived from how many of their last messages were published."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db import connection
 
 from integrations.models import AuthorTrust, Trust
 
-# One query for all authors of a batch. Of each author no more than the last messages are read, however many there are.
+# One query for all authors of a batch. Of each author only the last `looked_at` messages are read.
 _READ = """
 SELECT asked.client_id, said.trust, (
     SELECT count(*) FILTER (WHERE recent.status = 'published') FROM (
@@ -22,12 +22,12 @@ SELECT asked.client_id, said.trust, (
 FROM unnest(%(client_ids)s::text[], %(is_open)s::boolean[]) AS asked (client_id, is_open)
 LEFT JOIN integrations_authortrust AS said ON said.client_id = asked.client_id
 """
-KNOWN_SECONDS = 60.0  # so long an author who is known is not looked up again
+KNOWN_SECONDS = 60.0  # so long an author found to be known is not counted again
 KNOWN_KEPT = 10_000
 
 
 class KnownAuthors:
-    """Client ids that were found known a moment ago. Bounded; shared by threads."""
+    """Client ids of authors who were found to be known in the last KNOWN_SECONDS. Bounded; threads share it."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
@@ -36,7 +36,7 @@ class KnownAuthors:
         return self._until.get(client_id, 0.0) > time.monotonic()
 
     def add(self, client_id: str) -> None:
-        """Remember one for KNOWN_SECONDS."""
+        """Remember a client id for KNOWN_SECONDS."""
         if len(self._until) >= KNOWN_KEPT:
             self._until = {}
         self._until[client_id] = time.monotonic() + KNOWN_SECONDS
@@ -50,10 +50,10 @@ known = KnownAuthors()
 
 
 def read(client_ids: Collection[str]) -> dict[str, Trust]:
-    """Return how far authors are trusted, with one query; every author that was asked about is in it.
+    """Return the trust of each author, with one query.
 
-    Without a moderator's word an author is known if, of the last 2 * TRUST_KNOWN_MESSAGES messages, so many as
-    TRUST_KNOWN_MESSAGES were published.
+    If no moderator has set it, an author is known when at least TRUST_KNOWN_MESSAGES of the last
+    2 * TRUST_KNOWN_MESSAGES messages were published, and new otherwise.
     """
     if not client_ids:
         return {}
@@ -73,7 +73,7 @@ def read(client_ids: Collection[str]) -> dict[str, Trust]:
 
 
 def set_trust(client_id: str, trust: Trust | None, *, note: str = "", now: datetime) -> None:
-    """Store a moderator's word on an author; None takes it back. It counts for the next message."""
+    """Store the trust that a moderator sets for an author; None deletes it. It applies from the next message on."""
     if trust is None:
         AuthorTrust.objects.filter(client_id=client_id).delete()
     else:

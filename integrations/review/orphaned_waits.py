@@ -1,4 +1,8 @@
-"""Messages that wait for a rule that was just switched off: a transaction that began before may still have asked it."""
+"""Ends the wait of messages for rules that were switched off.
+
+Switching a rule off ends all waits for it. But a transaction that began before may still make a message wait for it, so
+a worker looks once more, when all such transactions have ended.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +27,17 @@ SWEEP_TIMEOUT_SECONDS = 30.0
 
 
 class OrphanedWaits:
-    """A worker's part in it: after each change of a rule, once everybody knows of it. `run` until cancelled."""
+    """Runs the check in one worker, some seconds after each change of a rule. `run` until cancelled."""
 
     def __init__(self) -> None:
         self._seen = ""
         self._swept = ""
 
     async def run(self) -> None:
-        """Look every SWEEP_SECONDS whether a rule has changed."""
+        """Check every SWEEP_SECONDS whether a rule has changed."""
         while True:
             try:
-                # What the timeout leaves behind ends by its own: statements of a worker have a time limit.
+                # After a timeout the thread ends by itself: a worker's statements have a time limit.
                 await asyncio.wait_for(threads.run(self.sweep), SWEEP_TIMEOUT_SECONDS)
             except (*POSTGRES_AWAY, TimeoutError) as error:
                 logger.warning("Waits for rules that are off could not be ended (%s).", type(error).__name__)
@@ -42,7 +46,7 @@ class OrphanedWaits:
             await asyncio.sleep(SWEEP_SECONDS)
 
     def sweep(self) -> int:
-        """End the waits for rules that do not decide; return how many. Only the second look after a change acts."""
+        """End the waits for rules that do not decide, in the second call after a change. Return how many."""
         version = rule_book.read().version
         if version == self._swept:
             return 0

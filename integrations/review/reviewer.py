@@ -1,4 +1,4 @@
-"""Rules before publish, as one stage of the review: each is asked in its order, its verdict comes later."""
+"""The reviewer that asks rules before publish: a message waits for one rule after the other, in their order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rooms.review.contract import Deferral, Verdict, VerdictAction
 NAME = "integrations"
 STEP_PREFIX = "rule-"
 NO_WAIT = timedelta(0)
-# A stand-in is asked as a shadow so much later: meanwhile it may be asked in earnest, and then need not be again.
+# A stand-in is called as a shadow so much later: if it decides as the stand-in meanwhile, that call is not needed.
 STAND_IN_WAIT = timedelta(seconds=2)
 
 
@@ -30,61 +30,59 @@ def step_of(rule_id: int) -> str:
 
 
 def awaiting_of(rule_id: int) -> str:
-    """Return what a message's `awaiting` is while it waits for a rule."""
+    """Return the value of Message.awaiting while a message waits for a rule."""
     return f"{NAME}:{step_of(rule_id)}"
 
 
 def rule_of(step: str) -> int:
-    """Return the rule of a step, 0 for no step."""
+    """Return the id of a step's rule, 0 for no step."""
     return int(step.removeprefix(STEP_PREFIX) or 0)
 
 
 class WebhookReviewer:
-    """A rooms.review.contract.Reviewer: defers a message to the next rule that concerns its room."""
+    """A rooms.review.contract.Reviewer that defers each message to the next rule whose filters it passes."""
 
     name = NAME
 
-    def review(self, submissions: Sequence[Draft]) -> Sequence[Verdict | Deferral | None]:
-        """Answer each submission with the deferral to its next rule, or None after the last."""
+    def review(self, drafts: Sequence[Draft]) -> Sequence[Verdict | Deferral | None]:
+        """Return for each draft the deferral to its next rule, or None after the last."""
         book = rule_book.read()
         if not book.before:
-            return [None] * len(submissions)
-        asked = [_next_rule(submission, book) for submission in submissions]
-        trusted = _read_trust(list(zip(submissions, asked, strict=True)))
+            return [None] * len(drafts)
+        asked = [_next_rule(draft, book) for draft in drafts]
+        trusted = _read_trust(list(zip(drafts, asked, strict=True)))
         now = timezone.now()
         return [
-            None if rule is None else _deferral(rule, submission, book, trusted, now)
-            for submission, rule in zip(submissions, asked, strict=True)
+            None if rule is None else _deferral(rule, draft, book, trusted, now)
+            for draft, rule in zip(drafts, asked, strict=True)
         ]
 
     def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
-        """Write the deliveries that ask for the verdicts, and those to the shadows of the rules that are asked."""
+        """Add the deliveries that ask the rules for verdicts, and those to their shadow rules."""
         book, now = rule_book.read(), timezone.now()
         deliveries: list[outbox.NewDelivery] = []
-        for pk, submission, deferral in deferred:
+        for pk, draft, deferral in deferred:
             rule_id = rule_of(deferral.step)
-            payload = events.submission_payload(submission)
-            deliveries.append(_new_delivery(rule_id, pk, submission, payload, now + deferral.budget))
+            payload = events.draft_payload(draft)
+            deliveries.append(_new_delivery(rule_id, pk, draft, payload, now + deferral.budget))
             deliveries += [
-                _new_delivery(
-                    shadow.pk, pk, submission, payload, None, wait=STAND_IN_WAIT if shadow.stands_in else NO_WAIT
-                )
+                _new_delivery(shadow.pk, pk, draft, payload, None, wait=STAND_IN_WAIT if shadow.stands_in else NO_WAIT)
                 for shadow in book.shadows.get(rule_id, ())
-                if _concerns(shadow, submission)
+                if _concerns(shadow, draft)
             ]
         outbox.add_deliveries(deliveries, now=now)
 
 
 def policy_of(rule: IntegrationRule, author: Trust | None) -> AtDeadline:
-    """Return what a rule's policy for the deadline is for an author; None: one whose trust was not asked."""
+    """Return a rule's policy for the deadline, for an author of this trust; None: the policy without exceptions."""
     special = {Trust.NEW: rule.at_deadline_new, Trust.TRUSTED: rule.at_deadline_trusted}
     return AtDeadline((special.get(author, "") if author else "") or rule.at_deadline)
 
 
 def budget_of(rules: Sequence[IntegrationRule], *, began: datetime, now: datetime) -> timedelta:
-    """Return how long a message may still wait for the last of the rules that it has met.
+    """Return how long a message may wait for the last of `rules`, the ones that it has waited for so far.
 
-    They share one budget from `began` on: REVIEW_DEADLINE_SECONDS, or the largest that one of them has of its own.
+    The rules share one budget from `began` on: REVIEW_DEADLINE_SECONDS, or the largest budget of a rule.
     """
     default: float = settings.REVIEW_DEADLINE_SECONDS
     shared = max(default, *(rule.budget_seconds or 0.0 for rule in rules))
@@ -92,57 +90,51 @@ def budget_of(rules: Sequence[IntegrationRule], *, began: datetime, now: datetim
     return max(end - now, timedelta(0))
 
 
-def _next_rule(submission: Draft, book: RuleBook) -> IntegrationRule | None:
-    # Disabled rules keep their place in the chain: a message that passed one goes on after it. Where the rule
-    # was removed, the chain starts again: asking twice is safe, skipping is not.
-    passed = book.place_of(rule_of(submission.passed))
-    return next((rule for rule in book.before[passed + 1 :] if rule.enabled and _concerns(rule, submission)), None)
+def _next_rule(draft: Draft, book: RuleBook) -> IntegrationRule | None:
+    # Disabled rules keep their place: a message that has passed one goes on after it. If that rule was removed, the
+    # message starts with the first again: asking a rule twice is safe, skipping one is not.
+    passed = book.place_of(rule_of(draft.passed))
+    return next((rule for rule in book.before[passed + 1 :] if rule.enabled and _concerns(rule, draft)), None)
 
 
-def _concerns(rule: IntegrationRule, submission: Draft) -> bool:
-    return filters.lets_pass(
-        rule, room=submission.room, client_id=submission.client_id or "", key=submission.message_id
-    )
+def _concerns(rule: IntegrationRule, draft: Draft) -> bool:
+    return filters.lets_pass(rule, room=draft.room, client_id=draft.client_id or "", key=draft.message_id)
 
 
 def _read_trust(asked: Sequence[tuple[Draft, IntegrationRule | None]]) -> Mapping[str, Trust]:
-    """Return the trust of the authors on whom a rule's policy depends; one query, or none."""
+    """Return the trust of those authors for whom a rule's policy depends on it, with at most one query."""
     return author_trust.read(
-        {
-            submission.client_id
-            for submission, rule in asked
-            if rule is not None and submission.client_id and _minds_trust(rule)
-        }
+        {draft.client_id for draft, rule in asked if rule is not None and draft.client_id and _depends_on_trust(rule)}
     )
 
 
-def _minds_trust(rule: IntegrationRule) -> bool:
+def _depends_on_trust(rule: IntegrationRule) -> bool:
     return bool(rule.at_deadline_new or rule.at_deadline_trusted)
 
 
 def _deferral(
-    rule: IntegrationRule, submission: Draft, book: RuleBook, trusted: Mapping[str, Trust], now: datetime
+    rule: IntegrationRule, draft: Draft, book: RuleBook, trusted: Mapping[str, Trust], now: datetime
 ) -> Deferral:
-    # Nobody vouches for an author without a client id.
-    author = trusted.get(submission.client_id or "", Trust.NEW) if _minds_trust(rule) else None
+    # An author without a client id counts as new.
+    author = trusted.get(draft.client_id or "", Trust.NEW) if _depends_on_trust(rule) else None
     policy = policy_of(rule, author)
     if policy == AtDeadline.RETRY:
         wait = timedelta(seconds=settings.REVIEW_WAIT_SECONDS)
         return Deferral(step=step_of(rule.pk), budget=wait, at_deadline=VerdictAction.HOLD)
-    earlier = _earlier(submission, book)
-    # The time for which a rule lets messages wait is not counted: they have the whole budget for those after it.
+    earlier = _earlier(draft, book)
+    # A rule with the policy `retry` may let messages wait for long; the rules after it get a whole budget.
     has_waited = any(AtDeadline.RETRY in _policies(one) for one in earlier)
-    began = now if has_waited else datetime.fromtimestamp(submission.accepted_ms / 1000, UTC)
+    began = now if has_waited else datetime.fromtimestamp(draft.accepted_ms / 1000, UTC)
     budget = budget_of([*earlier, rule], began=began, now=now)
     return Deferral(step=step_of(rule.pk), budget=budget, at_deadline=VerdictAction(policy))
 
 
-def _earlier(submission: Draft, book: RuleBook) -> list[IntegrationRule]:
-    """Return the rules that a message has waited for, as far as can be told from the rules as they are now."""
-    if not submission.passed:
+def _earlier(draft: Draft, book: RuleBook) -> list[IntegrationRule]:
+    """Return the rules that a message has waited for, judged by the rules as they are now."""
+    if not draft.passed:
         return []
-    passed = book.before[: book.place_of(rule_of(submission.passed)) + 1]
-    return [rule for rule in passed if rule.enabled and _concerns(rule, submission)]
+    passed = book.before[: book.place_of(rule_of(draft.passed)) + 1]
+    return [rule for rule in passed if rule.enabled and _concerns(rule, draft)]
 
 
 def _policies(rule: IntegrationRule) -> tuple[str, str, str]:
@@ -152,7 +144,7 @@ def _policies(rule: IntegrationRule) -> tuple[str, str, str]:
 def _new_delivery(
     rule_id: int,
     message_id: int,
-    submission: Draft,
+    draft: Draft,
     payload: str,
     deadline: datetime | None,
     *,
@@ -160,7 +152,7 @@ def _new_delivery(
 ) -> outbox.NewDelivery:
     return outbox.NewDelivery(
         rule_id=rule_id,
-        room_id=submission.room_id,
+        room_id=draft.room_id,
         message_id=message_id,
         payload=payload,
         event=EventKind.MESSAGE,

@@ -1,4 +1,4 @@
-"""Secrets at rest: sealed with a key derived from SECRET_KEY, readable with its former values too."""
+"""Encrypts secrets at rest with a key derived from SECRET_KEY; its former values (fallbacks) still decrypt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTEXT = b"integrations.sealing 1"  # part of every stored secret: it stays as 
 
 
 class SealBroken(Exception):
-    """What was sealed cannot be read: it was changed, or SECRET_KEY was without a fallback."""
+    """A sealed secret cannot be decrypted: it was altered, or SECRET_KEY changed without a fallback."""
 
 
 def seal(secret: str) -> bytes:

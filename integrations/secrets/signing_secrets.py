@@ -1,4 +1,4 @@
-"""The secrets that sign a rule's calls: the current one and, while a rotation lasts, the former one too."""
+"""The signing secrets of a rule: the current one and, for a while after a rotation, the former one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ MAX_KEPT = 1_000
 
 
 def signing_secrets(rule: IntegrationRule, now: datetime) -> list[str]:
-    """Return the secrets whose signatures a call carries, the current one first. Raises SealBroken.
+    """Return the secrets that sign a rule's calls, the current one first. Raises SealBroken.
 
-    A receiver that knows either accepts the call: it changes its secret at any moment of the overlap.
+    A call carries a signature by each, so that a receiver can change its secret at any time of the overlap.
     """
     secrets = [_unsealed(bytes(rule.sealed_secret))]
     former, until = rule.sealed_former_secret, rule.former_secret_until

@@ -77,19 +77,19 @@ def message_payload(message: Message) -> str:
     return _encoder.encode(for_format(message, Format.JSON)).decode()
 
 
-def submission_payload(submission: Draft) -> str:
+def draft_payload(draft: Draft) -> str:
     """Return the payload of a message that is not published yet, as its author or the last rule left it."""
-    content = submission.content
+    content = draft.content
     return message_payload(
         Message(
-            id=submission.message_id,
-            client_id=submission.client_id,
-            connection_id=submission.connection_id,
+            id=draft.message_id,
+            client_id=draft.client_id,
+            connection_id=draft.connection_id,
             name=content.name,
             data=content.data,
             encoding=content.encoding,
             extras=content.extras,
-            timestamp=submission.accepted_ms,
+            timestamp=draft.accepted_ms,
         )
     )
 

@@ -1,8 +1,8 @@
-"""Who may call how much: a throttle for each rule, and a share of the worker, so that no rule takes what others need.
+"""Divides the calls of one worker among rules: a throttle for each rule, and a bound on its share of the worker.
 
-A rule takes so many calls that it has at most RULE_SHARE / (1 - RULE_SHARE) times as many under way as stay free. So
-one that hangs has at most RULE_SHARE of a worker, the next one as much of what it left, and one that has nothing under
-way may always begin a call while there is a place.
+A rule may have at most RULE_SHARE / (1 - RULE_SHARE) times as many calls under way as stay free. So a target that hangs
+occupies at most RULE_SHARE of a worker, a second one the same share of the rest, and a rule without calls under way may
+always begin one while any is free.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from integrations.outbox import Capacity
 from integrations.worker.throttle import Breaker, CallEnd, CallStart, Throttle
 
 RULE_SHARE = 0.75
-BATCHES_UNDER_WAY = 4  # calls of one batched rule outside lanes; more would only make the batches smaller
+BATCHES_UNDER_WAY = 4  # calls of one batched rule outside lanes; more calls would mean smaller batches
 LEASE_MARGIN_SECONDS = 2.0
-PROBES_A_BUDGET = 5  # a target that is back is called again before the messages of the meantime are decided
+PROBES_A_BUDGET = 5  # so many probes within a rule's budget: messages are saved if the target comes back meanwhile
 
 
 @dataclass(frozen=True, kw_only=True)
 class CallTarget:
-    """Whose target is called, for whom. They differ where one rule stands in for another."""
+    """The rule whose target is called, and its throttle: the deliveries' own rule, or its stand-in."""
 
     rule: IntegrationRule
     throttle: Throttle
@@ -33,7 +33,7 @@ class CallTarget:
 
 
 class Bulkhead:
-    """The throttles of one worker. It belongs to the event loop's thread; times are of its monotonic clock."""
+    """The throttles of one worker. Only the event loop's thread uses it; times are of the monotonic clock."""
 
     def __init__(self) -> None:
         self.rules: Mapping[int, IntegrationRule] = {}
@@ -41,12 +41,12 @@ class Bulkhead:
         self._concurrency: int = settings.DELIVERY_CONCURRENCY
         self._throttles: dict[int, tuple[datetime, Throttle]] = {}
         self._stand_ins: dict[int, IntegrationRule] = {}
-        # Rules that are owed something from before they were changed, in lanes or outside of them.
+        # Rules with deliveries from before they were changed: (rule, whether those are in lanes).
         self._leftovers: set[tuple[int, bool]] = set()
 
     @property
     def free(self) -> int:
-        """How many calls may begin in all."""
+        """How many more calls may begin, over all rules."""
         return self._concurrency - self.under_way
 
     @property
@@ -55,7 +55,7 @@ class Bulkhead:
         return ((rule_id, throttle) for rule_id, (_, throttle) in self._throttles.items())
 
     def learn(self, rules: Mapping[int, IntegrationRule]) -> bool:
-        """Take in the rules as they are now. One that was changed begins anew. Return whether any was changed."""
+        """Replace the rules. A changed rule gets a new throttle. Return whether any rule has changed."""
         if rules is self.rules:
             return False
         self.rules = rules
@@ -75,9 +75,9 @@ class Bulkhead:
         return True
 
     def capacities(self, now: float, *, lanes: bool, every: bool) -> tuple[list[Capacity], bool]:
-        """Return what may be claimed of each rule, from lanes or outside, and whether one waits for a free place.
+        """Return the calls to claim for each rule, in lanes or outside, and whether a rule waits for a free call.
 
-        `every`: also where a rule is owed something only from before it was changed.
+        `every`: include rules that may have such deliveries only from before they were changed.
         """
         found, is_short = [], False
         for rule in self.rules.values():
@@ -93,7 +93,7 @@ class Bulkhead:
         return found, is_short
 
     def note_taken(self, capacities: Iterable[Capacity], taken: Collection[int], *, lanes: bool) -> None:
-        """Remember which rules (`taken`) had something left, in lanes or outside, that they use no more."""
+        """Remember which rules (`taken`) still had deliveries of the kind, lanes or single, that they no longer use."""
         for capacity in capacities:
             rule = self.rules.get(capacity.rule_id)
             if capacity.rule_id in taken and rule is not None and uses_lanes(rule) != lanes:
@@ -102,14 +102,14 @@ class Bulkhead:
                 self._leftovers.discard((capacity.rule_id, lanes))
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds until a rule may be called again that may not now, None where time changes nothing."""
+        """Return the seconds until the next rule that is held back may be called; None if none is held back."""
         waits = [wait for _, throttle in self._throttles.values() if (wait := throttle.wait(now)) is not None]
         return min(waits, default=None)
 
     def target_of(self, rule: IntegrationRule, now: float, *, by_stand_in: bool = False) -> CallTarget | None:
-        """Return whom to call for a rule: its own target, its stand-in while that is down, or nobody now.
+        """Return the target to call for a rule: its own, its stand-in while its own is down, or None for now.
 
-        `by_stand_in`: its own target has just failed on this, so rather the stand-in, where there is one.
+        `by_stand_in`: prefer the stand-in, because the rule's own target has just failed on this message.
         """
         own = self._throttle_of(rule)
         if own is None:
@@ -121,7 +121,7 @@ class Bulkhead:
         return None if self._is_up(rule, now) else self.stand_in_of(rule, now)
 
     def stand_in_of(self, rule: IntegrationRule, now: float) -> CallTarget | None:
-        """Return the stand-in of a rule, where it has one that may be called now."""
+        """Return the stand-in of a rule; None if it has none that may be called now."""
         stand_in = self._stand_ins.get(rule.pk)
         throttle = self._throttle_of(stand_in) if stand_in is not None else None
         if stand_in is None or throttle is None or throttle.free(now) <= 0:
@@ -136,7 +136,7 @@ class Bulkhead:
     def end(
         self, target: CallTarget, begun: CallStart, ended: CallEnd, now: float, *, hold: float | None = None
     ) -> bool:
-        """Count a call that ended. Return whether its target is back just now."""
+        """Count a call that ended. Return whether its end closed the target's breaker."""
         self.under_way -= 1
         return target.throttle.end(begun, ended, now, hold=hold)
 
@@ -157,7 +157,7 @@ class Bulkhead:
         return min(calls, share, self.free)
 
     def _is_up(self, rule: IntegrationRule, now: float) -> bool:
-        """Tell whether a rule's target is called as its limit allows, and not held back for a while."""
+        """Return whether a rule's target is neither down nor held back by Retry-After."""
         own = self._throttle_of(rule)
         return own is not None and own.breaker is Breaker.CLOSED and now >= own.held_until
 
@@ -167,16 +167,16 @@ class Bulkhead:
 
 
 def longest_pause_of(rule: IntegrationRule, *, has_stand_in: bool) -> float:
-    """Return the longest pause (seconds) between two probes. While authors wait, a part of what they wait for."""
+    """Return the longest pause (seconds) between two probes: for rules before publish a part of their budget."""
     longest: float = settings.BREAKER_PROBE_SECONDS
-    # With a stand-in, the author whose message is the probe is the one who waits.
+    # With a stand-in nobody waits for the target to come back, and each probe delays one author's message.
     if rule.when != When.BEFORE or rule.is_shadow or has_stand_in:
         return longest
     return min(longest, (rule.budget_seconds or settings.REVIEW_DEADLINE_SECONDS) / PROBES_A_BUDGET)
 
 
 def uses_lanes(rule: IntegrationRule) -> bool:
-    """Tell whether what a rule is owed waits in lanes."""
+    """Return whether a rule's deliveries wait in lanes."""
     return rule.ordered and rule.when == When.AFTER and not rule.is_shadow
 
 

@@ -1,4 +1,4 @@
-"""Making the calls of claims: whom to call, which verdicts serve without a call, and what the answers mean."""
+"""Calls the targets of claimed deliveries, shares cached verdicts instead of calls, and judges the answers."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from rooms.review.contract import Verdict
 logger = logging.getLogger(__name__)
 
 LEAST_TIMEOUT_SECONDS = 0.1
-# A call that we cut short before this says nothing about its target.
+# If a call with a shorter timeout than this fails, that does not count against its target.
 TELLING_SECONDS = 1.0
 GONE = 410
-STAND_IN_SHARE = 0.5  # of the time that a message still has: so much is left for the stand-in
+STAND_IN_SHARE = 0.5  # of a message's remaining time that a call may take; the rest is left for the stand-in
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedCall:
-    """A call that was made, on its way to the database."""
+    """A finished call with its result, which is not stored yet."""
 
     claim: Claim
     report: CallReport
@@ -48,7 +48,7 @@ class FinishedCall:
 
 @dataclass(eq=False, kw_only=True)
 class Parked:
-    """A message that waits for the verdict on another one that says the same."""
+    """A message that waits for the verdict on another message with the same text."""
 
     claim: Claim
     subject: TextKeys
@@ -57,9 +57,10 @@ class Parked:
 
 @dataclass(kw_only=True)
 class Caller:
-    """Makes calls. `done` gets what they brought, `back` claims that are not called for now, `recovered` a rule's id.
+    """Makes calls. `done` receives results, `back` claims that are not called now, `recovered` the id of a rule
+    whose target is back.
 
-    Bounded: calls by the bulkhead; messages that wait for another's verdict by VERDICT_CACHE_WAITING.
+    Bounds: the bulkhead bounds the calls, VERDICT_CACHE_WAITING the messages that wait for another's verdict.
     """
 
     targets: Targets
@@ -76,7 +77,7 @@ class Caller:
     _parked: set[Parked] = field(default_factory=set)
 
     def begin(self, claim: Claim) -> None:
-        """Make the call of a claim, or let a verdict serve that another call brought."""
+        """Begin the call of a claim, or use a cached verdict instead."""
         try:
             if (
                 claim.rule.cache_seconds > 0
@@ -87,12 +88,12 @@ class Caller:
             else:
                 self._start(claim, {})
         except Exception:
-            # One that cannot be read ends no worker. Its lease runs out, until its attempts are used up.
+            # A delivery that cannot be read must not end the worker. Its leases run out until its attempts are used up.
             logger.error("A call of rule %s could not be begun.", claim.rule.pk)
             faults.record("beginning a call")
 
     async def finish(self, seconds: float) -> None:
-        """Let the calls under way come to an end, and give back what did not within so many seconds."""
+        """Wait up to `seconds` for the calls under way, and give the others back."""
         for parked in list(self._parked):
             self._parked.discard(parked)
             self.back(parked.claim)
@@ -105,7 +106,7 @@ class Caller:
         if left:
             await asyncio.wait(list(left), timeout=1.0)
 
-    # --- Verdicts that serve for several ---
+    # --- Verdicts from the cache ---
 
     def _begin_known(self, claim: Claim) -> None:
         to_call: dict[int, TextKeys] = {}
@@ -118,7 +119,7 @@ class Caller:
             elif found is CacheMiss.WAIT and len(self._parked) < settings.VERDICT_CACHE_WAITING:
                 self._park(Parked(claim=alone, subject=subject, since=time.monotonic()))
             else:
-                # Those after it in the same call wait for it.
+                # Later messages of this claim with the same text wait for this one.
                 self.cache.begin(subject, now=time.monotonic())
                 to_call[one.id] = subject
         if to_call:
@@ -126,7 +127,7 @@ class Caller:
             self._start(Claim(rule=claim.rule, deliveries=deliveries), to_call)
 
     def _look(self, rule: IntegrationRule, subject: TextKeys) -> Verdict | CacheMiss:
-        # Each worker makes its part of the first calls.
+        # The first calls about a text are divided among the workers.
         after = math.ceil(rule.cache_after / self.count_workers())
         return self.cache.look(subject, seconds=rule.cache_seconds, after=after, now=time.monotonic())
 
@@ -139,7 +140,7 @@ class Caller:
         self.cache.wait(parked.subject, lambda: self._look_again(parked))
 
     def _look_again(self, parked: Parked) -> None:
-        """A call about the same text has ended: take its verdict, or go on waiting, or call."""
+        """Look into the cache again after a call about the same text: use its verdict, wait on, or call."""
         if parked not in self._parked:
             return  # given back meanwhile
         found = self._look(parked.claim.rule, parked.subject)
@@ -150,7 +151,7 @@ class Caller:
         if isinstance(found, Verdict):
             self._share(parked.claim, found)
         elif time.monotonic() - parked.since > LEASE_MARGIN_SECONDS / 2:
-            # Its lease would end before a call that begins now.
+            # The lease would end before a call that begins now.
             self.back(parked.claim)
         else:
             self.cache.begin(parked.subject, now=time.monotonic())
@@ -169,7 +170,7 @@ class Caller:
         now = time.monotonic()
         by_stand_in = any(one.asks_stand_in for one in claim.deliveries)
         target = self.bulkhead.target_of(claim.rule, now, by_stand_in=by_stand_in)
-        if target is None:  # it went down, or asked to be left alone, since the claim was asked for
+        if target is None:  # since the claim, the target went down or sent Retry-After
             self._end_in_cache(subjects, {})
             self.back(claim)
             return
@@ -253,7 +254,7 @@ class Caller:
 
 @dataclass(kw_only=True)
 class _CallUnderWay:
-    """A call under way, and what is known of it when it ends."""
+    """A call under way, and its result when it ends."""
 
     claim: Claim
     target: CallTarget
@@ -264,7 +265,7 @@ class _CallUnderWay:
 
 
 def judge_of(rule: IntegrationRule, now: datetime, *, has_other: bool = False) -> Judge:
-    """Return who says what answers to a rule mean. See Judge."""
+    """Return the Judge of a rule's answers."""
     return Judge(
         has_verdicts=rule.when == When.BEFORE,
         late_counts=rule.late == Late.APPLY,
@@ -278,9 +279,9 @@ def judge_of(rule: IntegrationRule, now: datetime, *, has_other: bool = False) -
 
 
 def timeout_for(timeout: float, deliveries: Sequence[ClaimedDelivery], now: datetime, *, share: float = 1.0) -> float:
-    """Return the seconds that a call may take: no longer than the first message waits for its verdict.
+    """Return the seconds that a call may take: at most until the first deadline of its deliveries.
 
-    `share`: of that time, where another call may follow.
+    `share`: the part of the time until the deadline that this call may use.
     """
     deadlines = [one.deadline for one in deliveries if one.deadline is not None and not one.is_late]
     if not deadlines:
@@ -289,7 +290,7 @@ def timeout_for(timeout: float, deliveries: Sequence[ClaimedDelivery], now: date
 
 
 def ended_of(came: Answer | CallFailed, *, was_cut: bool) -> CallEnd:
-    """Return what an answer, or its absence, says about the target."""
+    """Return what the end of a call says about its target."""
     if isinstance(came, CallFailed):
         return CallEnd.UNKNOWN if came.is_final or was_cut else CallEnd.FAILED
     if came.status == 429:
@@ -298,7 +299,7 @@ def ended_of(came: Answer | CallFailed, *, was_cut: bool) -> CallEnd:
 
 
 def kept_of(came: Answer | CallFailed) -> str:
-    """Return as much of an answer as is kept for the people who look into it."""
+    """Return the beginning of an answer's body, for the attempt in the admin. Callback tokens are hidden."""
     if isinstance(came, CallFailed):
         return ""
     text = came.body[: RESPONSE_KEPT_CHARACTERS * 4].decode(errors="replace")

@@ -1,4 +1,4 @@
-"""What time does to deliveries and messages that wait: deadlines decide, and nobody is asked any more."""
+"""Decides messages whose deadline has passed, by their rule's policy, and cancels the deliveries that are overdue."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ CANCEL_SECONDS = 1.0
 
 
 async def run(metrics: WorkerMetrics, clock: Clock) -> None:
-    """Let deadlines decide until cancelled. Each step is bounded; where more is due, the next follows at once."""
+    """Apply deadlines until cancelled, in bounded steps; while more is due, the next step follows at once."""
     thread = SingleThread("deadlines")
     cancelled_at = 0.0
     try:
         while True:
-            # By a clock that is ahead, nobody would be asked at all.
+            # With a clock that is ahead, deliveries would be cancelled before they are called.
             cancels = clock.is_set and time.monotonic() - cancelled_at >= CANCEL_SECONDS
             has_more = await _step(thread, metrics, clock, cancels=cancels)
             if cancels and not has_more:
                 cancelled_at = time.monotonic()
             if not has_more:
                 await asyncio.sleep(EXPIRE_SECONDS)
-            # A long backlog must not keep those from working who wait for the same thread of Python.
+            # During a long backlog the process's other tasks need their turn.
             await asyncio.sleep(0.01)
     finally:
         thread.close()

@@ -1,4 +1,4 @@
-"""Which workers live: each says so every second, and what one that died had under lease is taken from it at once."""
+"""The heartbeat of workers: each reports every second; the leases of a worker that stopped reporting end at once."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 
 BEAT_SECONDS: Final = 1.0
 DATABASE_SECONDS: Final = 10.0
-MOST_WORKERS: Final = 1_000  # that one looks at
+MOST_WORKERS: Final = 1_000  # rows read in one beat
 BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThrottleReport:
-    """What a worker says of one rule."""
+    """The throttle of one rule, as a worker reports it."""
 
     rule_id: int
     breaker: str
@@ -47,7 +47,7 @@ class ThrottleReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Census:
-    """How many workers live, this one among them, the names of those that do not live any more, and what time it is.
+    """The result of a beat: the number of living workers, this one included, and the names of dead ones.
 
     `ahead`: by how much Postgres' clock is ahead of this host's.
     """
@@ -58,9 +58,9 @@ class Census:
 
 
 def host() -> str:
-    """Return a name for where process ids mean the same: the machine since it started, or its container.
+    """Return a name of the scope of process ids: this boot of the machine, or the container.
 
-    Machines made from one image may have one host name, and their first namespaces one number.
+    The host name alone is not enough: machines made from one image may share it, and their namespace numbers too.
     """
     name = socket.gethostname()[:190]
     try:
@@ -70,7 +70,7 @@ def host() -> str:
 
 
 class Heartbeat:
-    """Beats for one worker until cancelled. `leave` when it ends in order."""
+    """Reports one worker as alive until cancelled. Call `leave` when the worker ends in order."""
 
     def __init__(self, name: str, bulkhead: Bulkhead, clock: Clock, *, reclaimed: Callable[[], None]) -> None:
         self.living = 1  # workers
@@ -82,7 +82,7 @@ class Heartbeat:
         self._thread = SingleThread("heart")  # its own: a busy pool must not make a worker look dead
 
     async def run(self) -> None:
-        """Beat, and bury the dead."""
+        """Beat every BEAT_SECONDS, and release the leases of dead workers."""
         while True:
             try:
                 async with asyncio.timeout(DATABASE_SECONDS):
@@ -104,14 +104,14 @@ class Heartbeat:
             await asyncio.sleep(BEAT_SECONDS)
 
     def _sees_silence(self) -> bool:
-        """Tell whether others would have been heard: after Postgres was away, all are silent who could not speak."""
+        """Return whether silence means death: right after an outage of Postgres, living workers are silent too."""
         now = time.monotonic()
         if self._beating_since is None:
             self._beating_since = now
         return now - self._beating_since >= SILENT_SECONDS
 
     async def leave(self) -> None:
-        """Say that this worker has ended in order."""
+        """Delete this worker's row: it has ended in order."""
         try:
             async with asyncio.timeout(DATABASE_SECONDS):
                 await self._thread.run(leave, self._name)
@@ -123,7 +123,7 @@ class Heartbeat:
 
 
 def throttle_reports(bulkhead: Bulkhead) -> list[ThrottleReport]:
-    """Return what is worth saying of rules: those that are called, or are called less than they could."""
+    """Return the throttles worth reporting: of rules with calls under way, a lowered limit, or an open breaker."""
     clock, now = time.monotonic(), datetime.now(UTC)
     return [
         ThrottleReport(
@@ -201,10 +201,10 @@ def _write_throttles(worker_id: int, told: Sequence[ThrottleReport]) -> None:
 
 
 def remove_dead(names: Sequence[str], *, now: datetime) -> list[str]:
-    """Take from dead workers what they had under lease. Return who was buried here: others may do it as well."""
+    """Delete dead workers and make due what they had under lease. Return their names; other workers may do the same."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_DEAD, {"names": list(names), "silent": SILENT_SECONDS})
-        # One that was only slow has said so meanwhile.
+        # A worker that was only slow has reported meanwhile.
         dead = [
             (id_, name)
             for id_, name, of, pid, is_silent in cursor.fetchall()
@@ -218,14 +218,14 @@ def remove_dead(names: Sequence[str], *, now: datetime) -> list[str]:
 
 
 def leave(name: str) -> None:
-    """Forget a worker that has given back what it had."""
+    """Delete the rows of a worker that ended in order."""
     with transaction.atomic():
         RuleThrottle.objects.filter(worker__name=name).delete()
         WorkerProcess.objects.filter(name=name).delete()
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process of this host runs; one that ended and is not collected yet does not."""
+    """Return whether a process of this host runs; a zombie does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""Storing what calls brought: everything that gathered while the last was being stored goes in one transaction.
+"""Stores the results of calls in batches: all results that arrive during one transaction go into the next.
 
-Two loops, so that a lane that somebody holds delays no verdict. While Postgres is away nothing is dropped: the worker
-claims nothing more, and what it has is stored again and again.
+Single deliveries and lanes have a loop each, so that a locked lane delays no verdict. While Postgres is away nothing is
+dropped: the worker claims nothing more, and storing is tried until it succeeds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Store = Callable[[Sequence[FinishedCall]], Awaitable[bool]]
 
 @dataclass
 class WorkerMetrics:
-    """What this worker did since it started."""
+    """Counters of this worker since it started."""
 
     calls: int = 0
     failed_calls: int = 0
@@ -57,7 +57,7 @@ class WorkerMetrics:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def count(self, done: FinishedCall) -> None:
-        """Add a call, or what came of none."""
+        """Count a finished call, or a verdict shared without a call."""
         report = done.report
         self.fates.update(one.fate.value for one in report.conclusions)
         if report.is_shared:
@@ -69,7 +69,7 @@ class WorkerMetrics:
 
 
 class Recorder:
-    """The results of one worker on their way to Postgres. `stored`: what was, and whether more is due now."""
+    """Stores the results of one worker. `stored` is called with each stored batch, and whether more is due now."""
 
     def __init__(self, owner: str, *, stored: Callable[[Sequence[FinishedCall], bool], None], clock: Clock) -> None:
         self.metrics = WorkerMetrics()
@@ -87,23 +87,23 @@ class Recorder:
         return len(self._singles) + len(self._lanes)
 
     def add(self, done: FinishedCall) -> None:
-        """Store what a call brought, soon."""
+        """Queue the result of a call."""
         self.metrics.count(done)
         (self._singles if done.report.lane is None else self._lanes).add(done)
 
     def give_back(self, claim: Claim) -> None:
-        """Give a claim back that was not called, soon."""
+        """Queue a claim that was not called, to be given back."""
         self._backs.append(claim)
         self._lanes.has_more.set()
 
     def finish(self) -> None:
-        """Nothing is added any more: `run` ends when all is stored, or cannot be."""
+        """Let `run` end once everything is stored, or cannot be. Nothing may be added afterwards."""
         self._is_ending = True
         self._singles.has_more.set()
         self._lanes.has_more.set()
 
     async def run(self) -> None:
-        """Store until `finish`."""
+        """Store results until `finish`."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._drain(self._singles, self._store_singles))
@@ -124,13 +124,13 @@ class Recorder:
                 queue.stored()
                 self._stored(part, has_more)
                 if len(part) > 1:
-                    # Under load the next transaction carries more, and costs hardly more than with less.
+                    # Under load: a larger batch costs hardly more than a small one.
                     await asyncio.sleep(min(time.monotonic() - began, REST_SECONDS))
             if self._is_ending and not queue and not (queue is self._lanes and self._backs):
                 return
 
     async def _store_patiently(self, part: Sequence[FinishedCall], store: Store) -> bool:
-        """Return whether more is due now."""
+        """Store results, waiting for Postgres as long as it is away. Return whether more is due now."""
         while True:
             began = time.monotonic()
             try:
@@ -144,7 +144,7 @@ class Recorder:
                 await asyncio.sleep(PAUSE_SECONDS)
             except Exception:
                 if len(part) == 1:
-                    # Poison: its lease runs out, it is tried again, and at last becomes a dead letter.
+                    # Its lease runs out, the call is repeated, and at last the delivery becomes a dead letter.
                     logger.error("The result of a call of rule %s cannot be stored.", part[0].claim.rule.pk)
                     faults.record("storing the result of a call")
                     return False
@@ -168,9 +168,9 @@ class Recorder:
                 logger.warning("%d leases could not be given back; they run out.", len(backs))
 
     async def _store_singles(self, part: Sequence[FinishedCall]) -> bool:
-        """Store results with their verdicts. Late ones come first, in a transaction of their own: both lock rooms.
+        """Store results with their verdicts. Late verdicts are applied first, in a transaction of their own.
 
-        A crash between the two makes the call again, and its verdict finds that it has counted already.
+        Both transactions lock rooms. After a crash between them the call is repeated, without effect.
         """
         now = self._clock.now()
         late = decisions_of(part, lambda one, rule: may_overrule(one, rule, now))
@@ -179,17 +179,17 @@ class Recorder:
             recorded = await self._singles.run(outbox.overrule, late, now=now)
             overruled = late.keys() - set(recorded.stale)
             self._count(recorded.outcomes)
-        # One whose deadline has passed may still wait for somebody to notice that.
+        # Where the deadline has passed but was not applied yet, the verdict is still in time.
         decisions = decisions_of(part, lambda one, rule: one.delivery.id not in overruled)
         reports = [done.report for done in part]
         recorded = await self._singles.run(outbox.record_singles, reports, decisions, owner=self._owner, now=now)
         self._count(recorded.outcomes)
         if recorded.stale:
             await self._overrule_stale(part, frozenset(recorded.stale))
-        return False  # what follows from verdicts wakes all workers by itself
+        return False  # deliveries that follow from verdicts notify all workers by themselves
 
     async def _overrule_stale(self, part: Sequence[FinishedCall], stale: frozenset[int]) -> None:
-        """The deadline came in between: what it decided may be overruled."""
+        """Apply as late those verdicts whose messages the deadline decided during the transaction before."""
         now = self._clock.now()
         late = decisions_of(part, lambda one, rule: one.delivery.id in stale and may_overrule(one, rule, now))
         if late:
@@ -203,7 +203,7 @@ class Recorder:
 def decisions_of(
     part: Iterable[FinishedCall], counts: Callable[[Conclusion, IntegrationRule], bool]
 ) -> dict[int, Decision]:
-    """Return the verdicts of calls by delivery, of those conclusions that count."""
+    """Return the decisions of the conclusions for which `counts` is true, by delivery."""
     decisions: dict[int, Decision] = {}
     for done in part:
         rule = done.claim.rule
@@ -220,7 +220,7 @@ def decisions_of(
 
 
 def may_overrule(one: Conclusion, rule: IntegrationRule, now: datetime) -> bool:
-    """Tell whether a verdict may have come after the deadline decided, and counts all the same."""
+    """Return whether the deadline has passed, and the rule's late verdicts count."""
     return (
         one.verdict is not None
         and one.delivery.deadline is not None
@@ -229,14 +229,14 @@ def may_overrule(one: Conclusion, rule: IntegrationRule, now: datetime) -> bool:
 
 
 def fall_back_of(policy: str) -> Verdict:
-    """Return what becomes of a message that its endpoint will never judge; `policy`: that of its deadline."""
+    """Return the verdict on a message whose target can never give one, from the policy for its deadline."""
     known = (VerdictAction.PUBLISH, VerdictAction.REJECT, VerdictAction.HOLD)
     action = VerdictAction(policy) if policy in known else VerdictAction.REJECT
     return Verdict(action=action, code=Code.REJECTED_BY_RULE, reason="The message could not be checked.")
 
 
 class _Queue:
-    """Results of one kind, and the thread that stores them."""
+    """The results of single deliveries or of lanes that wait to be stored, and the thread that stores them."""
 
     def __init__(self, name: str) -> None:
         self.has_more = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Where deliveries go: from claimed deliveries to a signed request, and by the one door to its answer."""
+"""Calls the target of a rule: builds the signed request for claimed deliveries, sends it and returns the answer."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from rooms.log.rows import milliseconds
 from rooms.protocol.serials import encode
 
 CALLBACK_PATH = "/integrations/verdict"
-SITE = "local"  # the public envelope names a data centre; there is one
-# Longer than a message's budget: a verdict that comes late is told so, not that its token is unknown.
+SITE = "local"  # the public envelope names a data centre; this server has one
+# A token outlives its message's budget, so that a late verdict gets the answer "too late" and not "unknown token".
 CALLBACK_GRACE_MS = 120_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetRequest:
-    """One HTTP call, ready to be made."""
+    """An HTTP request to a target, signed."""
 
     url: str
     body: bytes = field(repr=False)
@@ -42,7 +42,7 @@ class TargetRequest:
 
 
 class Targets:
-    """Calls the targets of rules. One for each worker; `close` closes the connections that it was given, too."""
+    """Calls the targets of rules. One for each worker; `close` also closes the given connections."""
 
     def __init__(self, outgoing: Outgoing, *, credentials: CredentialStore | None = None) -> None:
         self._outgoing = outgoing
@@ -57,9 +57,9 @@ class Targets:
         now: datetime,
         timeout: float,
     ) -> Answer:
-        """Make one call for claimed deliveries at a rule's target, in at most `timeout` seconds. Raises CallFailed.
+        """Call a rule's target for claimed deliveries, in at most `timeout` seconds. Raises CallFailed.
 
-        Only the target is the rule's: for a stand-in it is another than the one that the deliveries are owed to.
+        `rule` is the one whose target is called: a stand-in is another rule than that of the deliveries.
         """
         ends_at = time.monotonic() + timeout
         request = await self.request(rule, deliveries, app_id=app_id, now=now, timeout=timeout)
@@ -85,7 +85,7 @@ class Targets:
         now: datetime,
         timeout: float,
     ) -> TargetRequest:
-        """Return the request of a call just as it is sent, with all signatures. Raises CallFailed."""
+        """Return the request as it is sent, with all signatures. Raises CallFailed."""
         try:
             webhook = prepare(rule, deliveries, app_id=app_id, now=now)
         except SealBroken as error:
@@ -120,7 +120,7 @@ class Targets:
 
 
 def invocation_of(rule: IntegrationRule, webhook: TargetRequest, region: str, now: datetime) -> TargetRequest:
-    """Return the call of the Invoke API that carries a webhook, not signed yet."""
+    """Return the unsigned request of the Invoke API that carries a webhook."""
     invocation = invoke.build(
         endpoints.invoke_url(rule.function, region=region, qualifier=rule.qualifier, base=rule.url),
         body=webhook.body,
@@ -135,7 +135,7 @@ def invocation_of(rule: IntegrationRule, webhook: TargetRequest, region: str, no
 def prepare(
     rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery], *, app_id: str, now: datetime
 ) -> TargetRequest:
-    """Return the signed webhook for claimed deliveries. Raises SealBroken where the rule's secret cannot be read."""
+    """Return the webhook for claimed deliveries, signed with the rule's secret. Raises SealBroken."""
     shape = Shape(
         rule_id=str(rule.pk),
         app_id=app_id,
@@ -167,8 +167,8 @@ def _event(rule: IntegrationRule, one: ClaimedDelivery, now: datetime) -> Event:
 
 def _callback(rule: IntegrationRule, one: ClaimedDelivery, now: datetime) -> Callback | None:
     if one.deadline is None or one.message_id is None:
-        return None  # a shadow is asked too, but nobody waits for it
-    # A message may be asked about after its deadline; then too its verdict can come by callback.
+        return None  # no message waits for the verdict of a shadow rule
+    # A call after the deadline may be answered by callback too.
     grace = round(settings.CALLBACK_LATE_SECONDS * 1000) if rule.late == Late.APPLY else CALLBACK_GRACE_MS
     expires = milliseconds(max(one.deadline, now)) + grace
     claims = callback_tokens.CallbackClaims(

@@ -1,8 +1,8 @@
-"""How freely one rule's target is called: a limit that follows what the target takes, and a circuit breaker. Pure.
+"""Limits the calls of one rule's target: a limit that adapts to the target, and a circuit breaker. Pure.
 
-The limit is that of TCP: one more after each round of successes, half of it when the target says that it is too much
-(429, 5xx, no answer), at most once a round trip. The breaker opens when most calls fail: then nothing is called but
-single probes, until one succeeds. All times are seconds of a monotonic clock, and given.
+The limit moves like TCP's window: one more after each round of successes, half after a 429, a 5xx or no answer, at most
+once a round trip. The breaker opens when most calls fail: then only single probes are made until one succeeds. All
+times are seconds of a monotonic clock, passed in by the caller.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-WINDOW_CALLS = 20  # the breaker looks at so many
-LEAST_CALLS = 5  # and says nothing about fewer
+WINDOW_CALLS = 20  # the breaker judges by the last so many calls
+LEAST_CALLS = 5  # and does not open after fewer
 OPENS_AT = 0.5  # share of failures
 DECREASE = 0.5
 FIRST_PAUSE_SECONDS = 1.0
@@ -20,16 +20,16 @@ HOLD_MAX_SECONDS = 3600.0
 
 
 class CallEnd(Enum):
-    """What the end of a call says about its target."""
+    """How a call ended, for the throttle of its target."""
 
-    WELL = "well"  # it answered, whatever it said
-    TOO_MUCH = "too much"  # 429: it lives, and asks for less
+    WELL = "well"  # an answer, whatever it says
+    TOO_MUCH = "too much"  # 429: the target works, and asks for fewer calls
     FAILED = "failed"  # 5xx, or no answer
-    UNKNOWN = "unknown"  # cut short by us, or never sent: nothing
+    UNKNOWN = "unknown"  # cut short by us, or never sent: says nothing about the target
 
 
 class Breaker(Enum):
-    """Whether the target is called. The values are those of integrations.models.BreakerState."""
+    """The state of the circuit breaker. The values are those of integrations.models.BreakerState."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -38,7 +38,7 @@ class Breaker(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CallStart:
-    """A call under way."""
+    """When a call began, and whether it is a probe."""
 
     at: float
     is_probe: bool
@@ -46,7 +46,7 @@ class CallStart:
 
 @dataclass(kw_only=True)
 class Throttle:
-    """One worker's view of one target. `cap`: most calls at once, however well it goes."""
+    """The throttle of one target in one worker. `cap`: the highest limit."""
 
     cap: int
     longest_pause: float  # seconds between two probes
@@ -64,7 +64,7 @@ class Throttle:
         self.limit = self.limit or float(self.cap)
 
     def free(self, now: float) -> int:
-        """Return how many calls may begin now. Nothing while it is held back; a single probe while it is down."""
+        """Return how many calls may begin now: none while held back, one probe while the breaker is open."""
         if now < self.held_until:
             return 0
         if self.breaker is Breaker.CLOSED:
@@ -72,12 +72,12 @@ class Throttle:
         return 1 if self.under_way == 0 and now >= self.probe_at else 0
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds until calls may begin again that are held back now, None where time changes nothing."""
+        """Return the seconds until calls may begin again; None if they are not held back."""
         until = max(self.held_until, self.probe_at if self.breaker is not Breaker.CLOSED else 0.0)
         return until - now if until > now else None
 
     def begin(self, now: float) -> CallStart:
-        """Count a call that begins; give what is returned to `end`."""
+        """Count a call that begins. Pass the result to `end`."""
         self.under_way += 1
         is_probe = self.breaker is not Breaker.CLOSED
         if is_probe:
@@ -85,7 +85,7 @@ class Throttle:
         return CallStart(now, is_probe)
 
     def end(self, begun: CallStart, ended: CallEnd, now: float, *, hold: float | None = None) -> bool:
-        """Take in how a call ended; `hold`: seconds of its Retry-After. Return whether the target is back just now."""
+        """Count a call that ended; `hold`: seconds of its Retry-After. Return whether this closed the breaker."""
         was_full = self.under_way >= int(self.limit) // 2
         self.under_way -= 1
         if hold:
@@ -97,7 +97,7 @@ class Throttle:
             return self._probed(ended, now) if begun.is_probe or ended is CallEnd.WELL else False
         self._last.append(ended)
         if ended is CallEnd.WELL:
-            # A limit that is not used is not known to be right.
+            # Successes below the limit do not prove that the target takes more.
             self.limit = min(float(self.cap), self.limit + 1.0 / self.limit) if was_full else self.limit
         else:
             self._reduce(begun, now)
@@ -106,14 +106,14 @@ class Throttle:
         return False
 
     def _reduce(self, begun: CallStart, now: float) -> None:
-        # Calls that began before the last reduction say nothing about the limit as it is since.
+        # Calls that began before the last reduction were made under the old limit.
         if begun.at >= self._reduced_at:
             self.limit, self._reduced_at = max(1.0, self.limit * DECREASE), now
 
     def _is_down(self) -> bool:
         if len(self._last) < LEAST_CALLS:
             return False
-        # One that asks for less gets less; it is down only if it takes nothing at all.
+        # A target that answers 429 gets fewer calls; it counts as down only if no call succeeds at a limit of 1.
         failed = self._last.count(CallEnd.FAILED)
         return failed >= max(LEAST_CALLS, len(self._last) * OPENS_AT) or (
             CallEnd.WELL not in self._last and self.limit <= 1.0
@@ -136,6 +136,6 @@ class Throttle:
         return False
 
     def _stay_open(self, begun: CallStart, now: float) -> None:
-        """A probe that said nothing is made again, after the same pause."""
+        """Repeat a probe without a result after the same pause."""
         if begun.is_probe and self.breaker is Breaker.HALF_OPEN:
             self.breaker, self.probe_at = Breaker.OPEN, now + self._pause

@@ -1,4 +1,4 @@
-"""When the worker looks again although nobody woke it."""
+"""Timers that wake the worker when a retry or a waiting batch becomes due."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 GRAIN_SECONDS = 0.01
-SLACK_SECONDS = 0.001  # a look that comes too early finds nothing
+SLACK_SECONDS = 0.001  # a claim that comes too early finds nothing
 
 
 class Timers:
-    """Calls `wake` at moments. Those that are close to each other share one; it belongs to the running loop."""
+    """Calls `wake` at given times; times within GRAIN_SECONDS share a timer. Belongs to the running event loop."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
@@ -18,7 +18,7 @@ class Timers:
         self._repeated: dict[float, bool] = {}
 
     def at(self, seconds: float) -> None:
-        """Wake after so many seconds."""
+        """Call `wake` after so many seconds."""
         loop = asyncio.get_running_loop()
         due = loop.time() + max(seconds, 0.0)
         place = int(due / GRAIN_SECONDS) + 1
@@ -26,7 +26,7 @@ class Timers:
             self._at[place] = loop.call_at(place * GRAIN_SECONDS + SLACK_SECONDS, self._fire, place)
 
     def repeat_once(self, seconds: float) -> None:
-        """Wake after so many seconds, and once more after as many where this is asked for in between."""
+        """Call `wake` after so many seconds, and once more after as many if called again in between."""
         if seconds <= 0:
             return
         if seconds in self._repeated:
@@ -36,7 +36,7 @@ class Timers:
         asyncio.get_running_loop().call_later(seconds + SLACK_SECONDS, self._fire_again, seconds)
 
     def close(self) -> None:
-        """Wake nobody any more."""
+        """Cancel the timers."""
         for handle in self._at.values():
             handle.cancel()
         self._at.clear()

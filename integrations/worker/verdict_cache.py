@@ -1,9 +1,8 @@
-"""Verdicts that serve for several messages that say the same: one call answers a raid. Pure, one worker's memory.
+"""Caches verdicts by text, so that one call decides many messages with the same text (a raid). Pure; one per worker.
 
-The first calls about a text are made one by one, so that what people happen to say twice is judged twice. From then
-on nobody is called while one of them is under way (single flight), and its verdict serves for `seconds`. What failed
-is never shared, nor are verdicts that contradict each other; one that replaces the content serves for the very same
-bytes alone.
+The first messages with a text are each called for, so that a text which two people happen to write is judged twice.
+After that there is one call at a time (single flight), and its verdict is used for `seconds`. Failures and
+contradicting verdicts are never shared. A verdict that replaces the content is used for the same bytes only.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MAX_REPLACED = 50  # spellings of one text whose replacements are kept
 
 
 class CacheMiss(Enum):
-    """What is to be done about a message without a verdict."""
+    """What to do with a message that has no cached verdict."""
 
     CALL = "call"
     WAIT = "wait"  # for the calls under way
@@ -38,7 +37,7 @@ class CacheMiss(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class TextKeys:
-    """What a message says: `alike` is equal for messages that say the same, `exact` for those of the same bytes."""
+    """Keys of a message's text: `alike` ignores case, width and spaces; `exact` is equal for the same bytes only."""
 
     alike: TextKey
     exact: TextKey
@@ -57,7 +56,7 @@ class _Known:
 
 
 def text_keys_of(message: Message, *, room_id: int, rule_id: int, changed_at: datetime) -> TextKeys:
-    """Return what a message says, to one version of one rule. Data that is no text is compared as it is."""
+    """Return the keys of a message's text for one version of one rule. Data that is no text is compared as it is."""
     data = folded = message.data
     if isinstance(data, str) and message.encoding in TEXTUAL:
         folded = " ".join(unicodedata.normalize("NFKC", data).casefold().split())
@@ -66,12 +65,12 @@ def text_keys_of(message: Message, *, room_id: int, rule_id: int, changed_at: da
 
 
 def _digest(value: object) -> TextKey:
-    # JSON: it has a form for every number of a payload.
+    # JSON can hold every number of a payload; MessagePack cannot.
     return blake2b(msgspec.json.encode(value, order="deterministic"), digest_size=16).digest()
 
 
 class VerdictCache:
-    """Bounded: the texts that were not asked about for longest go first, unless a call about them is under way."""
+    """The cache of one worker. Beyond `max_texts` the least recently used texts go, unless a call is under way."""
 
     def __init__(self, *, max_texts: int) -> None:
         self._max = max_texts
@@ -82,7 +81,7 @@ class VerdictCache:
         return len(self._known)
 
     def look(self, subject: TextKeys, *, seconds: float, after: int, now: float) -> Verdict | CacheMiss:
-        """Return the verdict that serves, or whether to call (then `begin`) or to wait for those under way."""
+        """Return the cached verdict, or whether to call (then `begin`) or to `wait` for calls under way."""
         known = self._fresh(subject.alike, seconds, now)
         if known is None or known.contradicts or known.calls < max(after, 1):
             return CacheMiss.CALL
@@ -92,7 +91,7 @@ class VerdictCache:
         return verdict or (CacheMiss.WAIT if known.under_way[subject.exact] else CacheMiss.CALL)
 
     def begin(self, subject: TextKeys, *, now: float) -> None:
-        """Count a call about a text. Each needs its `end`."""
+        """Count a call about a text. Each `begin` needs its `end`."""
         known = self._known.get(subject.alike)
         if known is None:
             known = self._known[subject.alike] = _Known(began=now)
@@ -102,12 +101,12 @@ class VerdictCache:
         known.under_way[subject.exact] += 1
 
     def wait(self, subject: TextKeys, look_again: LookAgain) -> None:
-        """Be told once, when a call under way has ended in a way that may change the answer of `look`."""
+        """Call `look_again` once, when a call about the text has ended and `look` may return something else."""
         self._known[subject.alike].waiting.append(look_again)
         self.waiting += 1
 
     def end(self, subject: TextKeys, verdict: Verdict | None) -> None:
-        """Take in what a call brought, None where it failed or gave no verdict, and tell those who wait."""
+        """Store the verdict of a call, None if it failed or gave none, and call those who wait."""
         known = self._known[subject.alike]
         known.under_way[subject.exact] -= 1
         if not known.under_way[subject.exact]:
@@ -135,7 +134,7 @@ class VerdictCache:
         if not known.under_way and not known.waiting:
             del self._known[key]
             return None
-        # Calls under way go on; what they bring is the first that the next window knows.
+        # Calls under way go on; their verdicts are the first of the next window.
         known.began, known.calls, known.shared, known.verdict = now, known.under_way.total(), None, None
         known.replaced, known.contradicts = {}, False
         return known

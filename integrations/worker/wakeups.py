@@ -1,4 +1,4 @@
-"""Hearing at once that something is owed: one connection that listens to Postgres. Losing it costs latency alone."""
+"""Wakes the worker when deliveries are added: a connection that LISTENs to Postgres. Without it the worker polls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg import sql
 
 logger = logging.getLogger(__name__)
 
-CHECK_SECONDS = 10.0  # a connection that says nothing for so long is asked whether it is alive
+CHECK_SECONDS = 10.0  # a connection that is silent for so long is checked
 RECONNECT_SECONDS = 1.0
 
 
@@ -42,7 +42,7 @@ async def _hear(listening: psycopg.AsyncConnection[Any], channel: str, wake: Cal
 
 
 def connect_parameters() -> dict[str, Any]:
-    """Return the parameters of the database of the settings, as psycopg takes them."""
+    """Return the connection parameters of the settings' database for psycopg."""
     parameters = connection.get_connection_params()
     for django_only in ("context", "cursor_factory", "server_side_binding", "pool"):
         parameters.pop(django_only, None)

@@ -1,8 +1,8 @@
-"""The delivery worker: claims what is owed, has the calls made, and what they bring recorded.
+"""The delivery worker: claims deliveries, lets the caller call their targets, and the recorder store the results.
 
-Several loops share one process: this module claims, `calling` makes the calls, `recording` stores what they bring,
-`deadlines` lets the deadline decide. Nothing is known here alone: a worker that is killed loses its leases, and another
-takes them.
+Several loops share one process: this module claims, `caller` makes the calls, `recorder` stores their results, and
+`deadlines` decides messages whose deadline has passed. All state is in Postgres: when a worker is killed, others take
+over what it had under lease.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 PAUSE_SECONDS = 0.5  # after Postgres was away
 FINISH_SECONDS = 3.0  # for calls under way when the worker is told to stop
-UNSTORED = 4  # times the calls at once: so many results wait for Postgres before nothing more is claimed
-RETRY_NOW_STEPS = 1_000  # of integrations.outbox.retry_now, after a target was down
+UNSTORED = 4  # times DELIVERY_CONCURRENCY: while more results wait for Postgres, nothing is claimed
+RETRY_NOW_STEPS = 1_000  # of outbox.retry_now, after a target was down
 
 
 class Worker:
-    """One process's share of the deliveries. `run` until `stop`."""
+    """Claims and calls deliveries, as one of any number of workers. `run` until `stop`."""
 
     def __init__(self, outgoing: Outgoing, *, name: str | None = None) -> None:
         self.name = name or f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -76,13 +76,13 @@ class Worker:
         self._thread = SingleThread("claim")
         self._app_id = ""
         self._retrying: dict[int, asyncio.Task[None]] = {}
-        self._is_full = False  # more was due than could be taken: each place that gets free counts
-        self._has_looked = False  # since somebody told that something may be due
+        self._is_full = False  # more was due than could be claimed: claim again whenever a call ends
+        self._has_looked = False  # a claim was made since the last notification
         self._polled_at = 0.0
 
     @property
     def metrics(self) -> WorkerMetrics:
-        """What this worker did."""
+        """The counters of this worker."""
         return self._recorder.metrics
 
     def stop(self) -> None:
@@ -91,7 +91,7 @@ class Worker:
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until `stop`; then finish calls within FINISH_SECONDS, record them, and give the rest back."""
+        """Work until `stop`; then finish calls within FINISH_SECONDS, store their results, and give the rest back."""
         announcer = announce.Announcer(asyncio.get_running_loop())
         announce.bind(announcer)
         background = [
@@ -131,21 +131,21 @@ class Worker:
             self._recorder.finish()
 
     async def _claim_due(self) -> bool:
-        """Claim what is due and begin its calls. Return whether there is more that could be taken."""
+        """Claim due deliveries and begin their calls. Return whether more could be claimed at once."""
         now = time.monotonic()
         every = now - self._polled_at >= POLL_SECONDS
         if every:  # notifications may be lost
             self._has_looked, self._polled_at = False, now
         self._is_full = False
-        # What cannot be stored is not called for either.
+        # While results cannot be stored, no more calls are made.
         if self._recorder.waiting > settings.DELIVERY_CONCURRENCY * UNSTORED:
             self._is_full = True
             return False
         try:
-            # Somebody waits for a verdict: those calls begin before anything else is looked for.
+            # Single deliveries first: messages wait for their verdicts.
             has_more = await self._claim_from(outbox.claim_singles, lanes=False, every=every)
             has_more |= await self._claim_from(outbox.claim_lanes, lanes=True, every=every)
-            if not self._has_looked:  # for rules that are not known yet
+            if not self._has_looked:  # an empty claim reads the rules, and so finds new ones
                 has_more = await self._claim_with(outbox.claim_singles, (), lanes=False)
         except AWAY as error:
             logger.warning("Nothing can be claimed (%s); trying again.", type(error).__name__)
@@ -195,15 +195,15 @@ class Worker:
         for wait in {rule.batch_wait_ms for rule in self._bulkhead.rules.values() if rule.batched and rule.enabled}:
             self._timers.repeat_once(wait / 1000)
 
-    # --- What calls bring ---------------------------------------------------------------------------------
+    # --- Results of calls ---------------------------------------------------------------------------------
 
     def _done(self, done: FinishedCall) -> None:
         self._recorder.add(done)
         if self._is_full:
-            self._wake.set()  # its place is free
+            self._wake.set()  # another call may begin
 
     def _stored(self, part: Sequence[FinishedCall], has_more: bool) -> None:
-        """Look again where lanes are owed more, and exactly when the soonest retry is due; later ones meet the poll."""
+        """Claim again where lanes hold more, and when a soon retry is due; the poll finds later retries."""
         now = self._clock.now()
         for done in part:
             for one in done.report.conclusions:
@@ -213,7 +213,7 @@ class Worker:
             self._wake.set()
 
     def _retry_now(self, rule_id: int) -> None:
-        """A target is back: what waits for its own next attempt there is due now."""
+        """Make the waiting retries of a rule due now: its target is back."""
         if rule_id not in self._retrying:
             task = self._retrying[rule_id] = asyncio.create_task(self._retry_all_now(rule_id))
             task.add_done_callback(lambda _: self._retrying.pop(rule_id))
@@ -230,10 +230,10 @@ class Worker:
                         break
                     self._wake.set()
         except AWAY as error:
-            logger.warning("What waits for rule %s is not hastened (%s).", rule_id, type(error).__name__)
+            logger.warning("Retries of rule %s keep their times (%s).", rule_id, type(error).__name__)
 
     async def _find_app_id(self) -> str:
-        """Return the app's id as keys name it; it never changes once there is a key."""
+        """Return the app's id, cached: it never changes once there is a key."""
         if not self._app_id:
             self._app_id = await asyncio.wait_for(threads.run(read_app_id), DATABASE_SECONDS)
         return self._app_id
@@ -245,5 +245,5 @@ def read_app_id() -> str:
 
 
 def make_outgoing() -> Outgoing:
-    """Return the connections of a worker, as the settings allow them."""
+    """Return a pool of outgoing connections with the limits of the settings."""
     return Outgoing(allowed=rules.allow_list(), max_connections=settings.DELIVERY_CONCURRENCY)

@@ -202,7 +202,7 @@ def test_a_token_with_a_changed_claim_is_refused() -> None:
 
 def test_forged_tokens_fill_no_table(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CALLBACK_FORGED_PER_MINUTE = 3
-    monkeypatch.setattr(callback_uses, "forged", callback_uses.Bucket())
+    monkeypatch.setattr(callback_uses, "forged", callback_uses.RateLimit())
     before = dict(callback_uses.counts.figures())
     for _ in range(10):
         assert error_of(answer("nonsense", {"action": "accept"})) == (401, 40144)
@@ -214,11 +214,11 @@ def test_forged_tokens_fill_no_table(settings: Any, monkeypatch: pytest.MonkeyPa
 
 @given(st.lists(st.floats(0, 30), max_size=40), st.integers(0, 5))
 def test_a_bucket_lets_no_more_through_in_a_minute_than_twice_its_size(pauses: list[float], per_minute: int) -> None:
-    bucket, at = callback_uses.Bucket(), 0.0
+    bucket, at = callback_uses.RateLimit(), 0.0
     let_through: list[float] = []
     for pause in pauses:
         at += pause
-        if bucket.take(per_minute, at):
+        if bucket.allow(per_minute, at):
             let_through.append(at)
     for begin in let_through:
         assert sum(begin <= one < begin + 60 for one in let_through) <= 2 * per_minute

@@ -88,7 +88,7 @@ async def test_what_could_not_be_written_is_written_later(monkeypatch: pytest.Mo
     mine = Traffic()
     store, is_away = traffic.store, True
 
-    def away(sums: traffic.Sums) -> None:
+    def away(sums: traffic.MinuteSums) -> None:
         if is_away:
             raise OperationalError
         store(sums)
@@ -138,7 +138,7 @@ async def test_a_worker_that_is_stopped_writes_its_last_figures() -> None:
 async def test_many_workers_that_write_at_once_wait_for_one_another_and_never_in_a_circle() -> None:
     rules = [await run(add_rule) for _ in range(4)]
 
-    def sums_of(order: list[IntegrationRule]) -> traffic.Sums:
+    def sums_of(order: list[IntegrationRule]) -> traffic.MinuteSums:
         mine = Traffic()
         for rule in order:
             call(mine, rule.pk)

@@ -124,7 +124,7 @@ def test_each_delivery_of_a_call_ends_or_is_tried_again_later(
 
 
 def test_an_error_is_text_that_a_table_can_hold_and_gives_no_token_away() -> None:
-    token = callback_tokens.issue(callback_tokens.Claims(id="msg_1", message=1, rule=1, expires=1), b"key")
+    token = callback_tokens.issue(callback_tokens.CallbackClaims(id="msg_1", message=1, rule=1, expires=1), b"key")
     error = after(owed(), CallFailed(f"The function failed: a\0b \x1b[2J\ud800 {token}.")).error
 
     assert error == "The function failed: a\ufffdb \ufffd[2J\ufffd token-not-shown."

@@ -32,7 +32,7 @@ def _nobody_is_known() -> None:
     author_trust.known.clear()
 
 
-def submission(room: str = "lobby", client_id: str | None = "alice", **more: Any) -> Draft:
+def draft(room: str = "lobby", client_id: str | None = "alice", **more: Any) -> Draft:
     return Draft(
         room_id=1, room=room, message_id=more.pop("message_id", "m"), author=f"client:{client_id}",
         client_id=client_id, connection_id="c", content=Content(text="hello"),
@@ -64,7 +64,7 @@ def add_message(client_id: str, status: Status = Status.PUBLISHED, *, count: int
 def test_rules_are_asked_in_their_order_and_each_once() -> None:
     second, first = add_rule(when="before", order=2), add_rule(when="before", order=1)
 
-    assert [step(asked(submission(passed=passed))[0]) for passed in ("", step_of(first.pk), step_of(second.pk))] == [
+    assert [step(asked(draft(passed=passed))[0]) for passed in ("", step_of(first.pk), step_of(second.pk))] == [
         step_of(first.pk), step_of(second.pk), "",
     ]  # fmt: skip
 
@@ -75,8 +75,8 @@ def test_a_rule_is_asked_about_the_rooms_and_authors_of_its_filters() -> None:
     assert [
         step(answer)
         for answer in asked(
-            submission("public:a", "guest-1"), submission("public:a", "alice"), submission("private", "guest-1"),
-            submission("public:a", None),
+            draft("public:a", "guest-1"), draft("public:a", "alice"), draft("private", "guest-1"),
+            draft("public:a", None),
         )
     ] == [step_of(rule.pk), "", "", ""]  # fmt: skip
 
@@ -111,7 +111,7 @@ def test_the_rules_that_a_message_meets_share_one_budget(settings: Any) -> None:
     add_rule(when="before", room_filter="^elsewhere$", budget_seconds=600, at_deadline="retry")
     accepted = milliseconds(now() - timedelta(seconds=10))
 
-    (fresh,), (later,) = asked(submission()), asked(submission(passed=step_of(first.pk), accepted_ms=accepted))
+    (fresh,), (later,) = asked(draft()), asked(draft(passed=step_of(first.pk), accepted_ms=accepted))
 
     assert fresh is not None and 14.9 < fresh.budget.total_seconds() <= 15
     assert later is not None and (later.step, later.at_deadline) == (step_of(second.pk), VerdictAction.REJECT)
@@ -135,7 +135,7 @@ def test_a_rule_that_waits_holds_at_last_and_leaves_those_after_it_their_budget(
     waiting, last = add_rule(when="before", at_deadline="retry"), add_rule(when="before", order=1, budget_seconds=3)
     long_ago = milliseconds(now() - timedelta(seconds=1800))
 
-    (first,), (second,) = asked(submission()), asked(submission(passed=step_of(waiting.pk), accepted_ms=long_ago))
+    (first,), (second,) = asked(draft()), asked(draft(passed=step_of(waiting.pk), accepted_ms=long_ago))
 
     assert first == Deferral(step=step_of(waiting.pk), budget=timedelta(hours=1), at_deadline=VerdictAction.HOLD)
     assert second == Deferral(step=step_of(last.pk), budget=timedelta(seconds=3), at_deadline=VerdictAction.REJECT)
@@ -151,7 +151,7 @@ def test_the_policy_for_the_deadline_goes_by_the_authors_trust(settings: Any, dj
     author_trust.set_trust("regular2", Trust.KNOWN, now=now())
 
     authors = ("regular", "beginner", "refused", "friend", "regular2", None)
-    found = asked(*(submission(client_id=author) for author in authors))
+    found = asked(*(draft(client_id=author) for author in authors))
 
     assert [deferral.at_deadline for deferral in found if deferral] == [
         VerdictAction.HOLD,
@@ -162,7 +162,7 @@ def test_the_policy_for_the_deadline_goes_by_the_authors_trust(settings: Any, dj
         VerdictAction.REJECT,
     ]
     with django_assert_num_queries(2):  # the rules' version, and all authors
-        asked(*(submission(client_id=author) for author in authors))
+        asked(*(draft(client_id=author) for author in authors))
 
 
 def test_a_moderators_word_counts_for_the_next_message_and_can_be_taken_back(settings: Any) -> None:
@@ -180,10 +180,10 @@ def test_a_moderators_word_counts_for_the_next_message_and_can_be_taken_back(set
 
 def test_trust_that_no_rule_minds_is_not_asked_for(django_assert_num_queries: Any) -> None:
     add_rule(when="before")
-    asked(submission())
+    asked(draft())
 
     with django_assert_num_queries(1):
-        assert asked(submission())[0] is not None
+        assert asked(draft())[0] is not None
 
 
 @pytest.mark.parametrize("change", ["switched off", "made a shadow", "removed"])
@@ -214,6 +214,6 @@ def test_who_was_asked_by_a_transaction_that_began_before_is_found_at_the_second
 
 
 def test_what_a_rule_is_sent_is_the_message_as_the_rule_before_it_left_it() -> None:
-    changed = msgspec.structs.replace(submission(), content=Content(text="changed", name="chat"))
+    changed = msgspec.structs.replace(draft(), content=Content(text="changed", name="chat"))
 
-    assert '"data":"changed"' in events.submission_payload(changed)
+    assert '"data":"changed"' in events.draft_payload(changed)

@@ -358,7 +358,7 @@ async def test_five_failures_open_the_breaker_and_every_fate_is_told() -> None:
 
 
 def test_what_is_kept_of_an_answer_repeats_no_token_of_the_call() -> None:
-    token = callback_tokens.issue(callback_tokens.Claims(id="msg_1", message=1, rule=1, expires=1), b"key")
+    token = callback_tokens.issue(callback_tokens.CallbackClaims(id="msg_1", message=1, rule=1, expires=1), b"key")
     echo = json.dumps({"you sent": json.dumps({"callback": {"token": token}}), "x-callback-token": token})
 
     kept = kept_of(Answer(status=200, body=echo.encode()))

@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HEADERS = {"content-type": "application/json", "webhook-id": "msg_1", "webhook-signature": "v1,abc", "X-Own": "ä"}
 
 
-def build(body: bytes = b'{"messages":[]}', *, is_event: bool = False) -> invoke.Invocation:
+def build(body: bytes = b'{"messages":[]}', *, is_event: bool = False) -> invoke.InvokeRequest:
     return invoke.build("https://x/", body=body, headers=HEADERS, is_event=is_event, request_id="r", now=NOW)
 
 
