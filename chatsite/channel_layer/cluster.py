@@ -17,8 +17,8 @@ from redis.exceptions import ResponseError
 
 from chatsite.channel_layer.addresses import Address
 from chatsite.channel_layer.node import Links, Node
-from chatsite.channel_layer.publisher import Message
-from chatsite.channel_layer.slots import Place, Slots, ask_any
+from chatsite.channel_layer.publisher import Publication
+from chatsite.channel_layer.slots import HostPort, Slots, ask_any
 from rooms import faults
 from rooms.faults import REDIS_AWAY
 
@@ -35,7 +35,7 @@ class Cluster:
         self._seeds = seeds
         self._links = replace(links, sharded=True, on_trouble=self._suspect)
         self._slots = Slots()
-        self._nodes: dict[Place, Node] = {}
+        self._nodes: dict[HostPort, Node] = {}
         self._placed: dict[str, Node | None] = {}  # every channel that is wanted, and where it was asked for
         self._reading = asyncio.Lock()
         self._read_at = float("-inf")
@@ -54,7 +54,7 @@ class Cluster:
 
     # --- Publishing --------------------------------------------------------------------------------------
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[Publication]) -> None:
         """See Broker. What a node says has moved is sent again, once, to where it is now.
 
         Each reading of the slots takes no longer than one round trip may.
@@ -66,10 +66,10 @@ class Cluster:
             if await self._publish(moved):
                 raise RedisConnectionError("the slots are on the move")
 
-    async def _publish(self, messages: Sequence[Message]) -> list[Message]:
+    async def _publish(self, messages: Sequence[Publication]) -> list[Publication]:
         """Publish and return what was refused. Raises when a node cannot be reached."""
-        by_node: dict[Node, list[Message]] = defaultdict(list)
-        refused: list[Message] = []
+        by_node: dict[Node, list[Publication]] = defaultdict(list)
+        refused: list[Publication] = []
         for message in messages:
             node = self._node_of(message[0])
             (refused if node is None else by_node[node]).append(message)
@@ -208,12 +208,12 @@ class Cluster:
         idle = [place for place, node in self._nodes.items() if place not in places and node not in joining]
         await self._close_nodes(idle)
 
-    async def _close_nodes(self, places: Sequence[Place]) -> None:
+    async def _close_nodes(self, places: Sequence[HostPort]) -> None:
         for place in places:
             node = self._nodes.pop(place)
             self._closed_reconnects += node.subscriber.reconnects
             await node.close()
 
 
-def _refused(batch: Sequence[Message], answers: Sequence[ResponseError | None]) -> list[Message]:
+def _refused(batch: Sequence[Publication], answers: Sequence[ResponseError | None]) -> list[Publication]:
     return [message for message, answer in zip(batch, answers, strict=True) if answer is not None]

@@ -14,7 +14,7 @@ from chatsite.channel_layer.addresses import Address
 CHUNK_MESSAGES = 1000
 CHUNK_BYTES = 4_194_304  # what one round trip, and so one timeout, covers
 
-Message = tuple[str, bytes]  # the Redis channel and what is said there
+Publication = tuple[str, bytes]  # the Redis channel and what is said there
 
 
 class Publisher:
@@ -27,7 +27,7 @@ class Publisher:
         self._lock = asyncio.Lock()
         self._connection: AbstractConnection | None = None
 
-    async def publish(self, messages: Sequence[Message]) -> list[ResponseError | None]:
+    async def publish(self, messages: Sequence[Publication]) -> list[ResponseError | None]:
         """Publish in order; return what the server refused, message by message.
 
         Raises redis.ConnectionError, redis.TimeoutError or TimeoutError; some may have gone out then. A connection
@@ -51,7 +51,7 @@ class Publisher:
         if connection is not None:
             await connection.disconnect(nowait=True)
 
-    async def _round_trip(self, messages: Sequence[Message]) -> list[ResponseError | None]:
+    async def _round_trip(self, messages: Sequence[Publication]) -> list[ResponseError | None]:
         try:
             async with asyncio.timeout(self._timeout):
                 if self._connection is None:
@@ -73,8 +73,8 @@ async def _refusal(connection: AbstractConnection) -> ResponseError | None:
     return None
 
 
-def _chunks(messages: Sequence[Message]) -> Iterator[list[Message]]:
-    chunk: list[Message] = []
+def _chunks(messages: Sequence[Publication]) -> Iterator[list[Publication]]:
+    chunk: list[Publication] = []
     size = 0
     for message in messages:
         if chunk and (len(chunk) == CHUNK_MESSAGES or size + len(message[1]) > CHUNK_BYTES):

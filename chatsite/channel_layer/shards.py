@@ -10,7 +10,7 @@ from typing import Protocol
 from chatsite.channel_layer.addresses import Address
 from chatsite.channel_layer.library_internals import place_on_ring
 from chatsite.channel_layer.node import Links, Node
-from chatsite.channel_layer.publisher import Message
+from chatsite.channel_layer.publisher import Publication
 
 
 class Broker(Protocol):
@@ -23,7 +23,7 @@ class Broker(Protocol):
     def lane(self, channel: str) -> Hashable:
         """Return what fails and hangs together with this channel."""
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[Publication]) -> None:
         """Publish in order, one round trip a server. Raises when anything did not get through."""
 
     async def subscribe(self, channel: str) -> None:
@@ -50,9 +50,9 @@ class Shards:
         """See Broker."""
         return str(self._node(channel).address)
 
-    async def publish(self, messages: Sequence[Message]) -> None:
+    async def publish(self, messages: Sequence[Publication]) -> None:
         """See Broker."""
-        by_node: dict[Node, list[Message]] = {}
+        by_node: dict[Node, list[Publication]] = {}
         for message in messages:
             by_node.setdefault(self._node(message[0]), []).append(message)
         sending = [node.publisher.publish(of_node) for node, of_node in by_node.items()]

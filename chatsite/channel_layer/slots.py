@@ -14,20 +14,20 @@ from chatsite.channel_layer.addresses import Address
 
 logger = logging.getLogger(__name__)
 
-Place = tuple[str, int]  # host and port
+HostPort = tuple[str, int]  # host and port
 
 
 class Slots:
     """The places of the primaries by slot. Empty until a node was asked."""
 
-    def __init__(self, places: Mapping[int, Place] | None = None) -> None:
+    def __init__(self, places: Mapping[int, HostPort] | None = None) -> None:
         self._places = places or {}
 
-    def place_of(self, channel: str) -> Place | None:
+    def place_of(self, channel: str) -> HostPort | None:
         """Return the place of a channel's slot; None where nobody has it, as far as is known."""
         return self._places.get(key_slot(channel.encode()))
 
-    def places(self) -> set[Place]:
+    def places(self) -> set[HostPort]:
         """Return the places of all primaries that have slots."""
         return set(self._places.values())
 
@@ -78,9 +78,9 @@ async def _first_answer(asked: set[asyncio.Task[Slots]], patience: float) -> Slo
     return answer
 
 
-def read(reply: Any, *, asked: str) -> dict[int, Place]:
+def read(reply: Any, *, asked: str) -> dict[int, HostPort]:
     """Read an answer to CLUSTER SLOTS. A node that does not know its own name is the one that was asked."""
-    places: dict[int, Place] = {}
+    places: dict[int, HostPort] = {}
     for first, last, primary, *_ in reply:
         host = (primary[0] or b"").decode()
         place = (asked if host in ("", "?") else host, int(primary[1]))

@@ -16,11 +16,11 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-Answer = HttpResponseBase | Awaitable[HttpResponseBase]
+Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
 
 @sync_and_async_middleware
-def static_files(get_response: Callable[[HttpRequest], Answer]) -> Callable[[HttpRequest], Answer]:
+def static_files(get_response: Callable[[HttpRequest], Response]) -> Callable[[HttpRequest], Response]:
     """Middleware: serve what lies under STATIC_URL, and let everything else pass."""
     whitenoise = WhiteNoiseMiddleware(lambda request: HttpResponseNotFound("There is no such file."))
     prefix = "/" + settings.STATIC_URL.strip("/") + "/"

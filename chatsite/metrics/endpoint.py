@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from chatsite.metrics import rules
-from chatsite.server import status
+from chatsite.server import figures
 from integrations.access import endings
 from integrations.callbacks import callback_uses
 from integrations.models import CallbackResult
@@ -72,8 +72,8 @@ def callback_counters() -> dict[str, tuple[str, int]]:
         CallbackResult.REFUSED: "Callbacks that were refused",
         callback_uses.UNRECORDED: "Callbacks that are only counted here (limit: CALLBACK_FORGED_PER_MINUTE)",
     }
-    figures = callback_uses.counts.figures()
-    return {f"chat_callbacks_{name}": (text, figures[name]) for name, text in texts.items()}
+    uses = callback_uses.counts.figures()
+    return {f"chat_callbacks_{name}": (text, uses[name]) for name, text in texts.items()}
 
 
 class GatewayCollector(Collector):
@@ -143,7 +143,7 @@ class GatewayCollector(Collector):
             **broadcast_counters(),
             **callback_counters(),
         }
-        for name, (kind, text, figure) in status.figures().items():
+        for name, (kind, text, figure) in figures.of_server().items():
             (gauges if kind == "gauge" else counters)[name] = (text, figure)
         for name, (text, value) in gauges.items():
             family = GaugeMetricFamily(name, text, labels=["gateway"])

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 from chatsite.server import kernel
-from chatsite.server.transport import Connection
+from chatsite.server.transport import Transport
 from rooms.fanout.sockets import Frames, Framing
 
 PING = b"\x89\x00"
@@ -28,7 +28,7 @@ class BroadcastSocket:
 
     framing = Framing.FRAMED
 
-    def __init__(self, transport: Connection, slow: dict[BroadcastSocket, None]) -> None:
+    def __init__(self, transport: Transport, slow: dict[BroadcastSocket, None]) -> None:
         self._transport = transport
         self._slow = slow  # those that have longer, for whoever calls end_patience
         self._send: Callable[..., int] = transport.socket.send

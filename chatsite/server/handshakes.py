@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
-from chatsite.server.transport import Connection
+from chatsite.server.transport import Transport
 from chatsite.server.upgrade import HEAD_END, HEAD_MAX_BYTES, Upgrade, read_upgrade
 
 HEADER_SECONDS = 15.0
@@ -27,11 +27,11 @@ FULL = (
     b"X-Ably-Errorcode: 50004\r\nRetry-After: %d\r\nContent-Length: %d\r\n\r\n%b"
 )
 
-OpenWebSocket = Callable[[Connection, Upgrade, bytes], None]
-OpenHttp = Callable[[Connection, bytes], None]
+OpenWebSocket = Callable[[Transport, Upgrade, bytes], None]
+OpenHttp = Callable[[Transport, bytes], None]
 
 
-class Doors:
+class Handshakes:
     """The connections of a process that have not shown a whole request yet, oldest first."""
 
     def __init__(self, open_websocket: OpenWebSocket, open_http: OpenHttp, is_full: Callable[[], bool]) -> None:
@@ -40,20 +40,20 @@ class Doors:
         self.is_full = is_full
         self.refused = 0  # by 503, for the metrics
         self.dropped = 0  # before they had shown a whole head
-        self._waiting: dict[Door, float] = {}
+        self._waiting: dict[Handshake, float] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def make(self, now: float) -> Door:
+    def make(self, now: float) -> Handshake:
         """Return the protocol of a connection that was just accepted."""
-        door = Door(self)
-        self._waiting[door] = now
-        return door
+        handshake = Handshake(self)
+        self._waiting[handshake] = now
+        return handshake
 
-    def forget(self, door: Door) -> None:
+    def forget(self, handshake: Handshake) -> None:
         """It has handed over, or its connection is gone."""
-        self._waiting.pop(door, None)
+        self._waiting.pop(handshake, None)
 
     def make_room(self, now: float) -> bool:
         """Tell whether there is a place for one more. Drops one that is late for it."""
@@ -67,26 +67,26 @@ class Doors:
             pass
 
     def _drop_oldest(self, opened_before: float) -> bool:
-        door = next(iter(self._waiting), None)
-        if door is None or self._waiting[door] > opened_before:
+        handshake = next(iter(self._waiting), None)
+        if handshake is None or self._waiting[handshake] > opened_before:
             return False
-        self.forget(door)
+        self.forget(handshake)
         self.dropped += 1
-        door.drop()
+        handshake.drop()
         return True
 
 
-class Door:
+class Handshake:
     """The first protocol of a connection (Twisted's interface)."""
 
-    __slots__ = ("_doors", "_head", "_transport")
+    __slots__ = ("_handshakes", "_head", "_transport")
 
-    def __init__(self, doors: Doors) -> None:
-        self._doors = doors
+    def __init__(self, handshakes: Handshakes) -> None:
+        self._handshakes = handshakes
         self._head = b""
-        self._transport: Connection | None = None
+        self._transport: Transport | None = None
 
-    def makeConnection(self, transport: Connection) -> None:
+    def makeConnection(self, transport: Transport) -> None:
         """Take the connection."""
         self._transport = transport
 
@@ -98,21 +98,21 @@ class Door:
         if end < 0 and len(data) <= HEAD_MAX_BYTES:
             self._head = data
             return
-        self._doors.forget(self)
+        self._handshakes.forget(self)
         transport, self._transport = self._transport, None
         if transport is None:
             return
         upgrade = read_upgrade(data[:end]) if 0 < end <= HEAD_MAX_BYTES else None
         if upgrade is None:
-            self._doors.open_http(transport, data)
-        elif self._doors.is_full():
+            self._handshakes.open_http(transport, data)
+        elif self._handshakes.is_full():
             self._refuse(transport)
         else:
-            self._doors.open_websocket(transport, upgrade, data[end + len(HEAD_END) :])
+            self._handshakes.open_websocket(transport, upgrade, data[end + len(HEAD_END) :])
 
     def connectionLost(self, reason: Any) -> None:
         """The peer went before it was served."""
-        self._doors.forget(self)
+        self._handshakes.forget(self)
         self._transport = None
 
     def drop(self) -> None:
@@ -120,7 +120,7 @@ class Door:
         if self._transport is not None:
             self._transport.abortConnection()
 
-    def _refuse(self, transport: Connection) -> None:
-        self._doors.refused += 1
+    def _refuse(self, transport: Transport) -> None:
+        self._handshakes.refused += 1
         transport.write(FULL % (random.randint(*RETRY_SECONDS), len(FULL_BODY), FULL_BODY))
         transport.loseConnection()

@@ -67,7 +67,7 @@ class Listener:
             if self._board is not None:
                 self._board.erase()
 
-    def tell(self, now: float) -> None:
+    def share_count(self, now: float) -> None:
         """Let the siblings know how many connections are held here. Due a few times a second."""
         if self._board is not None and self._is_open:
             self._board.write(self._held(), now)
@@ -122,4 +122,4 @@ class Listener:
                 break
             self.accepted += 1
             self._take(accepted, address, now)
-        self.tell(now)
+        self.share_count(now)

@@ -24,15 +24,15 @@ from django.conf import settings
 from twisted.internet import defer
 from twisted.python.failure import Failure
 
-from chatsite.server import kernel, status
+from chatsite.server import figures, kernel
 from chatsite.server.board import Board
-from chatsite.server.handshakes import Doors
+from chatsite.server.handshakes import Handshakes
 from chatsite.server.http import HTTPFactory
 from chatsite.server.library_internals import BareServer
 from chatsite.server.listener import Listener
 from chatsite.server.request_bodies import RequestBodies
 from chatsite.server.sweep import sweep
-from chatsite.server.transport import Connection
+from chatsite.server.transport import Transport
 from chatsite.server.upgrade import Upgrade
 from chatsite.server.websocket import WebSocket, WebSocketFactory
 from rooms import faults
@@ -67,7 +67,7 @@ class GatewayServer(BareServer):
         self._listening = listening
         self._board = board
         self.request_bodies = RequestBodies(largest_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-        self._open: set[Connection] = set()
+        self._open: set[Transport] = set()
         self._lost = self._open.discard
         self._closed: deque[tuple[float, asyncio.Task[None]]] = deque()  # applications that should end soon
         self._applications: dict[WebSocket, asyncio.Task[None]] = {}
@@ -92,7 +92,7 @@ class GatewayServer(BareServer):
         self.ws_factory.address = list(self._listening.getsockname()[:2])
         self.ws_factory.start = self._start_websocket
         self.ws_factory.closed = self._websocket_closed
-        self.doors = Doors(self._open_websocket, self._open_http, self._is_full)
+        self.handshakes = Handshakes(self._open_websocket, self._open_http, self._is_full)
         self.listener = Listener(
             self._listening,
             loop,
@@ -111,7 +111,7 @@ class GatewayServer(BareServer):
         self._loop.add_signal_handler(signal.SIGTERM, self._asked_to_drain)
         self.listener.start()
         sweep(self._loop, SWEEP_SECONDS, self._sweep)
-        status.register(self)
+        figures.register(self)
 
     # --- Connections -------------------------------------------------------------------------------------
 
@@ -119,21 +119,21 @@ class GatewayServer(BareServer):
         return len(self._applications) >= settings.CONNECTION_MAX_PER_GATEWAY
 
     def _will_be_full(self) -> bool:
-        return len(self._applications) + len(self.doors) >= settings.CONNECTION_MAX_PER_GATEWAY
+        return len(self._applications) + len(self.handshakes) >= settings.CONNECTION_MAX_PER_GATEWAY
 
     def _has_room(self, now: float) -> bool:
         most = settings.CONNECTION_MAX_PER_GATEWAY + settings.HANDSHAKES_MAX_PER_GATEWAY
-        return len(self._open) < most and self.doors.make_room(now)
+        return len(self._open) < most and self.handshakes.make_room(now)
 
     def _accepted(self, accepted: sockets.socket, address: tuple[Any, ...], now: float) -> None:
-        door = self.doors.make(now)
-        connection = Connection(accepted, address, door, self._lost, self._loop)
+        handshake = self.handshakes.make(now)
+        connection = Transport(accepted, address, handshake, self._lost, self._loop)
         self._open.add(connection)
-        door.makeConnection(connection)
+        handshake.makeConnection(connection)
         connection.startReading()
         connection.read_now()  # the request is often there already
 
-    def _open_http(self, connection: Connection, data: bytes) -> None:
+    def _open_http(self, connection: Transport, data: bytes) -> None:
         protocol = self.http_factory.buildProtocol(connection.getPeer())
         connection.protocol = protocol
         protocol.makeConnection(connection)
@@ -146,7 +146,7 @@ class GatewayServer(BareServer):
             application.add_done_callback(lambda _: self.request_bodies.release(protocol))
         return queue
 
-    def _open_websocket(self, connection: Connection, upgrade: Upgrade, rest: bytes) -> None:
+    def _open_websocket(self, connection: Transport, upgrade: Upgrade, rest: bytes) -> None:
         self.ws_factory.make().open(connection, upgrade, rest)
 
     def _start_websocket(self, websocket: WebSocket, scope: dict[str, Any]) -> None:
@@ -170,23 +170,23 @@ class GatewayServer(BareServer):
 
     def _sweep(self, now: float) -> None:
         """Look after what has a deadline: all of it together, a few times a second."""
-        self.listener.tell(now)
-        self.doors.drop_late(now)
+        self.listener.share_count(now)
+        self.handshakes.drop_late(now)
         while self._closed and (self._closed[0][1].done() or self._closed[0][0] < now):
             self._closed.popleft()[1].cancel()
         for slow in list(islice(self.ws_factory.slow, SLOW_PER_SWEEP)):
             slow.end_patience()
 
     def figures(self) -> dict[str, tuple[str, str, int]]:
-        """See chatsite.server.status."""
-        doors, listener = self.doors, self.listener
+        """See chatsite.server.figures."""
+        handshakes, listener = self.handshakes, self.listener
         receive, bodies = self.ws_factory.receive_budget, self.request_bodies
         return {
             "chat_sockets": ("gauge", "Connections of all kinds", len(self._open)),
             "chat_handshakes": (
                 "gauge",
                 "Connections without a whole request yet (limit: HANDSHAKES_MAX_PER_GATEWAY)",
-                len(doors),
+                len(handshakes),
             ),
             "chat_receive_bytes": (
                 "gauge",
@@ -210,8 +210,8 @@ class GatewayServer(BareServer):
             ),
             "chat_slow_sockets": ("gauge", "Peers that do not take all at once", len(self.ws_factory.slow)),
             "chat_sockets_accepted": ("counter", "Connections accepted", listener.accepted),
-            "chat_sockets_refused": ("counter", "WebSockets refused with 503: the gateway is full", doors.refused),
-            "chat_handshakes_dropped": ("counter", "Connections dropped before a whole request", doors.dropped),
+            "chat_sockets_refused": ("counter", "WebSockets refused with 503: the gateway is full", handshakes.refused),
+            "chat_handshakes_dropped": ("counter", "Connections dropped before a whole request", handshakes.dropped),
         }
 
     # --- The end -----------------------------------------------------------------------------------------

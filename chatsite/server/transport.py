@@ -33,7 +33,7 @@ class Writer(Protocol):
     is_clear: bool
 
 
-class Connection(TcpConnection):
+class Transport(TcpConnection):
     """An accepted connection. Calls `lost` once when it is over."""
 
     writer: Writer | None = None
@@ -43,7 +43,7 @@ class Connection(TcpConnection):
         accepted: socket.socket,
         client: tuple[Any, ...],
         protocol: Any,
-        lost: Callable[[Connection], None],
+        lost: Callable[[Transport], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         accepted.setblocking(False)
@@ -78,7 +78,7 @@ class Connection(TcpConnection):
 
     def stopWriting(self) -> None:
         """The opposite."""
-        self._tell_writer()
+        self._update_writer()
         if (number := self.fileno()) >= 0:
             self._loop.remove_writer(number)
 
@@ -87,12 +87,12 @@ class Connection(TcpConnection):
         self._may_read()
 
     def _may_read(self) -> None:
-        self._note(self.doRead)
+        self._end_on_error(self.doRead)
 
     def _may_write(self) -> None:
-        self._note(self.doWrite)
+        self._end_on_error(self.doWrite)
 
-    def _note(self, work: Callable[[], Any]) -> None:
+    def _end_on_error(self, work: Callable[[], Any]) -> None:
         try:
             why = work()
         except Exception:  # a fault in one connection ends that one alone
@@ -105,16 +105,16 @@ class Connection(TcpConnection):
         """Drop the connection in the next turn of the loop. Until then it is nobody's: not even writable."""
         super().abortConnection()
         self.connected = 0
-        self._tell_writer()
+        self._update_writer()
 
     def connectionLost(self, reason: Any) -> None:
         """Close the socket, then tell the protocol and the server."""
         if not self.is_over:
             super().connectionLost(reason)
-            self._tell_writer()
+            self._update_writer()
             self.writer = None  # which holds this connection, too: nothing but the garbage collector would find the two
             self._lost(self)
 
-    def _tell_writer(self) -> None:
+    def _update_writer(self) -> None:
         if self.writer is not None:
             self.writer.is_clear = not self.unsent and bool(self.connected)

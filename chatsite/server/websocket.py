@@ -16,7 +16,7 @@ from chatsite.server.broadcast import BroadcastSocket
 from chatsite.server.frames import BINARY, PONG, read_plain
 from chatsite.server.library_internals import BareWebSocket, BareWebSocketFactory
 from chatsite.server.receive_queue import ReceiveBudget, ReceiveQueue
-from chatsite.server.transport import Connection
+from chatsite.server.transport import Transport
 from chatsite.server.upgrade import Upgrade
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class WebSocket(BareWebSocket):
     is_paused = False
     response = b""  # what accepts the handshake of a plain request
 
-    def open(self, transport: Connection, upgrade: Upgrade, rest: bytes) -> None:
+    def open(self, transport: Transport, upgrade: Upgrade, rest: bytes) -> None:
         """Take over a connection on which a plain request came, and the first frames perhaps."""
         self.take_over(transport)
         self.response = upgrade.response

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from chatsite.server.broadcast import BroadcastSocket
-from chatsite.server.transport import Connection
+from chatsite.server.transport import Transport
 from rooms.fanout.hub import Member
 from rooms.fanout.sockets import ENCODINGS
 from rooms.log.entries import Entry
@@ -35,7 +35,7 @@ def reset_socket() -> BroadcastSocket:
         accepted, address = listening.accept()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     loop = asyncio.get_running_loop()
-    return BroadcastSocket(Connection(accepted, address, Protocol(), lambda connection: None, loop), {})
+    return BroadcastSocket(Transport(accepted, address, Protocol(), lambda connection: None, loop), {})
 
 
 async def test_a_reset_connection_is_never_writable_again() -> None:
@@ -86,7 +86,7 @@ def slow_socket() -> tuple[BroadcastSocket, socket.socket]:
     accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     peer.setblocking(False)
     loop = asyncio.get_running_loop()
-    return BroadcastSocket(Connection(accepted, address, Protocol(), lambda connection: None, loop), {}), peer
+    return BroadcastSocket(Transport(accepted, address, Protocol(), lambda connection: None, loop), {}), peer
 
 
 async def test_a_quiet_room_is_heard_on_a_slow_socket_while_a_busy_one_goes_on() -> None:

@@ -24,7 +24,7 @@ from chatsite.server.http import Channel, HTTPFactory, Request
 from chatsite.server.library_internals import BareServer, BareWebSocketFactory
 from chatsite.server.process import GatewayServer
 from chatsite.server.receive_queue import ReceiveBudget, ReceiveQueue
-from chatsite.server.transport import Connection
+from chatsite.server.transport import Transport
 from chatsite.server.websocket import WebSocket, WebSocketFactory
 from tests.chatsite.server.test_frames import masked
 from tests.chatsite.server.test_request_bodies import Server
@@ -55,9 +55,7 @@ def test_methods_take_what_they_took(function: Any, names: list[str]) -> None:
     assert parameters(function) == names, hint(MODULE, function)
 
 
-@pytest.mark.parametrize(
-    "kind", [Connection, WebSocket, WebSocketFactory, Channel, Request, HTTPFactory, GatewayServer]
-)
+@pytest.mark.parametrize("kind", [Transport, WebSocket, WebSocketFactory, Channel, Request, HTTPFactory, GatewayServer])
 def test_no_private_name_of_ours_is_a_library_s_by_chance(kind: type) -> None:
     assert not overridden_by_chance(kind, "chatsite.server"), hint(
         MODULE, overridden_by_chance(kind, "chatsite.server")
@@ -85,12 +83,12 @@ class Protocol:
         """Twisted's interface."""
 
 
-def connected() -> tuple[Connection, socket.socket]:
+def connected() -> tuple[Transport, socket.socket]:
     """Return a connection whose kernel takes little at once, and its peer."""
     ours, peer = socket.socketpair()
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     peer.setblocking(False)
-    return Connection(ours, ("127.0.0.1", 1), Protocol(), lambda _: None, asyncio.get_running_loop()), peer
+    return Transport(ours, ("127.0.0.1", 1), Protocol(), lambda _: None, asyncio.get_running_loop()), peer
 
 
 async def read_all(peer: socket.socket, count: int) -> bytes:

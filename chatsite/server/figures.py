@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Status(Protocol):
+class Server(Protocol):
     """A server."""
 
     def figures(self) -> dict[str, tuple[str, str, int]]:
         """Return by name: the kind (gauge or counter), what it is, and its value."""
 
 
-_servers: list[Status] = []
+_servers: list[Server] = []
 
 
-def register(server: Status) -> None:
+def register(server: Server) -> None:
     """Say that this process serves."""
     _servers[:] = [server]
 
 
-def figures() -> dict[str, tuple[str, str, int]]:
+def of_server() -> dict[str, tuple[str, str, int]]:
     """Return the server's figures; none where another server runs the application."""
     return _servers[0].figures() if _servers else {}
