@@ -148,13 +148,13 @@ class Environment:
         """Wait until the runtime has answered, the time is up, the memory too large or the process gone."""
         request_id = delivery.invocation.request_id
         while (left := deadline - self._loop.time()) > 0:
-            if self._process.resident_bytes() > self._function.memory_mb * limits.MIB:
-                return ended(request_id, "Runtime exited with error: signal: killed", ErrorType.OUT_OF_MEMORY)
             await self._first_of(delivery.outcome, min(left, limits.MEMORY_CHECK_SECONDS))
             if delivery.outcome.done():
                 return delivery.outcome.result()
             if self._exit.done():
                 return ended(request_id, describe_exit(self._exit.result()), ErrorType.EXITED)
+            if self._process.resident_bytes() > self._function.memory_mb * limits.MIB:
+                return ended(request_id, "Runtime exited with error: signal: killed", ErrorType.OUT_OF_MEMORY)
         return timed_out(request_id, self._function.timeout_seconds)
 
     async def _first_of(self, event: asyncio.Future[Any], seconds: float) -> None:

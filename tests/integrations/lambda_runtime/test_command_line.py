@@ -170,7 +170,7 @@ def test_the_log_of_requests_is_for_a_terminal(start: Start, tmp_path: Path) -> 
     process, url = start(source, "--log", "requests")
     assert httpx.get(url + "path?query", trust_env=False).status_code == 502
     process.terminate()
-    process.wait(timeout=2)
+    process.wait(timeout=20)
     lines = (tmp_path / "log").read_text().split("\n")
     assert "    raise ValueError('a reason')" in [line.replace("\xa0", " ") for line in lines]
     assert [line.split("  ")[1:3] for line in lines if "GET" in line] == [["GET /path", "502"]]
@@ -194,7 +194,7 @@ def test_django_runs_it_without_a_database(start: Start, monkeypatch: pytest.Mon
     process, url = start(source, command=[sys.executable, "manage.py", "lambda"])
     assert get(url) == {"fine": True}
     process.terminate()
-    assert process.wait(timeout=2) == 0
+    assert process.wait(timeout=20) == 0
 
 
 def test_a_taken_port_is_told_with_what_to_do(tmp_path: Path) -> None:

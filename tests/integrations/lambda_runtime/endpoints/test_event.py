@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.lambda_runtime.endpoints.event import Arrival, build_event, encode_event, is_text
@@ -105,6 +105,7 @@ def test_only_text_arrives_as_text(content_type: str, expected: bool) -> None:
     assert is_text(content_type) is expected
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1), st.sampled_from(["application/json", "application/octet-stream", ""]))
 def test_any_body_arrives_whole(body: bytes, content_type: str) -> None:
     event = event_of(headers=(("content-type", content_type),), body=body)
@@ -112,6 +113,7 @@ def test_any_body_arrives_whole(body: bytes, content_type: str) -> None:
     assert arrived == body
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=255)))
 def test_any_target_makes_an_event_that_is_json(target: str) -> None:
     request = HttpRequest(method="GET", target=f"/{target}", headers=())

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.lambda_runtime.endpoints.response import MalformedAnswer, interpret, throttled
@@ -68,6 +68,7 @@ def test_a_body_that_is_no_string_is_sent_as_json() -> None:
     assert interpreted({"statusCode": 200, "body": {"a": [1, 2]}}).body == b'{"a":[1,2]}'
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_a_base64_body_is_sent_as_bytes(body: bytes) -> None:
     answer = {"statusCode": 200, "body": base64.b64encode(body).decode(), "isBase64Encoded": True}
@@ -113,6 +114,7 @@ def test_what_is_no_response_is_malformed(payload: bytes) -> None:
         interpret(payload)
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_no_payload_does_worse_than_malformed(payload: bytes) -> None:
     try:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.lambda_runtime.execution.faults import Dice, Fate, Fault, FaultError, Faults, parse_latency
@@ -19,6 +19,7 @@ FINE = "def handler(event, context):\n    return {'fine': True}\n"
 rates = st.floats(0, 1 / 3)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(), throttle=rates, error=rates, timeout=rates, low=st.floats(0, 50), more=st.floats(0, 50))
 def test_the_same_seed_gives_each_call_the_same_fate(
     seed: int, throttle: float, error: float, timeout: float, low: float, more: float
