@@ -1,4 +1,4 @@
-"""The cards at the top of the admin's first page. Each costs an index, whatever the tables hold."""
+"""The figures at the top of the admin's first page: a Card each, counted by index, however large the tables are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ register = template.Library()
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A number, what it counts, and where to go from it."""
+    """A figure on the first page: its number, what the number counts, and the list that its link opens."""
 
     value: str
     label: str
@@ -35,7 +35,7 @@ class Card:
 
 @register.simple_tag
 def dashboard_cards(user: AbstractBaseUser | AnonymousUser) -> list[Card]:
-    """Return the cards that the user's permissions let them follow."""
+    """Return the cards whose lists the user has the permission to open."""
     if not isinstance(user, PermissionsMixin):
         return []
     return [card() for permission, card in CARDS if user.has_perm(permission)]

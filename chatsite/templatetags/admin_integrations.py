@@ -1,4 +1,4 @@
-"""What the admin's first page shows of integrations: notices that nobody dismissed, and how the rules do."""
+"""The notices and the table of rules on the admin's first page, as template tags that look at permissions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN_RULES = 12
 
 @dataclass(frozen=True, kw_only=True)
 class NoticeView:
-    """A notice, and where to go from it."""
+    """A notice on the first page, with the addresses of its rule and of its *Dismiss* button."""
 
     title: str
     text: str
@@ -39,7 +39,7 @@ class NoticeView:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleView:
-    """A rule in one line."""
+    """A rule's line in the table *Integrations now*: its figures as text, and their colours."""
 
     name: str
     kind: str
@@ -57,7 +57,7 @@ class RuleView:
 
 @register.simple_tag
 def open_notices(user: AbstractBaseUser | AnonymousUser) -> list[NoticeView]:
-    """Return the newest notices that nobody dismissed, if the user may see them."""
+    """Return the newest notices that nobody has dismissed; none without the permission to view notices."""
     if not isinstance(user, PermissionsMixin) or not user.has_perm("integrations.view_notice"):
         return []
     may_dismiss = user.has_perm("integrations.change_notice")
@@ -77,7 +77,7 @@ def open_notices(user: AbstractBaseUser | AnonymousUser) -> list[NoticeView]:
 
 @register.simple_tag
 def rules_now(user: AbstractBaseUser | AnonymousUser) -> list[RuleView]:
-    """Return how the rules that are on do, those in trouble first, if the user may see them."""
+    """Return a line for each enabled rule, rules in trouble first; none without the permission to view rules."""
     if not isinstance(user, PermissionsMixin) or not user.has_perm("integrations.view_integrationrule"):
         return []
     now = timezone.now()
@@ -88,7 +88,10 @@ def rules_now(user: AbstractBaseUser | AnonymousUser) -> list[RuleView]:
 
 
 def _rank(found: RuleFigures) -> tuple[bool, bool, bool]:
-    """Order by trouble: the breaker of a worker that has just started is closed, however long no call succeeded."""
+    """Return the sort key of a rule: an open breaker, then failing calls, then dead letters.
+
+    A breaker alone says too little: in a worker that has just started it is closed, however long no call succeeded.
+    """
     return not found.throttle.is_open, found.failing_since is None, not found.backlog.dead
 
 
