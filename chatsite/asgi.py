@@ -29,7 +29,7 @@ admitted_http = Admission(http_application)
 
 
 def serve(scope: dict[str, Any], receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-    """Return what serves a connection. No coroutine itself: each would be kept for as long as the connection."""
+    """Return the coroutine that serves a connection. A coroutine here would be kept for as long as that one."""
     match scope["type"]:
         case "websocket":
             served: Coroutine[Any, Any, None] = ChatConsumer()(scope, receive, send)
@@ -41,5 +41,5 @@ def serve(scope: dict[str, Any], receive: Receive, send: Send) -> Coroutine[Any,
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Serve a connection. The same for any other ASGI server."""
+    """Serve a connection: the entry point for any other ASGI server."""
     await serve(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Settings come from the environment through typed readers that refuse nonsense.
+"""Typed readers of environment variables, which refuse values that make no sense.
 
 Each reader registers what it reads, so that docs/settings.md can be checked against the code.
 A value may also come from a file: `SECRET_KEY_FILE=/run/secrets/key` is read where `SECRET_KEY` is not set.
@@ -26,7 +26,7 @@ REGISTERED: dict[str, Setting] = {}
 
 
 def text(name: str, default: str, doc: str) -> str:
-    """Return the variable as it stands."""
+    """Return the variable's text."""
     REGISTERED[name] = Setting(name=name, default=default, doc=doc)
     value = os.environ.get(name)
     if value is not None:

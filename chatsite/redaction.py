@@ -1,4 +1,4 @@
-"""Keeps credentials out of the log, whoever writes the record."""
+"""Removes credentials from every log record."""
 
 from __future__ import annotations
 

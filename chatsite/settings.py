@@ -22,7 +22,7 @@ DATA = Path(environment.text("DATA", ".data", "Folder of the embedded servers, l
 
 
 def read_instance() -> dict[str, Any]:
-    """Return what a running `up` wrote about itself, so that each command works on the instance at DATA."""
+    """Return the addresses that a running `up` wrote to DATA, so that each command works on that instance."""
     try:
         return dict(json.loads((DATA / "instance.json").read_text(encoding="utf-8")))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Every address of the server. The WebSocket answers at `/` too: see chatsite.asgi."""
+"""Every HTTP address of the server. WebSockets connect to `/` too: see chatsite.asgi."""
 
 from __future__ import annotations
 

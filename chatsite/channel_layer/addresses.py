@@ -1,4 +1,4 @@
-"""REDIS_URL: which servers it names, and how to connect to each. TLS, users and databases are redis-py's to read."""
+"""Reads REDIS_URL: the servers that it names, and a connection to each. redis-py reads TLS, users and databases."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Servers:
-    """What REDIS_URL names: servers that share the rooms by a hash, or nodes from which a cluster is found."""
+    """The servers of REDIS_URL: several that share the rooms by a hash, or nodes from which a cluster is found."""
 
     addresses: tuple[Address, ...]
     is_cluster: bool

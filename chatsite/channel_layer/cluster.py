@@ -48,14 +48,14 @@ class Cluster:
         return self._closed_reconnects + sum(node.subscriber.reconnects for node in self._nodes.values())
 
     def lane(self, channel: str) -> Hashable:
-        """See Broker. All in one lane until the slots are known."""
+        """See Broker. All channels are in one lane until the slots are known."""
         place = self._slots.place_of(channel)
         return place and f"{place[0]}:{place[1]}"
 
     # --- Publishing --------------------------------------------------------------------------------------
 
     async def publish(self, messages: Sequence[Publication]) -> None:
-        """See Broker. What a node says has moved is sent again, once, to where it is now.
+        """See Broker. Messages whose slot has moved are sent again, once, to the node that has it now.
 
         Each reading of the slots takes no longer than one round trip may.
         """
@@ -67,7 +67,7 @@ class Cluster:
                 raise RedisConnectionError("the slots are on the move")
 
     async def _publish(self, messages: Sequence[Publication]) -> list[Publication]:
-        """Publish and return what was refused. Raises when a node cannot be reached."""
+        """Publish and return the messages that nodes refused. Raises when a node cannot be reached."""
         by_node: dict[Node, list[Publication]] = defaultdict(list)
         refused: list[Publication] = []
         for message in messages:
@@ -89,7 +89,7 @@ class Cluster:
     # --- Subscribing -------------------------------------------------------------------------------------
 
     async def subscribe(self, channel: str) -> None:
-        """See Broker. It follows the slot: when that moves while we wait, the wait goes on at the new place.
+        """See Broker. When the slot moves during the wait, the wait goes on at the node that has it now.
 
         Raises redis.ConnectionError when the channel is left meanwhile.
         """
@@ -130,7 +130,7 @@ class Cluster:
     # --- Slots -------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        """Know the slots and follow them from now on. Raises redis.ConnectionError when no node tells them."""
+        """Read the slots, and follow their moves from now on. Raises redis.ConnectionError when no node answers."""
         if self._task is None:
             self._task = asyncio.create_task(self._follow_slots(), name="redis cluster slots")
         if not self._slots.places():
@@ -168,16 +168,16 @@ class Cluster:
             await asyncio.sleep(REFRESH_MIN_SECONDS * random.uniform(1.0, 2.0))
 
     async def _read_slots(self) -> None:
-        """Ask nodes in random order until one answers. Raises redis.ConnectionError when none does in time.
+        """Read the slots from a node that answers, in random order. Raises redis.ConnectionError if none does in time.
 
-        One deadline for all of it: however many nodes hang, who publishes waits for one timeout.
+        One deadline for all nodes: however many hang, a publisher waits for one timeout.
         """
         loop = asyncio.get_running_loop()
         called_at = loop.time()
         try:
             async with asyncio.timeout(self._links.timeout), self._reading:
                 if self._read_at > called_at:
-                    return  # somebody else has read them while we waited
+                    return  # another task has read them during the wait
                 began = loop.time()
                 known = [node.address for node in self._nodes.values()]
                 addresses = [*random.sample(known, len(known)), *self._seeds]
@@ -188,7 +188,7 @@ class Cluster:
             raise RedisConnectionError("no node of the cluster answers") from None
 
     async def _move_subscriptions(self) -> None:
-        """Listen to each channel where its slot is now, and drop nodes that have none."""
+        """Listen to each channel on the node that has its slot now, and drop nodes that have no slot."""
         leaving: dict[Node, list[str]] = defaultdict(list)
         joining: dict[Node, list[str]] = defaultdict(list)
         for channel, former in self._placed.items():
@@ -198,13 +198,13 @@ class Cluster:
                 if former is not None and former is not node:
                     leaving[former].append(channel)
                 self._placed[channel] = node
-        # Join first: what both say is dropped as a double, what neither says is a hole.
+        # Join first: a message that both nodes deliver is dropped as a double, one that neither delivers is a hole.
         for node, channels in joining.items():
             await node.subscriber.want([channel for channel in channels if self._placed.get(channel) is node])
         for node, channels in leaving.items():
             await node.subscriber.leave(channels)
         places = self._slots.places()
-        # A node that lost a slot to nobody is kept: its channels have no other place yet.
+        # A node whose slot no other node has is kept: its channels have no other place yet.
         idle = [place for place, node in self._nodes.items() if place not in places and node not in joining]
         await self._close_nodes(idle)
 

@@ -1,4 +1,4 @@
-"""What arrived for one channel and was not taken yet, bounded."""
+"""The inbox of one channel: messages that arrived and were not received yet, bounded in bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OVERHEAD_BYTES = 100  # of the objects around one message, about
 
 
 class Inbox:
-    """A queue up to `max_bytes`. Above it the oldest goes: a hub sees the hole at the next one and heals."""
+    """A queue of at most `max_bytes`. Above it the oldest message is dropped; the hub reads it from Postgres."""
 
     def __init__(self, *, max_bytes: int) -> None:
         self.dropped = 0
@@ -31,7 +31,7 @@ class Inbox:
         self._arrived.set()
 
     async def get(self) -> bytes:
-        """Return the oldest message; waits for one."""
+        """Return the oldest message, and wait for one if there is none."""
         while not self._messages:
             self._arrived.clear()
             await self._arrived.wait()

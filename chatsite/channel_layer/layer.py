@@ -20,7 +20,7 @@ Addressed = tuple[str, Mapping[str, Any]]  # a group's or a channel's name, and 
 
 
 class BroadcastLayer(LayerOfProcess):
-    """One object a process; each event loop gets connections of its own, closed with the loop.
+    """The channel layer of a process. Each event loop gets connections of its own, closed with the loop.
 
     It is a rooms.log.announce.ManyLayer too. All methods need a running loop.
     """
@@ -30,15 +30,15 @@ class BroadcastLayer(LayerOfProcess):
         super().__init__(LoopLayer, url=url, inbox_bytes=inbox_bytes, timeout=timeout, **options)
 
     def group_lane(self, group: str) -> Hashable:
-        """Return what fails and hangs together with this group: who sends to several does not wait for one."""
+        """Return a mark of the server that carries this group: groups with the same mark fail and hang together."""
         return self._here().group_lane(group)
 
     def channel_lane(self, channel: str) -> Hashable:
-        """The same for a channel."""
+        """Return a mark of the server that carries this channel; see `group_lane`."""
         return self._here().channel_lane(channel)
 
     async def send_many(self, *, groups: Sequence[Addressed], channels: Sequence[Addressed]) -> None:
-        """Send all, in order, in one round trip a server. Raises when anything did not get through."""
+        """Send messages in order, in one round trip a server. Raises when one of them did not get through."""
         await self._here().send_many(groups=groups, channels=channels)
 
     def _here(self) -> LoopLayer:
@@ -61,12 +61,12 @@ class LoopLayer(LayerOfLoop):
 
     @property
     def reconnects(self) -> int:
-        """How often a connection that listens was lost."""
+        """How often a subscriber's connection was lost."""
         return self.broker.reconnects
 
     @property
     def overflowed(self) -> int:
-        """Messages that came faster than they were handled."""
+        """Messages that inboxes dropped: they came faster than they were handled."""
         waiting: Iterable[Inbox] = self.channels.values()
         return self._overflowed + sum(inbox.dropped for inbox in waiting)
 
@@ -104,7 +104,7 @@ class LoopLayer(LayerOfLoop):
         try:
             await self.broker.subscribe(channel)
         except BaseException:
-            # The caller never learns its name: nobody else can take it away.
+            # The caller never learns the channel's name, so it has to be removed here.
             if (inbox := self.channels.pop(channel, None)) is not None:  # None: everything was flushed meanwhile
                 self._overflowed += inbox.dropped
             await self.broker.leave(channel)
@@ -131,4 +131,4 @@ class LoopLayer(LayerOfLoop):
 
 
 def _do_nothing() -> None:
-    """Servers of a fixed list come back where they were."""
+    """Do nothing: servers of a fixed list come back at their old addresses."""

@@ -68,7 +68,7 @@ class LayerOfLoop(RedisPubSubLoopLayer):  # type: ignore[misc] # channels_redis 
         raise NotImplementedError
 
     def shard(self) -> Shard:
-        """Return what subscribes to Redis channels of any name."""
+        """Return the functions that subscribe to Redis channels of any name."""
         raise NotImplementedError
 
     async def _subscribe_to_channel(self, channel: str) -> None:

@@ -1,4 +1,4 @@
-"""One Redis server as this process sees it: a connection to publish and one to listen."""
+"""One Redis server as this process uses it: a connection to publish and one to subscribe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatsite.channel_layer.subscriber import Deliver, Subscriber
 
 @dataclass(frozen=True, kw_only=True)
 class Links:
-    """What the connections of all nodes have in common."""
+    """Options that the connections to all nodes have in common."""
 
     sharded: bool
     timeout: float
@@ -21,7 +21,7 @@ class Links:
 
 
 class Node:
-    """A server; nothing is opened before it is used."""
+    """The two connections to one server, each opened when it is first used."""
 
     def __init__(self, address: Address, links: Links) -> None:
         self.address = address

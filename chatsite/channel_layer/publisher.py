@@ -1,4 +1,4 @@
-"""Publishing on one server: many messages in one round trip."""
+"""Publishes on one server: many messages in one round trip."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from redis.exceptions import ResponseError
 from chatsite.channel_layer.addresses import Address
 
 CHUNK_MESSAGES = 1000
-CHUNK_BYTES = 4_194_304  # what one round trip, and so one timeout, covers
+CHUNK_BYTES = 4_194_304  # of messages in one round trip, which one timeout covers
 
-Publication = tuple[str, bytes]  # the Redis channel and what is said there
+Publication = tuple[str, bytes]  # a Redis channel's name, and the message for it
 
 
 class Publisher:
@@ -28,10 +28,10 @@ class Publisher:
         self._connection: AbstractConnection | None = None
 
     async def publish(self, messages: Sequence[Publication]) -> list[ResponseError | None]:
-        """Publish in order; return what the server refused, message by message.
+        """Publish messages in order and return for each the server's refusal, None where it took the message.
 
         Raises redis.ConnectionError, redis.TimeoutError or TimeoutError; some may have gone out then. A connection
-        that turns out to have died is replaced once: what is said twice does no harm.
+        that turns out to have died is replaced once: a message that is published twice does no harm.
         """
         async with self._lock:
             answers: list[ResponseError | None] = []

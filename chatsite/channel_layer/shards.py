@@ -1,4 +1,4 @@
-"""Servers that know nothing of each other and share the rooms by a hash of their names; usually there is only one."""
+"""Redis servers that do not know each other and share the rooms by a hash of their names; usually there is only one."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from chatsite.channel_layer.publisher import Publication
 
 
 class Broker(Protocol):
-    """Where messages are published and subscribed to by the name of a Redis channel."""
+    """Publishes to Redis channels, and subscribes to them, by their names: on separate servers or on a cluster."""
 
     @property
     def reconnects(self) -> int:
-        """How often a connection that listens had to be opened again."""
+        """How often a subscriber's connection had to be opened again."""
 
     def lane(self, channel: str) -> Hashable:
-        """Return what fails and hangs together with this channel."""
+        """Return a mark of the server that carries a channel: channels with the same mark fail and hang together."""
 
     async def publish(self, messages: Sequence[Publication]) -> None:
-        """Publish in order, one round trip a server. Raises when anything did not get through."""
+        """Publish messages in order, in one round trip a server. Raises when one of them did not get through."""
 
     async def subscribe(self, channel: str) -> None:
-        """Listen from now until `leave`; returns when the server has confirmed it. The caller bounds the wait."""
+        """Subscribe to a channel until `leave`; returns once the server confirmed it. The caller bounds the wait."""
 
     async def leave(self, channel: str) -> None:
-        """Stop listening."""
+        """End the subscription to a channel."""
 
     async def close(self) -> None:
         """Close everything and forget all subscriptions."""
 
 
 class Shards:
-    """A fixed list of servers. Where the list differs between processes, their rooms do not meet: they heal."""
+    """A Broker on a fixed list of servers. Processes with different lists miss broadcasts, and read Postgres."""
 
     def __init__(self, addresses: Sequence[Address], links: Links) -> None:
         self._nodes = [Node(address, replace(links, sharded=False)) for address in addresses]

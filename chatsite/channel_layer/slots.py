@@ -1,4 +1,4 @@
-"""Which node of a Redis Cluster has which slot, as one of its nodes tells."""
+"""The slots of a Redis Cluster: which node has which slot, read from any node."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ HostPort = tuple[str, int]  # host and port
 
 
 class Slots:
-    """The places of the primaries by slot. Empty until a node was asked."""
+    """The addresses of the primaries by slot. Empty until a node was asked."""
 
     def __init__(self, places: Mapping[int, HostPort] | None = None) -> None:
         self._places = places or {}
 
     def place_of(self, channel: str) -> HostPort | None:
-        """Return the place of a channel's slot; None where nobody has it, as far as is known."""
+        """Return the address of the node that has a channel's slot, None if no known node has it."""
         return self._places.get(key_slot(channel.encode()))
 
     def places(self) -> set[HostPort]:
-        """Return the places of all primaries that have slots."""
+        """Return the addresses of all primaries that have slots."""
         return set(self._places.values())
 
 
 async def ask(address: Address, *, timeout: float) -> Slots:
-    """Ask one node for the slots. Raises what went wrong, TimeoutError included."""
+    """Ask one node for the slots. Raises redis.RedisError, OSError or TimeoutError."""
     async with asyncio.timeout(timeout):
         connection = await address.connect(timeout=timeout)
         try:
@@ -66,7 +66,7 @@ async def ask_any(addresses: Sequence[Address], *, timeout: float) -> Slots:
 
 
 async def _first_answer(asked: set[asyncio.Task[Slots]], patience: float) -> Slots | None:
-    """Return what one of them answers within a while, None if none does. Those that are done are taken out."""
+    """Return the first answer within `patience` seconds, None if there is none. Tasks that have ended are taken out."""
     done, _ = await asyncio.wait(asked, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
     asked -= done
     answer: Slots | None = None

@@ -1,4 +1,4 @@
-"""Subscriptions on one server: one connection that comes back by itself and asks again for all that is wanted."""
+"""Subscriptions on one server: one connection, which is opened again by itself and subscribes to all channels again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rooms.faults import REDIS_AWAY
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.5  # what was refused or lost is asked for again this often
+TICK_SECONDS = 0.5  # between two attempts for channels that the server refused or ended
 PING_SECONDS = 3.0  # a silent server is asked for a sign of life
 SILENCE_SECONDS = 8.0  # one that gives none is left
 BACKOFF_SECONDS = (0.05, 1.0)
@@ -28,7 +28,7 @@ Deliver = Callable[[str, bytes], None]
 
 
 class Subscriber:
-    """What this process wants to hear from one server.
+    """The channels of one server to which this process wants to be subscribed, and the connection for them.
 
     `on_trouble` is called when the connection is lost or the server refuses or ends a subscription: in a cluster
     that may mean that the channel has moved. Waiting for a subscription is bounded by the caller.
@@ -54,7 +54,7 @@ class Subscriber:
         self._is_refused = False  # so that it is told once, not twice a second
 
     async def subscribe(self, channel: str) -> None:
-        """Want a channel and wait until the server has confirmed it. It stays wanted when the wait is cancelled.
+        """Subscribe to a channel and wait until the server confirms it. It stays wanted if the wait is cancelled.
 
         Raises redis.ConnectionError when the channel is left meanwhile.
         """
@@ -64,7 +64,7 @@ class Subscriber:
             await asyncio.shield(waiting)
 
     async def want(self, channels: Iterable[str]) -> None:
-        """Want channels, without waiting for the server to confirm them."""
+        """Subscribe to channels without waiting for the server to confirm it."""
         new = [channel for channel in channels if channel not in self._wanted]
         self._wanted.update(new)
         if self._task is None:
@@ -72,17 +72,17 @@ class Subscriber:
         await self._ask(self._subscribe, new)
 
     async def leave(self, channels: Collection[str]) -> None:
-        """Want channels no more."""
+        """Unsubscribe from channels."""
         self._wanted.difference_update(channels)
         self._confirmed.difference_update(channels)
         for channel in channels:
             if (waiting := self._waiting.pop(channel, None)) is not None and not waiting.done():
                 waiting.set_exception(RedisConnectionError("the subscription was given up"))
-                waiting.exception()  # nobody has to be waiting any more
+                waiting.exception()  # retrieved here: the waiting task may be gone
         await self._ask(self._unsubscribe, channels)
 
     async def close(self) -> None:
-        """Stop listening and forget everything."""
+        """Close the connection and forget all channels."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -90,7 +90,7 @@ class Subscriber:
         await self.leave(list(self._wanted))
 
     async def _ask(self, command: str, channels: Iterable[str]) -> None:
-        """Send the command for these channels, if there is a connection: a new one asks for all that is wanted."""
+        """Send a command for these channels, if there is a connection: a new one subscribes to all of them anyway."""
         connection = self._connection
         remaining = iter(channels)
         while connection is not None and connection.is_connected:
@@ -120,7 +120,7 @@ class Subscriber:
                     name = type(error).__name__
                     logger.warning("Redis at %s is away (%s); hubs heal from Postgres", self._address, name)
                 is_away = True
-            except Exception:  # a listener that ends would be missed by nobody
+            except Exception:  # no other task would notice that this one has ended
                 faults.record("redis subscriber")
             self.reconnects += 1
             self._on_trouble()
@@ -128,7 +128,7 @@ class Subscriber:
             pause = min(2 * pause, longest)
 
     async def _listen(self, connection: AbstractConnection) -> None:
-        """Handle what comes until the connection fails, and close it. Raises what ended it."""
+        """Handle replies until the connection fails, and close it. Raises the error that ended it."""
         self._connection = connection
         try:
             await self._ask(self._subscribe, list(self._wanted))

@@ -1,1 +1,1 @@
-"""How dates are written where a page does not say it itself."""
+"""Formats of dates for pages that name none."""

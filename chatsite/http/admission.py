@@ -1,4 +1,4 @@
-"""A bound on the HTTP requests that one gateway works on: further ones wait, and too many are told to come back."""
+"""A bound on the HTTP requests that one gateway works on: further ones wait, and those above HTTP_BACKLOG get 503."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BUSY = b'{"error":{"code":50004,"statusCode":503,"message":"The server is busy; 
 
 
 class Admission:
-    """ASGI middleware. Each request under way holds a thread of Django's and a database connection.
+    """ASGI middleware that lets HTTP_CONCURRENCY requests in at once: each holds a thread and a database connection.
 
     A publish waits for its review as long as a Lambda takes: it has no slot to hold back others, only the backlog.
     """
@@ -57,13 +57,13 @@ class Admission:
 
 
 def is_publish(scope: dict[str, Any]) -> bool:
-    """Tell whether a request publishes. Nothing else may pass for one: a page holds a thread and a connection."""
+    """Return whether a request publishes. No page may pass for one: a page holds a thread and a connection."""
     path = scope.get("path", "")
     return bool(scope.get("method") == "POST" and path.startswith("/channels/") and path.endswith("/messages"))
 
 
 async def refuse(send: Send) -> None:
-    """Answer 503 with a hint when to come back."""
+    """Answer 503 with Retry-After."""
     headers = [(b"content-type", b"application/json"), (b"retry-after", b"1")]
     await send({"type": "http.response.start", "status": 503, "headers": headers})
     await send({"type": "http.response.body", "body": BUSY})

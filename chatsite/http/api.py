@@ -1,4 +1,4 @@
-"""The REST API without the page's middleware: asynchronous all the way, so that a waiting publish holds no thread.
+"""Serves the REST API without the pages' middleware and asynchronously, so that a waiting publish holds no thread.
 
 Sessions, CSRF and the like are for people's browsers, and Django runs them in a thread for each request that
 stays until its answer is sent; a publish waits for a Lambda. Keys and tokens need none of them.
@@ -30,7 +30,7 @@ class ApiHandler(ASGIHandler):
     """Django's handler with the API's own middleware and without a thread for each request."""
 
     def load_middleware(self, is_async: bool = False) -> None:
-        """Build the chain: errors become responses, other sites' pages may read them."""
+        """Build the API's middleware: errors become responses, and scripts of other sites may read them."""
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
@@ -45,7 +45,7 @@ class ApiHandler(ASGIHandler):
         receive: Callable[[], Awaitable[Any]],
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
-        """Serve one request. A publish whose peer has gone is published all the same."""
+        """Serve one request. A message whose sender has gone is published all the same."""
         try:
             body_file = await self.read_body(receive)
         except RequestAborted:

@@ -1,4 +1,4 @@
-"""GET /healthz: whether this gateway can do its work."""
+"""GET /healthz: says whether this gateway can do its work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Static files by WhiteNoise, without its price for all other requests.
+"""Serves static files by WhiteNoise, which is asked about no other request.
 
 WhiteNoise's middleware is synchronous: around an asynchronous view it would hold a thread for as long as that
 view waits, and a publish waits for a Lambda. So it is asked only about addresses under STATIC_URL.
@@ -21,7 +21,7 @@ Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
 @sync_and_async_middleware
 def static_files(get_response: Callable[[HttpRequest], Response]) -> Callable[[HttpRequest], Response]:
-    """Middleware: serve what lies under STATIC_URL, and let everything else pass."""
+    """Middleware that serves files under STATIC_URL and passes all other requests on."""
     whitenoise = WhiteNoiseMiddleware(lambda request: HttpResponseNotFound("There is no such file."))
     prefix = "/" + settings.STATIC_URL.strip("/") + "/"
 

@@ -41,7 +41,7 @@ async def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def is_allowed(request: HttpRequest) -> bool:
-    """Tell whether the peer may read them unasked. Who comes through a proxy is not the proxy, wherever that is."""
+    """Return whether the peer may read the metrics without signing in. A request through a proxy is not the proxy's."""
     if "HTTP_X_FORWARDED_FOR" in request.META or "HTTP_FORWARDED" in request.META:
         return False
     try:
@@ -52,7 +52,7 @@ def is_allowed(request: HttpRequest) -> bool:
 
 
 def broadcast_counters() -> dict[str, tuple[str, int]]:
-    """Return what the channel layer of this loop counts; zeros where it is another kind of layer."""
+    """Return the counters of this loop's channel layer, zeros if it is a layer of another kind."""
     layer = get_channel_layer()
     texts = {
         "received": "Broadcasts that arrived; only rooms with members here are subscribed to",
@@ -64,7 +64,7 @@ def broadcast_counters() -> dict[str, tuple[str, int]]:
 
 
 def callback_counters() -> dict[str, tuple[str, int]]:
-    """Return what became of the uses of callback tokens in this process."""
+    """Return the uses of callback tokens in this process, by result."""
     texts = {
         CallbackResult.APPLIED: "Callbacks whose verdict counted",
         CallbackResult.REPEATED: "Callbacks that were answered as before",

@@ -1,4 +1,4 @@
-"""What /metrics tells of rules and workers: from Postgres, so each gateway says the same and no label names one."""
+"""The metrics of rules and workers, read from Postgres: they are the same from each gateway, so no label names one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BREAKERS: Final = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerSta
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What was read at one moment."""
+    """The figures of all rules and workers at one moment."""
 
     at: datetime
     rules: Sequence[RuleFigures]
@@ -66,7 +66,7 @@ def _read(now: datetime) -> Reading:
 
 
 class RuleCollector(Collector):
-    """Turns a reading into families."""
+    """Turns a reading into metric families."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading

@@ -1,4 +1,4 @@
-"""What the gateways that share a port know of each other: how many connections each of them holds.
+"""The board on which gateways that share a port publish how many connections each of them holds.
 
 A small file in memory, one place a gateway: written by its owner, read by all. Nothing depends on it but fairness.
 """
@@ -12,11 +12,11 @@ from pathlib import Path
 
 PLACE = struct.Struct("dq")  # when it was written (monotonic seconds; the same clock for all), and connections held
 PLACES = 64
-STALE_SECONDS = 1.0  # who has written nothing for so long is dead, or hangs
+STALE_SECONDS = 1.0  # a gateway that has written nothing for so long is dead, or hangs
 
 
 class Board:
-    """One gateway's view of all of them."""
+    """The board as one gateway uses it: it writes its own place and reads all."""
 
     def __init__(self, memory: mmap.mmap, place: int) -> None:
         self._memory = memory
@@ -24,7 +24,7 @@ class Board:
 
     @classmethod
     def open(cls, path: Path, place: int) -> Board:
-        """Open the file, made now if it is new, as the owner of a place below PLACES."""
+        """Open the board's file, made now if it is new, as the owner of a place below PLACES."""
         number = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.ftruncate(number, PLACES * PLACE.size)
@@ -33,15 +33,15 @@ class Board:
             os.close(number)
 
     def write(self, held: int, now: float) -> None:
-        """Say how many connections this gateway holds."""
+        """Publish how many connections this gateway holds."""
         PLACE.pack_into(self._memory, self._place * PLACE.size, now, held)
 
     def erase(self) -> None:
-        """Leave: the others are not to wait for this gateway."""
+        """Clear this gateway's place, so that the others do not wait for it."""
         self.write(0, 0.0)
 
     def least(self, now: float) -> int | None:
-        """Return how many the living sibling holds that holds the fewest; None where there is none."""
+        """Return the fewest connections that another living gateway holds, None if there is no other."""
         found = [
             held
             for place, (written, held) in enumerate(PLACE.iter_unpack(self._memory[:]))

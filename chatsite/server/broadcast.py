@@ -17,7 +17,7 @@ PING = b"\x89\x00"
 
 @implementer(IPullProducer)
 class BroadcastSocket:
-    """A rooms.fanout.sockets.Socket on a connection.
+    """A rooms.fanout.sockets.Socket that writes to a connection's kernel socket.
 
     While nothing is unsent a batch goes straight into the kernel, without the reactor's detour; what the kernel does
     not take waits here, and the hub is refused until it is gone. Such a peer is slow, and has longer to take something
@@ -30,7 +30,7 @@ class BroadcastSocket:
 
     def __init__(self, transport: Transport, slow: dict[BroadcastSocket, None]) -> None:
         self._transport = transport
-        self._slow = slow  # those that have longer, for whoever calls end_patience
+        self._slow = slow  # slow peers of all connections, for the server, which calls end_patience
         self._send: Callable[..., int] = transport.socket.send
         # Nothing is unsent. The connection keeps it here: a pass over thousands of sockets that finds it in the
         # connection's own attributes takes a fifth longer, most of it waiting for memory.
@@ -100,7 +100,7 @@ class BroadcastSocket:
         self._first = piece
 
     def flush(self) -> None:
-        """Send what waits for a reply that did not come."""
+        """Send the piece of `begin_with` now: no reply came to carry it."""
         if self._first:
             self.reply(b"", binary=True)
 
@@ -112,7 +112,7 @@ class BroadcastSocket:
         self._give_up_after(settings.CONNECTION_SLOW_SECONDS)
 
     def end_patience(self) -> None:
-        """Treat the peer like others again if it has taken everything. Else it goes to the end of the line."""
+        """Give a slow peer the usual time again if it has acknowledged everything; else look at it again later."""
         is_connected = self._transport.connected
         self.forget()
         if is_connected and (self.unsent or self._unacknowledged()):
@@ -122,7 +122,7 @@ class BroadcastSocket:
             self._give_up_after(settings.CONNECTION_DEAD_SECONDS)
 
     def forget(self) -> None:
-        """The connection is over, or slow no more."""
+        """Take the peer out of the slow ones: its connection is over, or it is slow no more."""
         self.is_slow = False
         self._slow.pop(self, None)
 
@@ -141,7 +141,7 @@ class BroadcastSocket:
     # --- Twisted calls a pull producer whenever its buffer is empty: that is all that "writable" needs ---------
 
     def resumeProducing(self) -> None:
-        """Call back those that wait, in turn, until one of them has filled the socket: the others come first then."""
+        """Call waiting writers, in turn, until one of them has filled the socket; the rest come first the next time."""
         callbacks = self._callbacks
         if callbacks is None or self.unsent or not self._transport.connected:
             return
@@ -156,5 +156,5 @@ class BroadcastSocket:
             self._transport.unregisterProducer()
 
     def stopProducing(self) -> None:
-        """Forget who waits: the connection is lost."""
+        """Forget waiting writers: the connection is lost."""
         self._callbacks = None

@@ -1,4 +1,4 @@
-"""What this process' server has to tell the metrics, if the process is a gateway of ours."""
+"""The server's figures for /metrics, if this process runs chatsite.server."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Protocol
 
 
 class Server(Protocol):
-    """A server."""
+    """A server that has figures."""
 
     def figures(self) -> dict[str, tuple[str, str, int]]:
-        """Return by name: the kind (gauge or counter), what it is, and its value."""
+        """Return for each name: gauge or counter, a description, and the value."""
 
 
 _servers: list[Server] = []
 
 
 def register(server: Server) -> None:
-    """Say that this process serves."""
+    """Make a server the one whose figures are shown."""
     _servers[:] = [server]
 
 

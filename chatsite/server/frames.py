@@ -1,4 +1,4 @@
-"""The plain frames of a client (RFC 6455, section 5.2): whole messages, and pongs. Pure. All others are autobahn's."""
+"""Reads plain frames of clients (RFC 6455, section 5.2): whole messages and pongs. Pure. Autobahn reads all others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Plain = tuple[int, bytes, int]  # first byte, payload, and where the next frame 
 
 
 def read_plain(data: bytes, start: int, *, max_bytes: int) -> Plain | None:
-    """Return the frame that begins at `start`, None unless all of it is there and it is a plain one."""
+    """Return the frame that begins at `start`, None if it is incomplete or not a plain one."""
     if len(data) < start + HEAD_BYTES:
         return None
     first, size, head = data[start], data[start + 1] - MASKED, start + 2
@@ -31,7 +31,7 @@ def read_plain(data: bytes, start: int, *, max_bytes: int) -> Plain | None:
 
 
 def unmask(payload: bytes, mask: bytes) -> bytes:
-    """Return what was masked (section 5.3)."""
+    """Return a payload without its mask (section 5.3)."""
     size = len(payload)
     if not size or not any(mask):
         return payload

@@ -1,4 +1,4 @@
-"""What a connection meets first: it waits for a whole request head, and hands over to who serves that request.
+"""Connections wait here for a whole request head, and are handed over to a WebSocket or to HTTP then.
 
 A head has one deadline from the first byte on, or from the accepting if none comes: whoever drips it byte by byte is
 dropped like whoever says nothing.
@@ -52,17 +52,17 @@ class Handshakes:
         return handshake
 
     def forget(self, handshake: Handshake) -> None:
-        """It has handed over, or its connection is gone."""
+        """Take out a connection that was handed over, or is gone."""
         self._waiting.pop(handshake, None)
 
     def make_room(self, now: float) -> bool:
-        """Tell whether there is a place for one more. Drops one that is late for it."""
+        """Return whether one more connection may wait. Drops the oldest one for it if that is late."""
         if len(self._waiting) < settings.HANDSHAKES_MAX_PER_GATEWAY:
             return True
         return self._drop_oldest(now - CROWDED_SECONDS)
 
     def drop_late(self, now: float) -> None:
-        """Drop those whose deadline is over."""
+        """Drop connections that have shown no whole head within HEADER_SECONDS."""
         while self._drop_oldest(now - HEADER_SECONDS):
             pass
 
@@ -77,7 +77,7 @@ class Handshakes:
 
 
 class Handshake:
-    """The first protocol of a connection (Twisted's interface)."""
+    """The first protocol of a connection (Twisted's interface): collects the request head."""
 
     __slots__ = ("_handshakes", "_head", "_transport")
 
@@ -91,7 +91,7 @@ class Handshake:
         self._transport = transport
 
     def dataReceived(self, data: bytes) -> None:
-        """Wait for the whole head, and hand over."""
+        """Collect the head, and hand the connection over once it is whole."""
         if self._head:
             data = self._head + data
         end = data.find(HEAD_END)
@@ -111,7 +111,7 @@ class Handshake:
             self._handshakes.open_websocket(transport, upgrade, data[end + len(HEAD_END) :])
 
     def connectionLost(self, reason: Any) -> None:
-        """The peer went before it was served."""
+        """Forget the connection: the peer went before it was served."""
         self._handshakes.forget(self)
         self._transport = None
 

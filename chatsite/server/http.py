@@ -1,4 +1,4 @@
-"""HTTP by Twisted and Daphne, with bounds on what a request may take: bytes, and time until it is whole."""
+"""HTTP by Twisted and Daphne, with bounds on the bytes of a request and on the time until it is whole."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Request(BareRequest):
         return serving
 
     def connectionLost(self, reason: Any) -> None:
-        """Forget a body that did not come to its end. An application that is under way has its own to the end."""
+        """Release a body that did not come to its end. An application that is under way keeps its own to the end."""
         if not self.has_application:
             self._bodies.release(self)
         super().connectionLost(reason)
@@ -93,12 +93,12 @@ class Request(BareRequest):
 
 
 class Channel(BareChannel):
-    """A connection on which requests come. Twisted ends one that falls silent; this ends one that drips."""
+    """An HTTP connection. Twisted ends one that falls silent; this class also ends one that sends too slowly."""
 
     _due: float | None = None  # when the request that comes in has to be whole
 
     def dataReceived(self, data: bytes) -> None:
-        """Take a part of a request, if it is not too late for it."""
+        """Take a part of a request, or end the connection if the request comes too slowly."""
         now = time.monotonic()
         if self._due is None and not self.is_serving:
             self._due = now + HEADER_SECONDS
@@ -110,13 +110,13 @@ class Channel(BareChannel):
         super().dataReceived(data)
 
     def allContentReceived(self) -> None:
-        """The request is whole."""
+        """End the deadline: the request is whole."""
         self._due = None
         super().allContentReceived()
 
 
 class HTTPFactory(BareHTTPFactory):
-    """Makes Channels."""
+    """Makes a Channel for each HTTP connection."""
 
     protocol = Channel
     request = Request

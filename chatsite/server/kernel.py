@@ -1,4 +1,4 @@
-"""What the kernel does for each connection, so that no Python has to: finding dead peers, and bounding what waits.
+"""Socket options by which the kernel finds dead peers and bounds unsent bytes, so that no Python has to.
 
 Accepted sockets inherit the options of the listening one (Linux), so that a connection costs no system call here.
 """
@@ -17,18 +17,18 @@ TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # the socket modul
 
 
 def prepare_listener(listener: socket.socket) -> None:
-    """Set what each connection accepted from this socket shall have."""
+    """Set on a listening socket the options that each accepted connection inherits."""
     if listener.family == socket.AF_UNIX:
         return
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":
-        # What the peer's window does not take is left to the hub, which sends newer things later, not to the kernel.
+        # Bytes beyond the peer's window stay with the hub, which gathers and may skip, not with the kernel.
         listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, settings.CONNECTION_KERNEL_UNSENT_BYTES)
         give_up_after(listener, settings.CONNECTION_DEAD_SECONDS)
 
 
 def give_up_after(connection: socket.socket, seconds: float) -> None:
-    """Let the kernel drop the connection when the peer has taken nothing of what it was sent for so long."""
+    """Let the kernel drop the connection when the peer has acknowledged nothing for so long."""
     if sys.platform == "linux" and connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 

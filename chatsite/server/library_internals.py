@@ -45,7 +45,7 @@ METHODS: Final[dict[type, tuple[str, ...]]] = {
 
 
 class TcpConnection(TwistedConnection):
-    """Twisted's connection without what it makes for each one; and what of its buffers may be known."""
+    """Twisted's connection without its strings for logs, and with names for what its write buffer holds."""
 
     # Twisted makes these of strings for each connection, for logs that are off.
     logstr = repstr = "connection"
@@ -243,12 +243,12 @@ class BareServer(DaphneServer):
         super().run()
 
     def application_of(self, protocol: Any) -> asyncio.Future[Any] | None:
-        """Return what serves a request; None where nothing does, or it has ended and Daphne has cleared it away."""
+        """Return the application's task of a request, None if there is none (any more)."""
         found: asyncio.Future[Any] | None = self.connections.get(protocol, {}).get("application_instance")
         return found
 
     def applications(self) -> Iterator[asyncio.Future[Any]]:
-        """Yield what serves the HTTP requests that are under way."""
+        """Yield the applications' tasks of the HTTP requests that are under way."""
         for details in self.connections.values():
             if (application := details.get("application_instance")) is not None:
                 yield application

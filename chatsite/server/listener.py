@@ -1,4 +1,4 @@
-"""Accepting connections from a socket that several gateways share: evenly, a few at a time, and not when full.
+"""Accepts connections from a socket that several gateways share: evenly, a few at a time, and not when full.
 
 The kernel wakes whoever is quickest. A gateway that holds more than a sibling therefore waits a moment before it takes
 from the queue; what nobody else has taken by then is its own, so no connection waits for somebody who is busy or dead.
@@ -18,19 +18,19 @@ from chatsite.server.board import Board
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 16  # accepted in one turn of the loop
-LEAD = 8  # connections more than the sibling with the fewest, for which nobody waits ...
-LEAD_SHARE = 0.02  # ... or this share of what it holds
+LEAD = 8  # more connections than the gateway with the fewest, up to which one accepts at once ...
+LEAD_SHARE = 0.02  # ... or this share of all that it holds
 LEAD_SECONDS = 0.005
 FAR_LEAD_SHARE = 0.1  # a sibling that is so far behind has just been started
 FAR_LEAD_SECONDS = 0.03
-FULL_SECONDS = 0.25  # left to siblings by one that is full; what still waits then is told to come back
+FULL_SECONDS = 0.25  # a full gateway leaves a connection to others for so long; then it is answered 503
 CROWDED_SECONDS = 0.02
 BROKEN_SECONDS = 0.1
 AGAIN = (errno.EAGAIN, errno.ECONNABORTED, errno.EPERM, errno.EINTR)
 
 
 class Listener:
-    """Takes connections off a listening socket while it may. Its owner says how many it holds."""
+    """Accepts connections from a listening socket while the gateway may hold more."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Listener:
         self._loop.add_reader(self._listening.fileno(), self._wake)
 
     def stop(self) -> None:
-        """Accept no more. What waits in the queue is for the siblings, or for the next gateway on this socket."""
+        """Accept no more. Connections in the socket's queue are left to other gateways, or to the next one."""
         if self._is_open:
             self._is_open = False
             self._pause(None)
@@ -68,7 +68,7 @@ class Listener:
                 self._board.erase()
 
     def share_count(self, now: float) -> None:
-        """Let the siblings know how many connections are held here. Due a few times a second."""
+        """Publish on the board how many connections are held here. Call it a few times a second."""
         if self._board is not None and self._is_open:
             self._board.write(self._held(), now)
 
@@ -81,7 +81,7 @@ class Listener:
             self._accept(now, even_if_full=False)
 
     def _patience(self, now: float) -> float:
-        """Return how long others are to be given the chance to take what waits; 0: nobody else will."""
+        """Seconds to leave a new connection to less loaded gateways; 0 if no other gateway is accepting."""
         if self._is_full():
             return FULL_SECONDS
         least = self._board.least(now) if self._board is not None else None
@@ -94,14 +94,14 @@ class Listener:
         return FAR_LEAD_SECONDS if lead > max(LEAD * 4, held * FAR_LEAD_SHARE) else LEAD_SECONDS
 
     def _pause(self, seconds: float | None) -> None:
-        """Leave the queue alone for a while, or for good."""
+        """Accept nothing for a while; None: never again."""
         self._loop.remove_reader(self._listening.fileno())
         if self._waiting is not None:
             self._waiting.cancel()
         self._waiting = None if seconds is None else self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
-        """Take what still waits, whoever's turn it is, and listen again."""
+        """Accept connections that no other gateway has taken meanwhile, and go on."""
         self._waiting = None
         self._loop.add_reader(self._listening.fileno(), self._wake)
         self._accept(self._loop.time(), even_if_full=True)

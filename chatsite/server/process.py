@@ -1,4 +1,4 @@
-"""Daphne as a gateway: its server, with parts of its own (chatsite.server) for the sockets and their limits.
+"""The server of a gateway process: Daphne's, with the other modules of chatsite.server for sockets and their limits.
 
 What it adds to daphne.server.Server:
 - the ASGI scope of a WebSocket offers a rooms.fanout.sockets.Socket, under extensions, as "broadcast";
@@ -75,7 +75,7 @@ class GatewayServer(BareServer):
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
-        # What is loaded by now stays; collecting it again and again is the largest cost of connecting. Collections can
+        # Modules that are loaded by now stay; collecting them anew is the largest cost of connecting. Collections can
         # be rare because a connection that ended leaves none to do (tests/chatsite/server/test_ended_connections.py).
         gc.collect()
         gc.freeze()
@@ -106,7 +106,7 @@ class GatewayServer(BareServer):
         self.before_shutdown(self._finish)
 
     def _begin(self) -> None:
-        """The loop runs: take connections."""
+        """Begin to accept connections: the loop runs now."""
         gateway.current()
         self._loop.add_signal_handler(signal.SIGTERM, self._asked_to_drain)
         self.listener.start()
@@ -140,7 +140,7 @@ class GatewayServer(BareServer):
         protocol.dataReceived(data)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        """Start what serves a request, and release the request's body when that ends, wherever the peer is by then."""
+        """Start the application of a request; its body is released when it ends, even if the peer has gone."""
         queue = super().create_application(protocol, scope)
         if (application := self.application_of(protocol)) is not None:
             application.add_done_callback(lambda _: self.request_bodies.release(protocol))
@@ -169,7 +169,7 @@ class GatewayServer(BareServer):
             websocket.handle_exception(error)
 
     def _sweep(self, now: float) -> None:
-        """Look after what has a deadline: all of it together, a few times a second."""
+        """Enforce the deadlines of handshakes, closed WebSockets and slow peers. Runs a few times a second."""
         self.listener.share_count(now)
         self.handshakes.drop_late(now)
         while self._closed and (self._closed[0][1].done() or self._closed[0][0] < now):
@@ -217,14 +217,14 @@ class GatewayServer(BareServer):
     # --- The end -----------------------------------------------------------------------------------------
 
     def _asked_to_drain(self) -> None:
-        """SIGTERM. A second one stops at once."""
+        """Handle SIGTERM: drain. A second one stops at once."""
         if self._draining is None:
             self._draining = self._loop.create_task(self._drain(), name="drain")
         else:
             self.stop()
 
     async def _drain(self) -> None:
-        """Take no more, send all members away over a while, and stop when nobody is left."""
+        """Accept no more connections, send all members away over GATEWAY_DRAIN_SECONDS, and stop when none is left."""
         logger.info("stopping: %d connections are sent away", len(self._open))
         self.listener.stop()
         try:
@@ -240,7 +240,7 @@ class GatewayServer(BareServer):
         return any(True for _ in self.applications())
 
     def _finish(self) -> defer.Deferred[Any]:
-        """Make durable what was accepted, before the connections are dropped."""
+        """Make accepted messages durable before the connections are dropped."""
         self.listener.stop()
         closing = asyncio.wait_for(gateway.current().close(), FINISH_SECONDS)
         done: defer.Deferred[Any] = defer.Deferred.fromFuture(asyncio.ensure_future(closing))
@@ -248,7 +248,7 @@ class GatewayServer(BareServer):
         return done
 
     def kill_all_applications(self) -> defer.Deferred[Any]:
-        """End what serves connections, before the loop ends. Daphne's own expects each request to have begun."""
+        """Cancel all applications before the loop ends. Daphne's own method expects each request to have begun."""
         tasks = [task for task in (*self.applications(), *self._applications.values()) if not task.done()]
         for task in tasks:
             task.cancel()

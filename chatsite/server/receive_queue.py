@@ -1,4 +1,4 @@
-"""Frames that a WebSocket's application has still to receive, bounded for each socket and for the whole process."""
+"""Frames that a WebSocket's application has not received yet, bounded for each socket and for the whole process."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ReceiveQueue:
         return message
 
     def drop(self) -> None:
-        """Drop what waits, and what still comes: the application has ended."""
+        """Drop all frames, also those that still come: the application has ended."""
         self._budget.used -= self._bytes
         self._bytes = 0
         self._messages.clear()

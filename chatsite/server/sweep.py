@@ -1,4 +1,4 @@
-"""One timer for all that has a deadline."""
+"""One timer for all deadlines of a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twisted's connection, with less on the way between the kernel and the protocol.
+"""Twisted's transport of a TCP connection, with less work between the kernel and the protocol.
 
 It registers with the asyncio loop itself: the reactor's way there makes a log context for each event.
 """
@@ -28,13 +28,13 @@ def address_of(address: tuple[Any, ...]) -> IPv4Address | IPv6Address:
 
 
 class Writer(Protocol):
-    """Who writes past Twisted, and only while nothing waits in it."""
+    """A writer that bypasses Twisted, and does so only while Twisted's buffer is empty."""
 
     is_clear: bool
 
 
 class Transport(TcpConnection):
-    """An accepted connection. Calls `lost` once when it is over."""
+    """The transport of an accepted connection. Calls `lost` once when the connection is over."""
 
     writer: Writer | None = None
 
@@ -62,28 +62,28 @@ class Transport(TcpConnection):
     # --- The loop ----------------------------------------------------------------------------------------
 
     def startReading(self) -> None:
-        """Have doRead called while there is something to read."""
+        """Call doRead whenever there is something to read."""
         self._loop.add_reader(self.fileno(), self._may_read)
 
     def stopReading(self) -> None:
-        """Leave in the kernel what comes."""
+        """Read no more: incoming bytes stay in the kernel."""
         if (number := self.fileno()) >= 0:
             self._loop.remove_reader(number)
 
     def startWriting(self) -> None:
-        """Have doWrite called while the kernel takes something."""
+        """Call doWrite whenever the kernel takes bytes."""
         if self.writer is not None:
             self.writer.is_clear = False
         self._loop.add_writer(self.fileno(), self._may_write)
 
     def stopWriting(self) -> None:
-        """The opposite."""
+        """Call doWrite no more: nothing is unsent."""
         self._update_writer()
         if (number := self.fileno()) >= 0:
             self._loop.remove_writer(number)
 
     def read_now(self) -> None:
-        """Read what may be there already."""
+        """Read bytes that may be there already."""
         self._may_read()
 
     def _may_read(self) -> None:
@@ -102,7 +102,7 @@ class Transport(TcpConnection):
             self.connectionLost(_CLOSED if isinstance(why, error.ConnectionDone) else _LOST)
 
     def abortConnection(self) -> None:
-        """Drop the connection in the next turn of the loop. Until then it is nobody's: not even writable."""
+        """Drop the connection in the next turn of the loop. From now on it is not writable."""
         super().abortConnection()
         self.connected = 0
         self._update_writer()

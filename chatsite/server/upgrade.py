@@ -1,4 +1,4 @@
-"""Reading the request that becomes a WebSocket. Pure: bytes in, what it asks for out.
+"""Reads the plain request for a WebSocket. Pure: bytes in, an Upgrade out.
 
 Only the plain case is read here, which is what browsers and SDKs send. Whatever is unusual, doubtful or wrong is not
 judged here: Twisted, Daphne and autobahn read it again, at ten times the cost, and give the answer.
@@ -21,7 +21,7 @@ HEADER = re.compile(rb"([A-Za-z0-9!#$%&'*+.^`|~-]+):[ \t]*([\t -~\x80-\xff]*)")
 KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 ORIGIN = re.compile(rb"(?:null|https?://[A-Za-z0-9.\[\]-]+(?::[0-9]{1,5})?)", re.IGNORECASE)
 ONCE = frozenset({b"host", b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version", b"origin"})
-# These change how the request is to be read, or who is to read it.
+# Headers that change how a request is read; autobahn and Daphne judge such requests.
 UNUSUAL = frozenset(
     {b"content-length", b"transfer-encoding", b"sec-websocket-protocol", b"expect", b"daphne-root-path"}
 )
@@ -29,12 +29,12 @@ UNUSUAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """A request to become a WebSocket, as far as an application asks."""
+    """A request for a WebSocket: the parts that an application may ask for, and the response that accepts it."""
 
     path: bytes
     query: bytes
     headers: list[tuple[bytes, bytes]]
-    response: bytes  # what accepts it
+    response: bytes  # accepts the request
 
     def scope(self, client: list[object], server: list[object]) -> dict[str, object]:
         """Return the ASGI scope."""
@@ -53,7 +53,7 @@ class Upgrade:
 
 
 def read_upgrade(head: bytes) -> Upgrade | None:
-    """Return what a whole head (without its empty line) asks for, None unless it is a plain WebSocket request."""
+    """Return the Upgrade of a whole head (without its empty line), None unless it is a plain WebSocket request."""
     first, *lines = head.split(b"\r\n")
     line = REQUEST_LINE.fullmatch(first)
     if line is None or b"pgrade" not in head:

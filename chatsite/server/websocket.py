@@ -1,4 +1,4 @@
-"""A WebSocket: autobahn's, with the plain cases done here and all others by autobahn.
+"""A WebSocket: plain requests and frames are handled here, all others by autobahn.
 
 What autobahn and Daphne set up for each connection are defaults of the class here: most connections never change them.
 """
@@ -31,7 +31,7 @@ class WebSocket(BareWebSocket):
     application_queue: ReceiveQueue | None = None
     unread = b""  # came while the queue was full, or before the handshake was answered
     is_paused = False
-    response = b""  # what accepts the handshake of a plain request
+    response = b""  # accepts the handshake of a plain request; empty once it was sent
 
     def open(self, transport: Transport, upgrade: Upgrade, rest: bytes) -> None:
         """Take over a connection on which a plain request came, and the first frames perhaps."""
@@ -41,7 +41,7 @@ class WebSocket(BareWebSocket):
         self._start(upgrade.scope(list(transport.client[:2]), self.factory.address))
 
     def onConnect(self, request: Any) -> Any:
-        """Autobahn found the request to be right. HTTP's producer goes: the socket is the WebSocket's from here."""
+        """Start the application: autobahn found the request to be right. HTTP's producer goes."""
         self.transport.unregisterProducer()
         subprotocols = request.headers.get("sec-websocket-protocol", "").split(",")
         scope = Upgrade(
@@ -68,7 +68,7 @@ class WebSocket(BareWebSocket):
     # --- What the application says --------------------------------------------------------------------------
 
     async def send(self, message: dict[str, Any]) -> None:
-        """ASGI's send. What comes too late is dropped."""
+        """Handle a message of the application (ASGI's send). Messages after the end are dropped."""
         if self.state != self.STATE_CLOSED:
             self.handle_reply(message)
 
@@ -99,14 +99,14 @@ class WebSocket(BareWebSocket):
             super().serverReject()
 
     def serverClose(self, code: int | None = None) -> None:
-        """Close with any code: Daphne's way refuses all but 1000 and 3000 to 4999, and leaves the socket open."""
+        """Close with any code: Daphne's method refuses all but 1000 and 3000 to 4999, and leaves the socket open."""
         if self.broadcast is not None:
             self.broadcast.flush()
         if self.state == self.STATE_OPEN:
             self._say_goodbye(1000 if code is None else code)
 
     def handle_exception(self, exception: BaseException) -> None:
-        """The application failed."""
+        """Close the connection, or refuse the handshake, with an error: the application failed."""
         if self.state == self.STATE_CONNECTING:
             self.failHandshake("Internal server error", 500)
         else:
@@ -161,7 +161,7 @@ class WebSocket(BareWebSocket):
             self.transport.pauseProducing()
 
     def resume_reading(self) -> None:
-        """Go on with what was kept, and then with what the kernel has."""
+        """Read bytes that were kept, and then those in the kernel."""
         unread, self.unread = self.unread, b""
         if unread:
             self._read(unread)
@@ -189,11 +189,11 @@ class WebSocket(BareWebSocket):
             self.broadcast.reply(bytes((PONG, len(payload))) + payload, binary=True)
 
     def onOpen(self) -> None:
-        """Autobahn completed a handshake; it has still to read what came with the request."""
+        """Go on after a handshake of autobahn's, once it has read the frames that came with the request."""
         self.factory.loop.call_soon(self._opened)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
-        """The connection is over."""
+        """Give the application its last message: the connection is over."""
         if self.broadcast is not None:
             self.broadcast.forget()
         if self.application_queue is not None:
@@ -203,7 +203,7 @@ class WebSocket(BareWebSocket):
 
 
 class WebSocketFactory(BareWebSocketFactory):
-    """Makes WebSockets, and knows what all of them share."""
+    """Makes WebSockets, and holds what all of them share: options, the receive budget, slow peers."""
 
     protocol = WebSocket
 

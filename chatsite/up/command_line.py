@@ -1,4 +1,4 @@
-"""The command line of `manage.py up`, without Django: what it starts loads it, and a start is twice as fast."""
+"""The command line of `manage.py up`. It loads no Django, as the started processes do: a start is twice as fast."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def start_and_watch(launch: Launch, *, as_json: bool) -> None:
 
 
 def report(line: str) -> None:
-    """Tell progress, beside the output proper."""
+    """Print a line of progress to stderr."""
     say(line, sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""What a newcomer finds: a room whose messages a Lambda checks first, an administrator and an API key."""
+"""Makes the demo for newcomers: a room whose messages a Lambda checks first, an administrator and an API key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PASSWORD_BYTES = 12
 
 
 def make_demo(data: Path, *, lambda_url: str) -> dict[str, Any]:
-    """Make the demo once and return what to show of it; what an operator changed since stays as it is.
+    """Make the demo once, and return its room, administrator and key. An operator's changes to it stay.
 
     1. The password goes to DATA first: after a crash it still fits the administrator that the database has.
     2. All rows are made in one transaction.

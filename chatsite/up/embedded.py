@@ -68,7 +68,7 @@ def system_user() -> str | None:
     except KeyError:
         command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
         result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-        if result.returncode not in (0, 9):  # 9: somebody else made it just now
+        if result.returncode not in (0, 9):  # 9: another process made it just now
             raise EmbeddedError(
                 f"Postgres does not run as root, and no user could be made for it: {result.stderr.strip()}\n"
                 "Start as another user, or name a server by DATABASE_URL."
@@ -123,17 +123,17 @@ class Postgres:
         return f"postgresql://postgres@/postgres?host={quote(str(self.socket_folder), safe='/')}"
 
     def command(self) -> list[str]:
-        """Return what to start, after prepare(). It stops quickly and cleanly on SIGINT."""
+        """Return the command that starts it, after prepare(). It stops quickly and cleanly on SIGINT."""
         tuning = TUNING | ({} if self.durable else VOLATILE) | {"unix_socket_directories": str(self.socket_folder)}
         settings = [part for name, value in tuning.items() for part in ("-c", f"{name}={value}")]
         return [str(postgres_binary("postgres")), "-D", str(self.folder), *settings]
 
     def is_new(self) -> bool:
-        """True until prepare() has made the database cluster."""
+        """Return whether prepare() has yet to make the database cluster."""
         return not (self.folder / "PG_VERSION").exists()
 
     def prepare(self, user: str | None) -> None:
-        """Make the cluster if there is none (~1 s) and clear what a crash left. Call before each start."""
+        """Make the cluster if there is none (~1 s), and end processes that a crash left. Call before each start."""
         make_home(self.socket_folder, user)
         owner = self.socket_folder.lstat()
         expected = os.geteuid() if user is None else pwd.getpwnam(user).pw_uid
@@ -169,7 +169,7 @@ class Postgres:
         unfinished.rename(self.folder)
 
     def _clear_crash(self) -> None:
-        """End processes whose postmaster was killed, and forget lock files that name a stranger.
+        """End processes whose postmaster was killed, and remove lock files that name a process of another program.
 
         They would keep a new postmaster away for as long as they finish what they do. Postgres itself sees a
         lock file whose process is dead, but not one whose number has been given to somebody else since.
@@ -184,7 +184,7 @@ class Postgres:
                 path.unlink()
 
     def is_ready(self) -> bool:
-        """True when it answers a query. Waits at most 2 s."""
+        """Return whether it answers a query. Waits at most 2 s."""
         import psycopg  # here: `up` has better things to do than to load it while Postgres starts
 
         try:
@@ -230,7 +230,7 @@ class Valkey:
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def command(self) -> list[str]:
-        """Return what to start, after prepare()."""
+        """Return the command that starts it, after prepare()."""
         return [str(valkey_binary()), str(self.folder / "valkey.conf")]
 
     def prepare(self, user: str | None) -> None:
@@ -258,7 +258,7 @@ class Valkey:
             open_passage(valkey_binary())
 
     def is_ready(self) -> bool:
-        """True when it answers PING. Waits at most 2 s."""
+        """Return whether it answers PING. Waits at most 2 s."""
         try:
             with (
                 socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection,

@@ -1,4 +1,4 @@
-"""The folder DATA of one instance: its owner, what it keeps between starts, what it tells other commands."""
+"""The folder DATA of one instance: its lock, the values it keeps between starts, the addresses for other commands."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class Instance:
             write_private(path, secrets.token_urlsafe(48) + "\n")
 
     def publish(self, **facts: Any) -> None:
-        """Tell commands (through settings) how to reach this instance; facts add to those told before."""
+        """Write facts that other commands read through settings, such as addresses; they add to earlier ones."""
         self._published |= facts
         write_json(self.data / "instance.json", self._published)
 
     def retire(self) -> None:
-        """Take back what publish() told: nothing runs here any more."""
+        """Remove the facts of publish(): nothing runs here any more."""
         (self.data / "instance.json").unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""What one instance consists of, in the order in which it starts."""
+"""Launches one instance: Postgres, Valkey, the local Lambda, workers and gateways, in their order."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ SWEEP_SECONDS = 0.2
 
 
 class PortTaken(Exception):
-    """Somebody else listens on the port; the text says what to do."""
+    """Another process listens on the port; the text says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What the command line asked for."""
+    """The options of the command line."""
 
     port: int
     gateways: int
@@ -61,7 +61,7 @@ class Launch:
         self._is_new = False
 
     async def start(self) -> str:
-        """Start everything and return the address once it is healthy. Raises what a person can mend."""
+        """Start everything and return the address once it is healthy. Raises errors whose texts say what to do."""
         if stopped := stop_leftovers(self.instance.data, patience_seconds=LEFTOVER_SECONDS):
             self.report(f"Ended {stopped} processes that an earlier instance left behind.")
         self._listener = listen(self.plan.port)
@@ -179,7 +179,7 @@ class Launch:
         self.demo = json.loads(output)
 
     async def _start_chat(self, listener: int, port: int) -> None:
-        board = self.instance.data / "gateways"  # what they tell each other; an earlier run's is of no use
+        board = self.instance.data / "gateways"  # see chatsite.server.board; an earlier run's is of no use
         board.unlink(missing_ok=True)
         gateways = [
             self._service(
@@ -252,7 +252,7 @@ def listen(port: int) -> socket.socket:
 
 
 def is_healthy(port: int) -> bool:
-    """True when the server says that it is; asks our own address only."""
+    """Return whether the server at our own address says that it is healthy."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         connection.request("GET", "/healthz")
@@ -264,7 +264,7 @@ def is_healthy(port: int) -> bool:
 
 
 def is_listening(port: int) -> bool:
-    """True when a process of ours accepts connections there."""
+    """Return whether a local process accepts connections on the port."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

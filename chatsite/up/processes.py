@@ -1,4 +1,4 @@
-"""Child processes that never outlive the process that owns them."""
+"""Starts child processes so that they never outlive their owner, and ends those of an earlier run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def find_leftovers(data: Path, *, named: str | None = None) -> Iterator[psutil.P
             if process.cwd() in homes or process.environ().get(MARKER) == str(data):
                 yield process
         except (psutil.Error, OSError):
-            continue  # it just ended, or belongs to somebody else
+            continue  # it just ended, or belongs to another user
 
 
 def stop_leftovers(data: Path, *, patience_seconds: float) -> int:
@@ -81,7 +81,7 @@ def end_processes(processes: list[psutil.Process], *, patience_seconds: float) -
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """True while it can still do something; in containers nobody may ever collect the ended ones."""
+    """Return whether a process can still do something: in containers ended ones may stay for ever, uncollected."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

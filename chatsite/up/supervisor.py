@@ -22,7 +22,7 @@ from chatsite.up.processes import popen_options, read_tail, rotate_log
 
 FIRST_PAUSE_SECONDS = 0.1  # most deaths are single: come back at once
 MAX_PAUSE_SECONDS = 5.0
-HEALTHY_SECONDS = 10.0  # who lived so long starts again from the first pause
+HEALTHY_SECONDS = 10.0  # a process that lived so long starts again after the first pause
 START_ATTEMPTS = 5  # deaths before the first readiness; then the whole start fails with the log
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.03
@@ -39,7 +39,7 @@ class ServiceFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """What to run and how: `prepare` runs before every start, `is_ready` (below 1 s) is polled after it."""
+    """A command to keep running: `prepare` runs before every start, `is_ready` (below 1 s) is polled after it."""
 
     name: str
     command: Sequence[str]
@@ -52,7 +52,7 @@ class Service:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = STOP_SECONDS
     orphan_signal: signal.Signals = signal.SIGTERM
-    phase: int = 0  # lower phases stop first: those who use, before those who are used
+    phase: int = 0  # lower phases stop first: gateways and workers before the servers that they use
 
 
 class Keeper:
@@ -182,7 +182,7 @@ class Supervisor:
         await self._or_failure(asyncio.Event().wait())
 
     async def stop(self) -> None:
-        """End every process, users before what they use; returns within 5 s."""
+        """End every process, gateways and workers before the servers that they use; returns within 5 s."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -225,7 +225,7 @@ def kill_group(leader: int) -> None:
 
 
 def describe_exit(code: int) -> str:
-    """Say how a process ended."""
+    """Return how a process ended, as text for people."""
     return f"exit {code}" if code >= 0 else signal.Signals(-code).name
 
 

@@ -1,1 +1,1 @@
-"""English."""
+"""Formats of dates in English."""

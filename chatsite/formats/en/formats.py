@@ -1,4 +1,4 @@
-"""Days before months, hours to 24, and the zone: admins compare these with logs."""
+"""Dates with the day before the month, hours to 24 and the zone: admins compare these with logs."""
 
 from __future__ import annotations
 

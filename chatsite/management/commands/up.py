@@ -1,4 +1,4 @@
-"""`manage.py up` where Django is loaded already; manage.py itself takes the short way to the same."""
+"""`manage.py up` for callers that have loaded Django already; manage.py runs chatsite.up.command_line without it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from chatsite.up import command_line
 
 
 class Command(BaseCommand):
-    """Hands its options on."""
+    """Runs chatsite.up.command_line with the options of the command."""
 
     help = command_line.HELP
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The options are declared beside what they mean."""
+        """Declare the options of chatsite.up.command_line."""
         command_line.add_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run until told to stop."""
+        """Run the instance until a signal stops it."""
         try:
             command_line.run(options)
         except command_line.UpFailed as error:
