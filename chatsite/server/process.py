@@ -16,6 +16,7 @@ import signal
 import socket as sockets
 import sys
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -31,7 +32,6 @@ from chatsite.server.http import HTTPFactory
 from chatsite.server.library_internals import BareServer
 from chatsite.server.listener import Listener
 from chatsite.server.request_bodies import RequestBodies
-from chatsite.server.sweep import sweep
 from chatsite.server.transport import Transport
 from chatsite.server.upgrade import Upgrade
 from chatsite.server.websocket import WebSocket, WebSocketFactory
@@ -253,6 +253,16 @@ class GatewayServer(BareServer):
         for task in tasks:
             task.cancel()
         return defer.Deferred.fromFuture(asyncio.gather(*tasks, return_exceptions=True))
+
+
+def sweep(loop: asyncio.AbstractEventLoop, seconds: float, work: Callable[[float], None]) -> None:
+    """Call `work` with the loop's time, now and again after `seconds`, for as long as the loop runs."""
+    try:
+        work(loop.time())
+    except Exception:  # one fault must not end the deadlines of everybody
+        faults.record("server deadlines")
+    finally:
+        loop.call_later(seconds, sweep, loop, seconds, work)
 
 
 def _note_left_over(failure: Failure) -> None:

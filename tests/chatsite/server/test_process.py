@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from chatsite.server.sweep import sweep
+from chatsite.server.process import sweep
 
 
 async def test_a_fault_is_told_and_ends_no_deadline(caplog: pytest.LogCaptureFixture) -> None:
