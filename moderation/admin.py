@@ -37,10 +37,10 @@ EFFECT_TONES = {Effect.MASK: Tone.PLAIN, Effect.HOLD: Tone.WAITING, Effect.REJEC
 
 
 class WordRuleForm(forms.ModelForm[WordRule]):
-    """A rule as a moderator writes it; its own `clean` checks that it can be matched."""
+    """The form of a word rule. The model's `clean` checks that its pattern can be matched."""
 
     def clean_enabled(self) -> bool:
-        """Refuse one rule more than is matched."""
+        """Refuse to enable more than MAX_ENABLED rules."""
         enabled = bool(self.cleaned_data["enabled"])
         if (
             enabled
@@ -53,7 +53,7 @@ class WordRuleForm(forms.ModelForm[WordRule]):
 
 @admin.register(WordRule)
 class WordRuleAdmin(PlainTitleAdmin):
-    """Word rules: a change counts from the next message on, in every process."""
+    """The admin of word rules. A change counts from the next message on, in every process."""
 
     form = WordRuleForm
     list_per_page = 100
@@ -75,34 +75,34 @@ class WordRuleAdmin(PlainTitleAdmin):
     show_facets = admin.ShowFacets.NEVER
 
     def save_model(self, request: HttpRequest, obj: WordRule, form: Any, change: bool) -> None:
-        """Store it, with who did."""
+        """Store the rule, and who changed it."""
         word_rules.store(obj, by=actor(request), now=timezone.now())
 
     @admin.display(description="pattern", ordering="pattern")
     def pattern_text(self, rule: WordRule) -> SafeString:
-        """The pattern, as it is written."""
+        """The rule's pattern, shortened."""
         return format_html("<code><bdi>{}</bdi></code>", rule.pattern[:80] + ("…" if len(rule.pattern) > 80 else ""))
 
     @admin.display(description="action", ordering="action")
     def action_badge(self, rule: WordRule) -> SafeString:
-        """What a match does."""
+        """The effect of a match."""
         return badge(rule.action, EFFECT_TONES[Effect(rule.action)])
 
     @admin.display(description="rooms")
     def rooms(self, rule: WordRule) -> SafeString:
-        """Where it counts."""
+        """The rooms in which the rule applies."""
         if rule.room_filter:
             return format_html("<code><bdi>{}</bdi></code>", rule.room_filter[:60])
         return quiet("every room")
 
     @admin.display(description="on", boolean=True, ordering="enabled")
     def is_enabled(self, rule: WordRule) -> bool:
-        """Whether it counts."""
+        """Whether the rule is enabled."""
         return rule.enabled
 
     @admin.action(description="Turn the selected rules on", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[WordRule]) -> None:
-        """Let rules count."""
+        """Enable rules."""
         chosen = list(queryset.values_list("pk", flat=True))
         if word_rules.count_enabled() + queryset.filter(enabled=False).count() > word_rules.MAX_ENABLED:
             messages.error(request, f"Not changed: at most {word_rules.MAX_ENABLED} rules are matched.")
@@ -111,7 +111,7 @@ class WordRuleAdmin(PlainTitleAdmin):
 
     @admin.action(description="Turn the selected rules off", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[WordRule]) -> None:
-        """Let rules rest."""
+        """Disable rules."""
         self._switch(request, list(queryset.values_list("pk", flat=True)), enabled=False)
 
     def _switch(self, request: HttpRequest, chosen: list[int], *, enabled: bool) -> None:
@@ -125,7 +125,7 @@ class WordRuleAdmin(PlainTitleAdmin):
 
 
 class DecisionForm(ActionForm):
-    """An action with the reason that the author of a rejected message is told."""
+    """The form of an action on held messages, with a reason for the authors of rejected ones."""
 
     reason = forms.CharField(
         required=False,
@@ -137,7 +137,7 @@ class DecisionForm(ActionForm):
 
 @admin.register(HeldMessage)
 class HeldMessageAdmin(MessageAdmin):
-    """The queue of messages that a rule, a Lambda or a deadline left to a human, the oldest first."""
+    """The admin of held messages, which a rule, a Lambda or a deadline left to a moderator, the oldest first."""
 
     list_display = ("preview", "reason_text", "room_link", "client", moment_of("accepted_at", "accepted"))
     list_filter = (RoomFilter, MomentFilter.of("accepted_at"))
@@ -146,26 +146,26 @@ class HeldMessageAdmin(MessageAdmin):
     action_form = DecisionForm
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return what waits for a moderator."""
+        """Return the messages that wait for a moderator."""
         return super().get_queryset(request).filter(status=Status.HELD)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Return the held messages that the term names; all of them are looked through for words."""
+        """Return the held messages that the term names, or whose text contains it."""
         return message_search.search_among(queryset, search_term.strip()), False
 
     @admin.display(description="why")
     def reason_text(self, message: Message) -> str:
-        """Who wanted a human to look, and why."""
+        """The reason for holding the message."""
         return message.reason[:160]
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
-        """Whoever may decide."""
+        """Return whether the user may decide about held messages."""
         return request.user.has_perm("moderation.decide_heldmessage")
 
     def choices_for(self, request: HttpRequest, message: Message) -> list[dict[str, str]]:
-        """Return both decisions."""
+        """Return the decisions that the user may make about a message."""
         if message.status != Status.HELD or not self.has_decide_permission(request):
             return []
         return [
@@ -175,12 +175,12 @@ class HeldMessageAdmin(MessageAdmin):
 
     @admin.action(description="Publish the selected messages", permissions=["decide"])
     def publish(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Let members see them."""
+        """Publish messages."""
         self._decide(request, queryset, Verdict(action=VerdictAction.PUBLISH))
 
     @admin.action(description="Reject the selected messages", permissions=["decide"])
     def reject(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Refuse them, with a reason for their authors."""
+        """Reject messages, with a reason for their authors."""
         reason = request.POST.get("reason", "").strip()[:REASON_MAX_CHARACTERS]
         reason = reason or "A moderator refused the message."
         self._decide(

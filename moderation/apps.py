@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class ModerationConfig(AppConfig):
-    """Reviewers that work here, and the people who moderate."""
+    """The app of word rules and of the moderators' queue of held messages."""
 
     name = "moderation"
     verbose_name = "Moderation"

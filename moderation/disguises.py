@@ -1,11 +1,11 @@
-"""A word in all the forms in which people write it to get past a filter, as one regular expression. Pure."""
+"""Builds a regular expression for a word in all the disguises that people use to get past a filter. Pure."""
 
 from __future__ import annotations
 
 import re
 from itertools import groupby
 
-# Digits and signs that stand for letters. Those in INNER are punctuation too, and count inside a word only.
+# Digits and signs that people write for letters. Those in INNER are punctuation too, and count only inside a word.
 LEET = {"a": "4@", "b": "8", "c": "¢", "e": "3€", "g": "9", "i": "1", "l": "1", "o": "0", "s": "5$", "t": "7", "z": "2"}
 INNER = {"i": "!|", "l": "|", "t": "+"}
 VOWELS = "aeiou"
@@ -18,7 +18,7 @@ UNSPACED = re.compile(
 
 
 def expression_of(word: str) -> str:
-    """Return an expression (RE2) for a folded word or phrase, without what must stand around it."""
+    """Return an expression (RE2) for a folded word or phrase, without conditions on the characters around it."""
     forms = [GAP.join(_tight(part) for part in word.split())]
     if " " not in word and len(word) > 2 and word.isalnum():
         forms.append(_spelled(word))
@@ -26,12 +26,12 @@ def expression_of(word: str) -> str:
 
 
 def stands_anywhere(character: str) -> bool:
-    """Tell whether a word that begins or ends so needs no edge there."""
+    """Return whether a word that begins or ends with this character may stand inside other text."""
     return UNSPACED.match(character) is not None or not character.isalnum()
 
 
 def _tight(word: str) -> str:
-    """One word written together: letters may be drawn out (one, or three and more) and dotted."""
+    """Return the expression of a word written together: its letters may be dotted, or stand three times and more."""
     starred = len(word) > 2 and sum(letter not in VOWELS for letter in word) > 1 and word.isalpha()
     runs = [(letter, len(list(run))) for letter, run in groupby(word)]
     parts = []

@@ -1,8 +1,8 @@
-"""The copy of a text that rules are matched on, with the way back to the original. Pure.
+"""Folds a text into a normal form on which word rules are matched, with the way back to the original. Pure.
 
-Folding undoes what changes a text for a machine but not for a reader: case, width and style of letters (NFKC),
-accents and stacked marks, invisible characters, unusual spaces and dashes. `unmasked` undoes lookalikes of
-other scripts too; it is only another text where a word mixes scripts.
+Folding removes differences that a reader does not mind: case, width and style of letters (NFKC), accents and stacked
+marks, invisible characters, unusual spaces and dashes. `unmasked` also replaces lookalikes from other scripts; it
+differs from `text` only if a word mixes scripts.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from functools import cached_property, lru_cache
 
 from moderation.lookalikes import FOREIGN, LATIN, REGIONAL, is_foreign, is_latin
 
-MAX_ROUNDS = 4  # decomposing may bring up what folds again; two rounds are the rule
+MAX_ROUNDS = 4  # the result of decomposing may fold again; two rounds are usual
 MASK = "*"
 MAX_CACHED_LETTERS = 16_384
-MANY = "\U0010ffff"  # stands for what a character alone cannot be folded to; no text means it
+MANY = "\U0010ffff"  # marks a character that does not fold to one character on its own; texts do not use it
 MAX_CACHED_CHARACTERS = 16  # of one cluster: a letter under a thousand accents is not worth keeping
 LINE_BREAKS = str.maketrans("\t\n\r", "   ")
 
-# Drawn as nothing, though Unicode does not call them format characters (Cf).
+# Invisible characters that are not in Unicode's category of format characters (Cf).
 INVISIBLE = frozenset(
     map(chr, [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x3164, 0xFFA0, 0x1D159, *range(0xFFF0, 0xFFF9)])
 ) | frozenset(map(chr, [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0000, 0xE1000)]))
 BLANK = "\u2800"  # the empty Braille pattern: a space that Unicode counts as a symbol
-# Marks that go with any letter: accents, strokes, zalgo. Those of one script alone (vowels of Hindi or Thai,
-# the dakuten of Japanese) tell words apart and stay.
+# Marks of all scripts: accents, strokes, zalgo. Marks of a single script (vowels of Hindi or Thai, the dakuten of
+# Japanese) distinguish words and stay.
 GENERAL_MARKS = tuple(
     range(first, last + 1)
     for first, last in ((0x300, 0x36F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF), (0x20D0, 0x20FF), (0xFE20, 0xFE2F))
 )
-MAX_OWN_MARKS = 4  # of its own script on one letter; more are decoration
-DASHES = frozenset("\u2043\u2212\u02d7")  # dashes that Unicode does not count as such
+MAX_OWN_MARKS = 4  # marks of its own script on one letter; more are decoration
+DASHES = frozenset("\u2043\u2212\u02d7")  # dashes outside Unicode's category of dashes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +46,19 @@ class Folded:
 
     @cached_property
     def unmasked(self) -> str:
-        """The text with lookalikes in mixed words replaced; as long as `text`, character by character."""
+        """The text with lookalikes in mixed words replaced. It has the same length as `text`."""
         has_lookalikes = not (FOREIGN.keys().isdisjoint(self.text) and REGIONAL.keys().isdisjoint(self.text))
         return _unmask(self.text) if has_lookalikes and not self.text.isascii() else self.text
 
     def span_of(self, start: int, end: int) -> tuple[int, int]:
-        """Return where the folded characters start..end are in the original."""
+        """Return the span of the original that the folded characters start..end come from."""
         if self.clusters is None:
             return start, end
         return self.clusters[start][0], self.clusters[end - 1][1]
 
 
 def fold(text: str) -> Folded:
-    """Return the folded copy. Folding it again changes nothing."""
+    """Return the folded form of a text. Folding it again changes nothing."""
     if text.isascii() and (plain := text.translate(LINE_BREAKS)).isprintable():
         return Folded(original=text, text=plain.lower(), clusters=None)
     letters = text.translate(_letters)
@@ -75,7 +75,7 @@ def fold(text: str) -> Folded:
 
 
 def mask(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    """Return the original text with one `*` for each character of the spans that a reader sees. Spaces stay."""
+    """Return the original text with a `*` for each visible character of the spans. Spaces stay."""
     parts: list[str] = []
     position = 0
     for start, end in sorted(spans):
@@ -90,7 +90,7 @@ def mask(text: str, spans: Sequence[tuple[int, int]]) -> str:
 
 
 def is_visible(text: str) -> bool:
-    """Tell whether a reader sees anything of a text."""
+    """Return whether a text has a visible character."""
     return any(not _is_invisible(character) and not _is_space(character) for character in text)
 
 
@@ -98,9 +98,9 @@ def is_visible(text: str) -> bool:
 
 
 class _Letters(dict[int, str]):
-    """What a character folds to whatever its neighbours are; MANY where it needs them, or is not one in the end.
+    """The folded form of each character on its own; MANY if it depends on its neighbours or is not one character.
 
-    Most texts of most languages have no other, and are folded at the speed of str.translate.
+    Most texts of most languages have no MANY, and are folded at the speed of str.translate.
     """
 
     def __missing__(self, code: int) -> str:
@@ -128,7 +128,7 @@ def _fold_once(text: str) -> tuple[str, list[tuple[int, int]]]:
 
 
 def _spans(text: str, offset: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, end) of each character with the marks and invisible characters after it; `text` is at `offset`."""
+    """Yield the (start, end) of each character including the marks and invisible characters after it."""
     start = 0
     for place, character in enumerate(text):
         if place and not _extends(character):
@@ -151,7 +151,7 @@ def _fold_cluster(cluster: str) -> str:
 
 
 def _bounded(text: str) -> str:
-    """Drop what follows more than MAX_OWN_MARKS marks in a row."""
+    """Drop the marks after the first MAX_OWN_MARKS in a row."""
     kept: list[str] = []
     marks = 0
     for character in text:
@@ -168,13 +168,13 @@ def _plain(character: str) -> str:
         return " "
     category = unicodedata.category(character)
     if category == "Cs":
-        return "\ufffd"  # half a surrogate pair: not text, and not to be encoded
+        return "\ufffd"  # a lone surrogate, which cannot be encoded
     return "-" if category == "Pd" or character in DASHES else character
 
 
 @lru_cache(maxsize=16_384)
 def _extends(character: str) -> bool:
-    """Tell whether a character belongs to the one before it: marks, invisible ones, Hangul vowels and finals."""
+    """Return whether a character belongs to the one before it: marks, invisible ones, Hangul vowels and finals."""
     if character < "\x80":
         return False
     return (
@@ -211,8 +211,8 @@ def _mask_of(cluster: str) -> str:
 def _unmask(text: str) -> str:
     """Replace lookalikes word by word.
 
-    A word that mixes Latin with others is a disguise. So is one made of lookalikes only, in a text that is
-    otherwise Latin: nobody who writes Russian gets by without a letter that Latin has not.
+    A word that mixes Latin with other scripts is a disguise. So is a word of lookalikes only in a text that is
+    otherwise Latin: a Russian text soon has a letter that does not look Latin.
     """
     words = list(_words(text))
     letters = [character for character in text if character.isalpha()]

@@ -1,7 +1,7 @@
-"""Letters that are drawn like Latin ones, in lower case. Pure data.
+"""Letters that look like Latin ones, in lower case. Pure data.
 
-LATIN holds variants of Latin letters, replaced wherever they stand. FOREIGN holds letters of other scripts:
-replaced only where a word mixes scripts, because "рот" is also an honest Russian word.
+LATIN: variants of Latin letters, which are always replaced. FOREIGN: letters of other scripts, which are replaced only
+if a word mixes scripts, because "рот" is also a Russian word.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from functools import lru_cache
 
 
 def _pairs(table: str) -> dict[str, str]:
-    """Read `a:xyz` as x, y and z are drawn like a."""
+    """Parse pairs such as `a:xyz`: x, y and z look like a."""
     return {
         drawn: latin for latin, _, drawings in (item.partition(":") for item in table.split()) for drawn in drawings
     }
 
 
 def _range(first: int) -> dict[str, str]:
-    """Read 26 code points from `first` on as a to z."""
+    """Map 26 code points from `first` on to a to z."""
     return {chr(first + place): chr(ord("a") + place) for place in range(26)}
 
 
-REGIONAL = _range(0x1F1E6)  # two of them are a flag, more of them are a word
+REGIONAL = _range(0x1F1E6)  # regional indicators: two of them are a flag, more can spell a word
 
 LATIN = {
     **_pairs(
@@ -42,11 +42,11 @@ FOREIGN = _pairs(
 
 @lru_cache(maxsize=4096)
 def is_latin(character: str) -> bool:
-    """Tell whether a folded character is a Latin letter."""
+    """Return whether a folded character is a Latin letter."""
     return "a" <= character <= "z" or unicodedata.name(character, "").startswith("LATIN")
 
 
 @lru_cache(maxsize=4096)
 def is_foreign(character: str) -> bool:
-    """Tell whether a letter belongs to a script that shares the drawings of many letters with Latin."""
+    """Return whether a letter belongs to a script with many letters that look like Latin ones."""
     return unicodedata.name(character, "").startswith(("CYRILLIC", "GREEK", "ARMENIAN"))

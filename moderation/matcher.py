@@ -1,8 +1,8 @@
-"""Finding what rules forbid in a folded text. Pure, and linear in the text whatever the rules say (RE2).
+"""Matches word rules on a folded text. Pure, and linear in the length of the text for every rule (RE2).
 
-A literal word matches whole words, also where it is written with lookalike digits and signs (c4bb@ge), with
-letters drawn out (caaabbage), dotted (cab.bage), or spelled out (c a b b a g e). `*` at an end stands for the
-rest of a word. A regular expression matches what it says, anywhere.
+A rule with a word matches that whole word, also written with lookalike digits and signs (c4bb@ge), with repeated
+letters (caaabbage), dotted (cab.bage), or spelled out (c a b b a g e). `*` at an end stands for the rest of a word. A
+rule with a regular expression matches anywhere.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from moderation.disguises import GAP, expression_of, stands_anywhere
 from moderation.folding import Folded, fold
 
 PATTERN_MAX_CHARACTERS = 500
-PROGRAM_MAX_BYTES = 8 << 20  # of RE2, for one compiled expression and its cache of states
+PROGRAM_MAX_BYTES = 8 << 20  # RE2's memory for one compiled expression and its cache of states
 MAX_CACHED_PATTERNS = 2048
 
 SPELLED = re.compile(rf"\w{GAP}\w{GAP}")
 SPELLED_BEFORE = re.compile(rf"(?:^|\W)\w{GAP}$")
 SPELLED_AFTER = re.compile(rf"{GAP}\w(?:\W|$)")
-SPELLED_ALONE_CHARACTERS = 5  # so long a word is meant also amid other spelled-out letters
+SPELLED_ALONE_CHARACTERS = 5  # a word so long matches even among other spelled-out letters
 NEIGHBOURHOOD_CHARACTERS = 8
-# The edges of a word, coarsely: letters of other scripts count as edges here, and are looked at afterwards.
+# The edges of a word, roughly: letters of other scripts count as edges here, and are checked afterwards.
 EDGE_BEFORE, EDGE_AFTER = "(?:^|[^a-z0-9])", "(?:$|[^a-z0-9])"
 
 
 class Kind(StrEnum):
-    """How a rule's pattern is read."""
+    """The kind of a rule's pattern."""
 
     WORD = "word"
     REGEX = "regex"
 
 
 class Effect(StrEnum):
-    """What a match does to the message, the strongest last."""
+    """The effect of a match on the message, the strongest last."""
 
     MASK = "mask"
     HOLD = "hold"
@@ -55,7 +55,7 @@ class PatternError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What is looked for, and what happens then."""
+    """A word rule for matching: its pattern and its effect."""
 
     id: int
     pattern: str
@@ -68,14 +68,14 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Hit:
-    """A rule that matched, and where in the original text."""
+    """A rule that matched, and the matching spans of the original text."""
 
     rule: Rule
     spans: tuple[tuple[int, int], ...]
 
 
 class Matcher:
-    """All rules of a room in one expression; only where that one matches are rules looked at one by one."""
+    """Matches all rules of a room: one expression sieves out most texts, the others are matched rule by rule."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._patterns = [_pattern_of(rule) for rule in rules]
@@ -94,7 +94,7 @@ class Matcher:
 
 
 def check_regex(pattern: str) -> None:
-    """Raise PatternError for what RE2 cannot run, or what is too long."""
+    """Raise PatternError for a regular expression that RE2 cannot run, or that is too long."""
     _check_length(pattern)
     try:
         compile_regex(pattern)
@@ -103,7 +103,7 @@ def check_regex(pattern: str) -> None:
 
 
 def check_pattern(kind: Kind, pattern: str) -> None:
-    """Raise PatternError for a pattern that cannot be matched, or that would match every message."""
+    """Raise PatternError for a pattern that cannot be matched, or matches every message."""
     if kind is Kind.REGEX:
         check_regex(pattern)
         if compile_regex(pattern).search("") is not None:
@@ -124,7 +124,7 @@ def _check_length(pattern: str) -> None:
 
 
 def compile_regex(pattern: str, *, captures: bool = False) -> Any:
-    """Compile with RE2, quiet, and bounded in memory. Raises re2.error."""
+    """Compile an expression with RE2, with bounded memory and without logging. Raises re2.error."""
     options = re2.Options()
     options.log_errors = False
     options.never_capture = not captures
@@ -136,7 +136,7 @@ def compile_regex(pattern: str, *, captures: bool = False) -> Any:
 
 
 class _Text:
-    """A text as RE2 reads it, and the way back from its bytes to characters."""
+    """A text in UTF-8, as RE2 reads it, with the way back from byte positions to characters."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -144,7 +144,7 @@ class _Text:
         self._is_ascii = len(self.data) == len(text)
 
     def characters(self, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        """Turn spans of bytes, which do not overlap and come in order, into spans of characters."""
+        """Convert spans of bytes, in order and without overlap, to spans of characters."""
         if self._is_ascii:
             yield from spans
             return
@@ -157,7 +157,7 @@ class _Text:
 
 
 class _Pattern(ABC):
-    """One rule, compiled. `core` matches wherever the rule does; the sieve is made of cores."""
+    """One compiled rule. Its `core` matches wherever the rule does; the sieve is built from all cores."""
 
     rule: Rule
     core: str
@@ -203,7 +203,7 @@ class _Word(_Pattern):
             position = match.end(1)
 
     def _is_meant(self, text: str, start: int, end: int) -> bool:
-        """Refuse parts of words, numbers that could be read as the word (455), and parts of spelled-out words."""
+        """Return False for parts of words, for numbers that resemble the word (455), and parts of spelled-out words."""
         if (self._edge_before and start and _in_word(text[start - 1])) or (
             self._edge_after and end < len(text) and _in_word(text[end])
         ):
@@ -218,7 +218,7 @@ class _Word(_Pattern):
         return not SPELLED_BEFORE.search(before) and not SPELLED_AFTER.match(text[end : end + NEIGHBOURHOOD_CHARACTERS])
 
     def _with_rest(self, text: str, start: int, end: int) -> tuple[int, int]:
-        """Extend a match over the rest of its word, where a `*` stands for it."""
+        """Extend a match to the rest of its word if the pattern has a `*` there."""
         while self._open_before and start and _in_word(text[start - 1]):
             start -= 1
         while self._open_after and end < len(text) and _in_word(text[end]):
@@ -232,7 +232,7 @@ def _pattern_of(rule: Rule) -> _Pattern:
 
 
 def _bare(pattern: str) -> str:
-    """Return a word rule's word, folded, without its `*`."""
+    """Return the folded word of a pattern, without its `*`."""
     return fold(pattern.strip().strip("*")).text.strip()
 
 
@@ -244,14 +244,14 @@ def _in_word(character: str) -> bool:
 
 
 def _sieves(patterns: Sequence[_Pattern]) -> list[Any]:
-    """Return expressions that match wherever a pattern does, and hardly anywhere else."""
+    """Return the sieve: expressions that match wherever a pattern does, and hardly anywhere else."""
     whole = [pattern.core for pattern in patterns if isinstance(pattern, _Word) and pattern.is_whole]
     others = [pattern.core for pattern in patterns if not (isinstance(pattern, _Word) and pattern.is_whole)]
     return _combine(whole, f"{EDGE_BEFORE}(?:", f"){EDGE_AFTER}") + _combine(others, "(?:", ")")
 
 
 def _combine(cores: Sequence[str], before: str, after: str) -> list[Any]:
-    """Return one expression for all, or several where one would grow too large or two share a group's name."""
+    """Return one expression for all cores, or several if one would be too large or two use the same group name."""
     if not cores:
         return []
     try:

@@ -1,4 +1,4 @@
-"""The rules that moderators write, and the queue of messages that wait for them."""
+"""The word rules of moderators, and the queue of held messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rooms.models import Message
 
 
 class WordRule(models.Model):
-    """Something that messages must not say, and what happens when one does. Only moderation.word_rules changes it."""
+    """A pattern that messages must not contain, and the effect of a match. Only moderation.word_rules changes it."""
 
     name = models.CharField(max_length=120, help_text="For moderators; authors never see it.")
     pattern = models.CharField(
@@ -64,7 +64,7 @@ class WordRule(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse what cannot be matched, with a sentence that says why."""
+        """Refuse a pattern that cannot be matched, with the reason."""
         problems = {
             field: problem
             for field, problem in (
@@ -77,7 +77,7 @@ class WordRule(models.Model):
             raise ValidationError(problems)
 
     def as_rule(self) -> matcher.Rule:
-        """Return what the matcher needs."""
+        """Return the rule for the matcher."""
         return matcher.Rule(
             id=self.pk,
             pattern=self.pattern,

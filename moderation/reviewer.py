@@ -1,4 +1,4 @@
-"""The reviewer that needs nobody else: its verdicts are immediate, inside the accepting transaction."""
+"""The reviewer of word rules and empty texts. Its verdicts are immediate, in the accepting transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LocalReviewer:
     name = "moderation"
 
     def review(self, drafts: Sequence[Draft]) -> list[Verdict | Deferral | None]:
-        """Answer each draft at once; None where there is no objection."""
+        """Return a verdict for each draft, None without objection."""
         book = word_rules.read()
         return [_review(draft.content, book.matcher_for(draft.room)) for draft in drafts]
 
@@ -39,9 +39,9 @@ def _review(content: Content, matcher: Matcher | None) -> Verdict | None:
 
 
 def _shows_nothing(content: Content) -> bool:
-    """Tell whether a plain text is all there is, and nothing of it is visible.
+    """Return whether a message is a plain text without a visible character.
 
-    An empty text says so openly (a signal that has only a name), as data that is absent does.
+    An empty text, or none, is allowed: such a message is a signal that has only a name.
     """
     is_plain_text = bool(content.text) and not content.encoding and content.extras is None
     return is_plain_text and content.text is not None and not is_visible(content.text)
@@ -49,7 +49,7 @@ def _shows_nothing(content: Content) -> bool:
 
 def _apply_rules(content: Content, matcher: Matcher) -> Verdict | None:
     texts = list(dict.fromkeys(texts_of(content)))
-    # JSON of a thousand short texts: one look at all of them, and one at each only where there is something.
+    # JSON may hold a thousand short texts: they are matched together, and one by one only if that matches.
     if len(texts) > MANY_TEXTS and not matcher.find(fold("\n".join(texts))):
         return None
     found = {text: hits for text in texts if (hits := matcher.find(fold(text)))}

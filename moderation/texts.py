@@ -1,4 +1,4 @@
-"""The texts in a message's content: its text, or every text inside its JSON. Pure."""
+"""The texts of a message that a reader may see: its text, or every string inside its JSON. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_JSON = object()
 
 
 def texts_of(content: Content) -> list[str]:
-    """Return what a reader could be shown. Binary and encrypted data, and the keys of JSON, are not."""
+    """Return the texts of a content that a reader may see: not binary or encrypted data, and not the keys of JSON."""
     if content.text is None:
         return []
     if not content.encoding:
@@ -27,7 +27,7 @@ def texts_of(content: Content) -> list[str]:
 
 
 def replace_texts(content: Content, change: Callable[[str], str]) -> Content:
-    """Return the content with each of its texts changed."""
+    """Return the content with `change` applied to each of its texts."""
     if content.text is None or content.encoding not in (None, "", JSON):
         return content
     document = _decode(content.text) if content.encoding else NO_JSON
@@ -37,7 +37,7 @@ def replace_texts(content: Content, change: Callable[[str], str]) -> Content:
 
 
 def _decode(text: str) -> Any:
-    """Return what JSON says; NO_JSON where a client only labelled it so."""
+    """Return decoded JSON; NO_JSON if a client labelled other text as JSON."""
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Word rules: the one place that changes them, and the one that reads them for the reviewer."""
+"""Stores word rules, and caches the enabled ones for the reviewer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rooms.database.small_tables import SmallTable
 logger = logging.getLogger(__name__)
 
 MAX_ENABLED = 500  # further rules are not matched, and the admin refuses to enable them
-MAX_MATCHERS = 32  # distinct sets of rules that rooms use at a time; each may take up to 16 MB
+MAX_MATCHERS = 32  # cached matchers, one for each distinct set of rules; each may take up to 16 MB
 MAX_ROOMS = 10_000
 ENABLED = SmallTable("moderation_wordrule", "enabled")
 
@@ -27,13 +27,13 @@ ENABLED = SmallTable("moderation_wordrule", "enabled")
 
 
 def store(rule: WordRule, *, by: str, now: datetime) -> None:
-    """Write a new or edited rule, which has been cleaned. It counts for every batch that is accepted from now on."""
+    """Store a new or edited rule, which must have been cleaned. It counts from the next batch of messages on."""
     rule.changed_at, rule.changed_by = now, by[:150]
     rule.save()
 
 
 def set_enabled(rules: Collection[int], *, enabled: bool, by: str, now: datetime) -> int:
-    """Write: turn rules (primary keys) on or off, and return how many were not so already."""
+    """Enable or disable rules by primary key, and return how many have changed."""
     changing = WordRule.objects.filter(pk__in=rules, enabled=not enabled)
     return changing.update(enabled=enabled, changed_at=now, changed_by=by[:150])
 
@@ -43,7 +43,7 @@ def set_enabled(rules: Collection[int], *, enabled: bool, by: str, now: datetime
 
 @dataclass(frozen=True, kw_only=True)
 class WordRules:
-    """The enabled rules at one moment. Matchers are made when a room first needs them; safe to share by threads."""
+    """The enabled word rules at one moment. Matchers are built when a room first needs them. Threads share it."""
 
     version: str
     rules: tuple[Rule, ...]
@@ -52,7 +52,7 @@ class WordRules:
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def matcher_for(self, room: str) -> Matcher | None:
-        """Return what matches the rules of a room, None where it has no rule."""
+        """Return the matcher for a room, None if no rule applies to it."""
         with self._lock:
             if room not in self._rooms:
                 self._rooms[room] = self._make_matcher(room)
@@ -69,7 +69,7 @@ class WordRules:
             self._matchers[key] = Matcher(applying)
             if len(self._matchers) > MAX_MATCHERS:
                 self._matchers.popitem(last=False)
-                self._rooms.clear()  # they would keep the matcher that was just dropped
+                self._rooms.clear()  # its entries would keep the dropped matcher in memory
         return self._matchers[key]
 
 
@@ -77,7 +77,7 @@ _current = WordRules(version="", rules=())
 
 
 def read() -> WordRules:
-    """Return the rules that count now: one query, and a second one only after somebody changed a rule."""
+    """Return the enabled word rules: one query, and a second one only after a rule was changed."""
     global _current
     version = ENABLED.version()
     book = _current
@@ -87,7 +87,7 @@ def read() -> WordRules:
 
 
 def count_enabled() -> int:
-    """Return how many rules are on."""
+    """Return the number of enabled rules."""
     return WordRule.objects.filter(enabled=True).count()
 
 
@@ -96,7 +96,7 @@ def _read_enabled() -> list[Rule]:
 
 
 def _usable(rules: Sequence[Rule]) -> list[Rule]:
-    """Leave out what cannot be compiled: a rule that was written past the checks must not stop every message."""
+    """Leave out rules that cannot be compiled: a rule stored past the checks must not stop every message."""
     usable = []
     for rule in rules:
         try:

@@ -1,4 +1,4 @@
-"""The admin pages of keys, rules, deliveries and how these do. Every change is made by the function that owns it."""
+"""The admin pages of this app. They change nothing themselves, but call the module that owns each table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The admin page of authors' trust: what a rule's policy at the deadline may depend on."""
+"""The admin page of authors' trust, on which a rule's policy for the deadline may depend."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRUST_TONES = {Trust.NEW: Tone.WAITING, Trust.KNOWN: Tone.PLAIN, Trust.TRUSTED: 
 
 @admin.register(AuthorTrust)
 class AuthorTrustAdmin(LargeTableAdmin):
-    """What a moderator says of authors. Of all others the messages that were published lately decide."""
+    """The admin of trust set by moderators. The trust of other authors follows from their published messages."""
 
     list_display = ("who", "trust_badge", "note", moment_of("changed_at", "since"))
     list_filter = ("trust",)
@@ -31,41 +31,41 @@ class AuthorTrustAdmin(LargeTableAdmin):
     fields = ("client_id", "trust", "note")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever has the permission may trust somebody."""
+        """Return whether the user may set the trust of an author."""
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever has the permission may change their mind."""
+        """Return whether the user may change the trust of an author."""
         return admin.ModelAdmin.has_change_permission(self, request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever has the permission may let the messages decide again."""
+        """Return whether the user may delete the trust that a moderator set."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Return what cannot change: of whom it is said."""
+        """Return the field that cannot be changed later: the client id."""
         return () if obj is None else ("client_id",)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Say it."""
+        """Store the trust of an author."""
         author_trust.set_trust(obj.client_id, Trust(obj.trust), note=obj.note, now=timezone.now())
         obj.pk = AuthorTrust.objects.values_list("pk", flat=True).get(client_id=obj.client_id)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """Take it back."""
+        """Delete the trust of an author."""
         author_trust.set_trust(obj.client_id, None, now=timezone.now())
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Take back what was said of several."""
+        """Delete the trust of several authors."""
         for author in list(queryset):
             self.delete_model(request, author)
 
     @admin.display(description="client id")
     def who(self, author: AuthorTrust) -> SafeString:
-        """Of whom it is said."""
+        """The author's client id."""
         return format_html("<bdi>{}</bdi>", author.client_id[:80])
 
     @admin.display(description="trust")
     def trust_badge(self, author: AuthorTrust) -> SafeString:
-        """How far."""
+        """The trust as a badge."""
         return badge(author.get_trust_display(), TRUST_TONES[Trust(author.trust)])

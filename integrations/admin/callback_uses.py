@@ -1,4 +1,4 @@
-"""The admin page of callback uses: who tried to give a verdict from outside, and what came of it."""
+"""The admin page of callback uses: calls of the verdict endpoint, and their results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rooms.admin.tables import LargeTableAdmin, badge, moment_of, quiet
 
 @admin.register(CallbackUse)
 class CallbackUseAdmin(LargeTableAdmin):
-    """Every use of a callback token, good or refused."""
+    """The admin of the uses of callback tokens, applied or refused."""
 
     list_display = (moment_of("at", "when"), "result_badge", "action", "why", "message_link", "rule_link", "address")
     list_filter = (MomentFilter.of("at"),)
@@ -34,26 +34,26 @@ class CallbackUseAdmin(LargeTableAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Return the uses for the message that the term names."""
+        """Return the uses for the message that the search term names."""
         if not search_term.strip():
             return queryset, False
         return queryset.filter(message_pk__in=message_search.find_or_warn(request, search_term.strip())), False
 
     @admin.display(description="result")
     def result_badge(self, use: CallbackUse) -> SafeString:
-        """What it came to."""
+        """The result as a badge."""
         return badge(use.result, CALLBACK_TONES[use.result])
 
     @admin.display(description="what the caller was told")
     def why(self, use: CallbackUse) -> SafeString:
-        """The error that the caller was told."""
+        """The error that the caller received."""
         if not use.code:
             return quiet(use.get_result_display())
         return format_html("{} <small>code {}</small>", use.problem, use.code)
 
     @admin.display(description="message")
     def message_link(self, use: CallbackUse) -> SafeString:
-        """The message of the token; none where nothing of the token was believed."""
+        """A link to the token's message; none for a forged token."""
         if use.message_pk is None:
             return quiet("-")
         return format_html(
@@ -62,7 +62,7 @@ class CallbackUseAdmin(LargeTableAdmin):
 
     @admin.display(description="rule")
     def rule_link(self, use: CallbackUse) -> SafeString:
-        """The rule of the token."""
+        """A link to the token's rule."""
         if use.rule_pk is None:
             return quiet("-")
         address = reverse("admin:integrations_integrationrule_change", args=[use.rule_pk])

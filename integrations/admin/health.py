@@ -25,7 +25,7 @@ from rooms.admin.tables import LargeTableAdmin, actor, badge, first, moment_of, 
 
 @admin.register(WorkerProcess)
 class WorkerAdmin(LargeTableAdmin):
-    """Workers report themselves; what one that fell silent had under way is given to the others."""
+    """The admin of workers, which report each second that they are alive."""
 
     list_display = (
         "process",
@@ -39,7 +39,7 @@ class WorkerAdmin(LargeTableAdmin):
     ordering = ("host", "pid")
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Return the list, each worker with whether it is alive by the database's clock."""
+        """Return the list of workers, each with whether it is alive by Postgres' clock."""
         found = super().get_changelist_instance(request)
         by_name = {one.name: one for one in figures.workers()}
         rows = list(found.result_list)
@@ -50,13 +50,13 @@ class WorkerAdmin(LargeTableAdmin):
 
     @admin.display(description="worker")
     def process(self, worker: WorkerProcess) -> SafeString:
-        """Where it runs, and the name under which attempts know it."""
-        machine = worker.host.partition(" ")[0]  # behind it: the container's own number
+        """The worker's host and process, and its name in attempts."""
+        machine = worker.host.partition(" ")[0]  # after it: the number of the container
         return format_html("<bdi>{}</bdi>, process {} <small>{}</small>", machine, worker.pid, worker.name)
 
     @admin.display(description="state")
     def state(self, worker: Any) -> SafeString:
-        """Whether it reported a moment ago."""
+        """Whether the worker is alive, as a badge."""
         found = worker.figures
         if found is None or not found.is_alive:
             silent = f"silent for {found.silent_seconds:,.0f} s" if found else "gone"
@@ -65,13 +65,13 @@ class WorkerAdmin(LargeTableAdmin):
 
     @admin.display(description="open breakers")
     def breakers(self, worker: Any) -> SafeString:
-        """How many rules' targets it finds down."""
+        """The number of rules whose breaker is open in this worker."""
         count = worker.figures.open_breakers if worker.figures else 0
         return badge(str(count), Tone.BAD) if count else quiet("-")
 
 
 class OpenFilter(admin.SimpleListFilter):
-    """Notices that nobody dismissed; a small index serves them."""
+    """Filters notices by whether they were dismissed; a small index serves the open ones."""
 
     title = "state"
     parameter_name = "state"
@@ -87,7 +87,7 @@ class OpenFilter(admin.SimpleListFilter):
 
 @admin.register(Notice)
 class NoticeAdmin(LargeTableAdmin):
-    """What admins must know. On the first page until somebody dismisses it."""
+    """The admin of notices, which stay on the first page until somebody dismisses them."""
 
     list_display = ("level_badge", "what", "rule_link", moment_of("created_at", "when"), "dismissal")
     list_display_links = ("what",)
@@ -98,17 +98,17 @@ class NoticeAdmin(LargeTableAdmin):
 
     @admin.display(description="level")
     def level_badge(self, notice: Notice) -> SafeString:
-        """How urgent it is."""
+        """The level as a badge."""
         return badge(notice.level, NOTICE_TONES[notice.level])
 
     @admin.display(description="notice")
     def what(self, notice: Notice) -> SafeString:
-        """What it says."""
+        """The title and text of the notice."""
         return said(notice.title, notice.text[:200])
 
     @admin.display(description="rule")
     def rule_link(self, notice: Notice) -> SafeString:
-        """The rule that it is about."""
+        """A link to the notice's rule."""
         if notice.rule is None:
             return quiet("-")
         address = reverse("admin:integrations_integrationrule_change", args=[notice.rule_id])
@@ -116,26 +116,26 @@ class NoticeAdmin(LargeTableAdmin):
 
     @admin.display(description="dismissed")
     def dismissal(self, notice: Notice) -> str | SafeString:
-        """Who took it off the first page."""
+        """Who dismissed the notice, and when."""
         return f"by {notice.dismissed_by}" if notice.dismissed_at else quiet("not yet")
 
     def has_dismiss_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change notices may dismiss them."""
+        """Return whether the user may dismiss notices."""
         return request.user.has_perm("integrations.change_notice")
 
     @admin.action(description="Dismiss the selected notices", permissions=["dismiss"])
     def dismiss(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Take notices off the first page."""
+        """Dismiss notices."""
         count = notices.dismiss(first(request, queryset), by=actor(request), now=timezone.now())
         messages.success(request, f"{plural(count, 'notice')} dismissed.")
 
     def get_urls(self) -> Any:
-        """Add the address that the first page's buttons send to."""
+        """Add the URL of the dismiss buttons on the first page."""
         view = self.admin_site.admin_view(require_POST(self.dismiss_view))
         return [path("<int:notice_id>/dismiss/", view, name="integrations_notice_dismiss"), *super().get_urls()]
 
     def dismiss_view(self, request: HttpRequest, notice_id: int) -> HttpResponse:
-        """Take one notice off the first page, and go back there."""
+        """Dismiss one notice, and redirect to the first page."""
         if not self.has_dismiss_permission(request):
             raise PermissionDenied
         notices.dismiss([notice_id], by=actor(request), now=timezone.now())

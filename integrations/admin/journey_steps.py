@@ -1,4 +1,4 @@
-"""What integrations add to the journey of a message: the rules that were asked or told, their calls, callbacks."""
+"""The steps that integrations add to the journey of a message: deliveries to rules, their calls, callbacks."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rooms.admin.journey import Step, Tone
 from rooms.admin.tables import plural
 from rooms.models import Message
 
-# As integrations.review.reviewer.awaiting_of writes it, alone or as part of a longer name.
+# The step names of integrations.review.reviewer.awaiting_of, alone or as part of a longer name.
 RULE_STEP = re.compile(r"(?P<before>[a-z ]*)integrations:rule-(?P<rule>[0-9]{1,18})")
-MAX_CALLS = 20  # of one delivery; all of them are on its own page
+MAX_CALLS = 20  # of one delivery, whose own page shows more
 
 
 @journey.register
 def calls(message: Message) -> Iterable[Step]:
-    """The rules that were asked or told about a message, and each call."""
+    """Return the deliveries of a message and their calls as steps."""
     found = Delivery.objects.filter(message_id=message.pk).select_related("rule").defer("payload")
     deliveries = list(found.order_by("pk")[: journey.MAX_STEPS_OF_A_KIND])
     tries: dict[int, list[Attempt]] = defaultdict(list)
@@ -36,7 +36,7 @@ def calls(message: Message) -> Iterable[Step]:
 
 @journey.register
 def callbacks(message: Message) -> Iterable[Step]:
-    """The uses of callback tokens for a message, good or refused."""
+    """Return the uses of a message's callback tokens as steps, applied or refused."""
     uses = CallbackUse.objects.filter(message_pk=message.pk).order_by("pk")[: journey.MAX_STEPS_OF_A_KIND]
     for use in uses:
         detail = f"{use.problem} (code {use.code})" if use.code else use.get_result_display()
@@ -51,7 +51,7 @@ def callbacks(message: Message) -> Iterable[Step]:
 
 @journey.register_names
 def names_of_rules(steps: Iterable[str]) -> Mapping[str, str]:
-    """Name the rules in steps such as `integrations:rule-7` and `deadline of integrations:rule-7`."""
+    """Return readable names for steps such as `integrations:rule-7` and `deadline of integrations:rule-7`."""
     found = {step: match for step in steps if (match := RULE_STEP.fullmatch(step))}
     rules = dict(
         IntegrationRule.objects.filter(pk__in={int(match["rule"]) for match in found.values()}).values_list(
@@ -66,7 +66,7 @@ def names_of_rules(steps: Iterable[str]) -> Mapping[str, str]:
 
 
 def title_of(delivery: Delivery) -> str:
-    """Return what a delivery is, in a few words."""
+    """Return a title for a delivery."""
     rule = delivery.rule
     if rule.is_shadow and delivery.event == EventKind.MESSAGE:
         return f"Asked shadow rule {rule.name}"
@@ -78,7 +78,7 @@ def title_of(delivery: Delivery) -> str:
 
 
 def is_shared(delivery: Delivery) -> bool:
-    """Tell whether a verdict was taken from a call about the same text: then this delivery made none that counted."""
+    """Return whether a delivery got its verdict from another delivery's call about the same text."""
     return delivery.state == DeliveryState.DELIVERED and delivery.last_status is None and bool(delivery.answer)
 
 
@@ -104,7 +104,7 @@ def _steps(delivery: Delivery, attempts: list[Attempt]) -> Iterator[Step]:
 
 
 def step_ahead(delivery: Delivery, link: str = "") -> Step:
-    """Return what an unfinished delivery waits for. In a lane `due_at` says nothing: those before it come first."""
+    """Return the next step of an unfinished delivery. In a lane its own `due_at` means nothing."""
     name = delivery.rule.name
     if delivery.state == DeliveryState.DELIVERING:
         title, detail = f"Call to {name} is under way", "if its worker dies, another one takes over"
@@ -117,7 +117,7 @@ def step_ahead(delivery: Delivery, link: str = "") -> Step:
 
 
 def step_of_call(delivery: Delivery, attempt: Attempt, link: str = "") -> Step:
-    """Return one call as a step. `link`: the delivery's page, where this is another one."""
+    """Return a call as a step. `link`: the URL of the delivery's page, "" on that page itself."""
     is_good = attempt.status is not None and 200 <= attempt.status < 300 and not attempt.error
     words = [attempt.error or f"HTTP {attempt.status}"]
     if attempt.by_stand_in:

@@ -1,4 +1,4 @@
-"""Showing a secret once: in the answer to the request that made it, and nowhere else."""
+"""Shows a new secret once: in the answer to the request that created it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shown_once(
     advice: str,
     secrets: Sequence[tuple[str, str]],
 ) -> TemplateResponse:
-    """Return a page with (name, secret) pairs that no cache keeps. Not a redirect: a message would be stored."""
+    """Return a page with (name, secret) pairs that is never cached. Not a redirect: its message would be stored."""
     opts = model_admin.model._meta
     context = {
         **model_admin.admin_site.each_context(request),

@@ -1,4 +1,4 @@
-"""The colours of states, the same on every page."""
+"""The colours and badges of states, the same on every page."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ VERDICT_TONES: Mapping[str, Tone] = {
 
 
 def kind_of(rule: IntegrationRule) -> str:
-    """Return in a word or two what a rule is there for."""
+    """Return the kind of a rule: shadow, stand-in, before or after publish."""
     if rule.is_shadow:
         return "stand-in" if rule.stands_in else "shadow"
     return f"{rule.when} publish"
 
 
 def state_badge(state: str) -> SafeString:
-    """Return where a delivery stands, as a pill."""
+    """Return the state of a delivery as a badge."""
     return badge("dead letter" if state == DeliveryState.DEAD else state, STATE_TONES[state])
 
 
 def status_badge(status: int | None) -> SafeString:
-    """Return an HTTP status as a pill; none where no answer came."""
+    """Return an HTTP status as a badge; None means no answer."""
     if status is None:
         return badge("no answer", Tone.BAD)
     return badge(str(status), Tone.GOOD if 200 <= status < 300 else Tone.BAD)

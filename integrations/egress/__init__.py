@@ -1,1 +1,1 @@
-"""The one door to the outside, the addresses that it refuses, and the ways of AWS."""
+"""Outgoing connections: the only module that opens them, the addresses that it refuses, and calls to AWS."""

@@ -1,8 +1,8 @@
-"""Which network addresses webhooks may reach. Pure, but for `resolve`.
+"""Checks whether webhooks may reach a network address. Pure, except for `resolve`.
 
-Always the resolved address is judged, never a text: `0x7f000001`, `127.1` and a name of one's own all mean 127.0.0.1.
-The lists are written out because ipaddress.is_global lets through NAT64, 6to4, IPv4-compatible and multicast
-addresses that can lead back inside.
+Always the resolved address is checked, never a text: `0x7f000001`, `127.1` and any name may all mean 127.0.0.1. The
+lists are written out because ipaddress.is_global accepts NAT64, 6to4, IPv4-compatible and multicast addresses, which
+can lead back into the own network.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ REFUSED_IPV4 = tuple(
         "240.0.0.0/4",  # reserved, broadcast
     )
 )
-# Outside of it are mapped, compatible, NAT64, unique-local, link-local, site-local and multicast addresses.
+# Mapped, compatible, NAT64, unique-local, link-local, site-local and multicast addresses are outside of it.
 GLOBAL_IPV6 = IPv6Network("2000::/3")
 REFUSED_IPV6 = tuple(
     IPv6Network(text)
@@ -49,19 +49,19 @@ REFUSED_IPV6 = tuple(
 
 
 class RefusedAddress(Exception):
-    """A webhook must not go there; the text says where and why."""
+    """A webhook must not go to this address; the text names it and says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AllowList:
-    """Private targets that the operator allows: whole networks, and single host:port pairs."""
+    """The private targets that the operator allows: networks, and single host:port pairs."""
 
     networks: tuple[Network, ...] = ()
     endpoints: frozenset[tuple[str, int]] = frozenset()
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> AllowList:
-        """Read the values of WEBHOOK_ALLOW_PRIVATE. Raises ValueError with the entry that is neither."""
+        """Parse the values of WEBHOOK_ALLOW_PRIVATE. Raises ValueError that quotes the wrong entry."""
         networks: list[Network] = []
         endpoints: set[tuple[str, int]] = set()
         for entry in entries:
@@ -77,21 +77,21 @@ class AllowList:
         return cls(networks=tuple(networks), endpoints=frozenset(endpoints))
 
     def allows(self, host: str, address: Address, port: int) -> bool:
-        """Tell whether the target is listed, by the name in its URL or by its address."""
+        """Return whether a target is listed, by the name in its URL or by its address."""
         if (_host(host), port) in self.endpoints or (str(address), port) in self.endpoints:
             return True
         return any(address.version == network.version and address in network for network in self.networks)
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is on the public internet, and leads nowhere else."""
+    """Return whether an address is on the public internet, and cannot lead elsewhere."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in REFUSED_IPV4)
     return address in GLOBAL_IPV6 and not any(address in network for network in REFUSED_IPV6)
 
 
 def check(host: str, port: int, addresses: Sequence[str], allowed: AllowList) -> list[str]:
-    """Return the addresses, all of which may be called. Raises RefusedAddress if any of them must not."""
+    """Return the addresses if all may be called. Raises RefusedAddress if any may not."""
     if not addresses:
         raise RefusedAddress(f"The name {host} has no address.")
     for text in addresses:
@@ -108,7 +108,7 @@ def check(host: str, port: int, addresses: Sequence[str], allowed: AllowList) ->
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Ask the system for the addresses of a host, each once. Blocks. Raises OSError or UnicodeError."""
+    """Resolve a host name by the system, without duplicates. Blocks. Raises OSError or UnicodeError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 

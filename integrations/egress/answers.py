@@ -1,4 +1,4 @@
-"""What comes of a call to somebody else's server: an answer, or none. Pure."""
+"""The result of a call to a target: an answer, or a failure. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-# Of an answer's headers these are looked at; the rest is the endpoint's own affair.
+# The headers of an answer that are kept.
 KEPT_HEADERS = ("retry-after", "location", "x-amz-function-error", "x-amzn-errortype", "x-amzn-requestid")
 
 
 class CallFailed(Exception):
-    """No usable answer came. The text is for the rule's owner; `is_final`: another attempt would fail as well."""
+    """The call got no usable answer. The text is for the rule's owner; `is_final`: another attempt would fail too."""
 
     def __init__(self, text: str, *, is_final: bool = False) -> None:
         super().__init__(text)
@@ -20,7 +20,7 @@ class CallFailed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What an endpoint said. `headers`: those of KEPT_HEADERS, in lower case; `problem`: why it counts as failed."""
+    """The answer of a target. `headers`: those of KEPT_HEADERS, in lower case; `problem`: why it counts as failed."""
 
     status: int
     body: bytes = field(repr=False)
@@ -30,13 +30,13 @@ class Answer:
 
 
 def in_words(seconds: float) -> str:
-    """Return a time limit as people write one: what was left of a budget has more digits than anybody wants."""
+    """Return a time limit in words, rounded: the rest of a budget has many digits."""
     shown = max(round(seconds, 1), 0.1)
     return f"{shown:g} second{'' if shown == 1 else 's'}"
 
 
 def explain(answer: Answer) -> str:
-    """Return a sentence about an answer that is no success, for the rule's owner."""
+    """Return a sentence about an unsuccessful answer, for the rule's owner."""
     if answer.problem:
         return answer.problem
     if 300 <= answer.status < 400:
@@ -48,7 +48,7 @@ def explain(answer: Answer) -> str:
 
 
 def _to(location: str) -> str:
-    """Say where a redirect leads, without path and query: these may hold secrets."""
+    """Return the host of a redirect, without path and query, which may hold secrets."""
     try:
         host = urlsplit(location).hostname
     except ValueError:

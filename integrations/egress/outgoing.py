@@ -1,8 +1,8 @@
-"""The one door to the outside: every connection that this project opens to somebody else's server.
+"""Opens every connection of this project to another server; import-linter keeps all other modules from it.
 
-No redirects, no proxies from the environment, TLS verified, bounded time and size, and no private address: all
-addresses of a name are judged after it was resolved, and the connection goes to an address that was judged. A name
-that answers differently the next time changes nothing.
+No redirects, no proxies from the environment, TLS verified, bounded time and size, and no private address. All
+addresses of a name are checked after it was resolved, and the connection goes to a checked address: a name that
+resolves to something else a moment later changes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from integrations.egress.addresses import AllowList, RefusedAddress
 from integrations.egress.answers import KEPT_HEADERS, Answer, CallFailed, in_words
 
 OUR_HEADERS = {
-    # What is read is counted as it comes: a compressed answer could grow without bound.
+    # The size of an answer is counted as it arrives: decompressed it could grow without bound.
     "accept-encoding": "identity",
     "accept": "application/json",
 }
@@ -38,9 +38,9 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 
 
 class Outgoing:
-    """A pool of connections. The caller bounds how many calls there are at once, to `max_connections`.
+    """A pool of outgoing connections. The caller must not make more than `max_connections` calls at once.
 
-    `resolve` is the seam at which tests put a name server of their own.
+    `resolve` is the seam for a name server of tests.
     """
 
     def __init__(self, *, allowed: AllowList, max_connections: int, resolve: Resolve | None = None) -> None:
@@ -102,17 +102,17 @@ class Outgoing:
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             if call.has_connected or isinstance(error, aiohttp.ClientConnectorError):
                 raise
-        # The endpoint closed a connection that was kept alive, just now: the call deserves one of its own.
+        # The endpoint closed a kept-alive connection at this moment: the call is repeated on a new one.
         async with session.post(url, **how) as response:
             return await _read(response, max_bytes)
 
     def _session(self) -> aiohttp.ClientSession:
-        # Made when it is first needed: a session belongs to the loop in which it is made.
+        # Created at the first call: a session belongs to the running event loop.
         if self._keeping is None:
             self._tls = make_tls()
             self._keeping = self._make_session(keepalive_timeout=settings.WEBHOOK_KEEP_ALIVE_SECONDS)
             self._closing = self._make_session(force_close=True)
-        # As many again as can be busy are kept alive for origins that are not called just now.
+        # As many idle connections as busy ones are kept alive.
         has_room = self._guard.open_connections < 2 * self._max_connections
         assert self._closing is not None
         return self._keeping if has_room else self._closing
@@ -137,7 +137,7 @@ class Outgoing:
 
 @dataclass(slots=True)
 class _GuardedCall:
-    """What the guard knows of one call: the addresses that were judged for it, and whether it opened a connection."""
+    """The guard's state of one call: the checked addresses, and whether it has opened a connection."""
 
     judged: set[str] = field(default_factory=set)
     has_connected: bool = False
@@ -147,23 +147,23 @@ _call: ContextVar[_GuardedCall] = ContextVar("_call")
 
 
 class _Guard(AbstractResolver):
-    """Lets connections be opened to addresses that were judged for this very call, and to nothing else."""
+    """Lets a call connect only to addresses that were checked for this call."""
 
     def __init__(self, allowed: AllowList, resolve: Resolve | None) -> None:
         self._allowed = allowed
         self._threads = ThreadPoolExecutor(settings.WEBHOOK_RESOLVE_THREADS, thread_name_prefix="resolve")
         self._ask = resolve or self._ask_system
-        # One question at a time about each name: one whose servers hang must not take all threads.
+        # One query at a time for each name: a name whose servers hang must not occupy all threads.
         self._questions: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
         self._open: WeakSet[_CountedSocket] = WeakSet()
 
     @property
     def open_connections(self) -> int:
-        """How many connections are open, idle ones included."""
+        """The number of open connections, idle ones included."""
         return len(self._open)
 
     def begin(self, url: URL) -> _GuardedCall:
-        """Begin a call. An address in the URL is judged now, a name when it was resolved. Raises RefusedAddress."""
+        """Begin a call. An address in the URL is checked now, a name after it is resolved. Raises RefusedAddress."""
         call = _GuardedCall()
         _call.set(call)
         host, port = url.host or "", url.port or 0
@@ -177,14 +177,14 @@ class _Guard(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses of a name, all judged. Raises RefusedAddress, OSError."""
+        """Return the addresses of a name, all checked. Raises RefusedAddress, OSError."""
         key = host, port
         question = self._questions.get(key)
         if question is None:
             question = self._questions[key] = asyncio.ensure_future(self._ask(host, port))
             question.add_done_callback(lambda done: self._answered(key, done))
         try:
-            # Who gives up leaves the question to the others; the system ends it at last.
+            # A call that gives up leaves the query to the others; the system's resolver ends it at last.
             found = await asyncio.shield(question)
         except UnicodeError:
             raise OSError(f"The name {host} cannot be resolved.") from None
@@ -193,7 +193,7 @@ class _Guard(AbstractResolver):
         return [_as_result(host, port, address) for address in judged]
 
     def make_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """Return the socket of a connection that is about to be opened: the last moment to refuse."""
+        """Return the socket of a new connection. Refuses addresses that were not checked for this call."""
         family, kind, protocol, _, target = info
         call = _call.get()
         if target[0] not in call.judged:
@@ -202,25 +202,25 @@ class _Guard(AbstractResolver):
         return _CountedSocket(self._open, family, kind, protocol)
 
     def shut(self) -> None:
-        """Let the threads go, and whoever waits for a name."""
+        """Cancel the queries and end the threads."""
         for question in self._questions.values():
             question.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def close(self) -> None:
-        """Nothing: the connector ends with its session, and the guard with the door."""
+        """Do nothing: aiohttp calls it for each connector, and the guard outlives them."""
 
     def _answered(self, key: tuple[str, int], question: asyncio.Future[list[str]]) -> None:
         del self._questions[key]
         if not question.cancelled():
-            question.exception()  # whoever waited has it; perhaps nobody does any more
+            question.exception()  # retrieved, or asyncio logs it where no call waits any more
 
     async def _ask_system(self, host: str, port: int) -> list[str]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, addresses.resolve, host, port)
 
 
 class _CountedSocket(socket.socket):
-    """A socket that is counted until it is closed."""
+    """A socket that counts as open until it is closed."""
 
     def __init__(self, counted: WeakSet[_CountedSocket], family: int, kind: int, protocol: int) -> None:
         super().__init__(family, kind, protocol)
@@ -228,7 +228,7 @@ class _CountedSocket(socket.socket):
         counted.add(self)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket, and count it no more."""
         self._counted.discard(self)
         super().close()
 
@@ -245,7 +245,7 @@ def _as_result(host: str, port: int, address: str) -> ResolveResult:
 
 
 def make_tls() -> ssl.SSLContext:
-    """Return how certificates are verified: by the system's authorities, and Mozilla's where it has none."""
+    """Return a TLS context that verifies by the system's certificate authorities, or Mozilla's if it has none."""
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"]:
         context.load_verify_locations(certifi.where())
@@ -254,11 +254,11 @@ def make_tls() -> ssl.SSLContext:
 
 def _parse(url: str) -> URL:
     try:
-        # As it stands where it can stand so: what yarl would write otherwise is not what was signed.
+        # Unchanged where possible: yarl's normal form would differ from the URL that was signed.
         parsed = URL(url, encoded=url.isascii() and url.isprintable() and " " not in url)
         has_host = bool(parsed.host and parsed.port)
         if parsed.raw_host != parsed.host:
-            parsed = parsed.with_host(parsed.host or "")  # in lower case, as signatures have it
+            parsed = parsed.with_host(parsed.host or "")  # in lower case, as in signatures
     except ValueError as error:
         raise CallFailed(f"The URL cannot be used: {error}"[:300], is_final=True) from None
     if parsed.scheme not in ("http", "https") or not has_host:
@@ -278,7 +278,7 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> Answer:
 
 
 def describe(error: Exception) -> str:
-    """Return a sentence about a network error, without what the peer may have put in it."""
+    """Return a sentence about a network error, without text of the peer."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"TLS: {getattr(error.certificate_error, 'verify_message', '') or 'the certificate is not valid'}."
     if isinstance(error, aiohttp.ClientConnectorSSLError):

@@ -1,4 +1,4 @@
-"""A rule on the command line: its options, what they ask for, and how a rule is shown."""
+"""The options of `manage.py rule` that describe a rule, and the output of rules."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from integrations.rules import rules
 from integrations.rules.specification import RuleSpec
 from rooms.errors import ChatError, Code
 
-DEFAULT = "default"  # how an option says that the server's setting counts
+DEFAULT = "default"  # the value of an option that stands for the server's setting
 
 
 def _number_or_default(kind: type[float]) -> Callable[[str], float | None]:
     def read(text: str) -> float | None:
         return None if text == DEFAULT else kind(text)
 
-    read.__name__ = kind.__name__  # as errors call it
+    read.__name__ = kind.__name__  # argparse shows it in errors
     return read
 
 
-# Options that take a value: the field of RuleSpec that each sets, its type, how the value is called, what it means.
+# Options with a value: the field of RuleSpec that each sets, its type, the name of the value, the help text.
 VALUES: Sequence[tuple[str, str, Callable[[str], Any], str, str]] = (
     ("--filter", "room_filter", str, "REGEX", "Searched in the room's name; empty: all rooms."),
     ("--author", "author_filter", str, "REGEX", "Searched in the author's client id; empty: all authors."),
@@ -63,7 +63,7 @@ VALUES: Sequence[tuple[str, str, Callable[[str], Any], str, str]] = (
     ),
     ("--cache-after", "cache_after", int, "N", "From so many calls about the same text on."),
 )
-# Pairs of options that say yes or no: the field, and what the one and the other mean.
+# Pairs of yes/no options: the field, and the help texts of both.
 FLAGS: Sequence[tuple[str, tuple[str, str], tuple[str, str]]] = (
     (
         "enveloped",
@@ -85,7 +85,7 @@ FLAGS: Sequence[tuple[str, tuple[str, str], tuple[str, str]]] = (
 
 
 def declare(parser: ArgumentParser) -> None:
-    """Declare the options of a rule. Those that are not given are not in the result."""
+    """Declare the options of a rule. Options that are not given are missing in the parsed result."""
     parser.add_argument(
         "--event",
         dest="events",
@@ -117,7 +117,7 @@ def declare(parser: ArgumentParser) -> None:
 
 
 def changed(spec: RuleSpec, options: Mapping[str, Any]) -> RuleSpec:
-    """Return a rule with what the options say. Raises ChatError."""
+    """Return a specification with the changes of the options. Raises ChatError."""
     names = {name for _, name, *_ in VALUES} | {name for name, *_ in FLAGS} | {"events"}
     changes = {name: options[name] for name in names if name in options}
     if "headers" in options:
@@ -136,7 +136,7 @@ def parse_header(text: str) -> tuple[str, str]:
 
 
 def describe(rule: IntegrationRule) -> dict[str, Any]:
-    """Return what may be shown of a rule: nothing secret. Headers may be secret, so only their names are shown."""
+    """Return a rule for output, without secrets. Headers may be secret, so only their names are included."""
     return {
         "id": str(rule.pk),
         "name": rule.name,

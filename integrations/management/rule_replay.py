@@ -1,4 +1,4 @@
-"""What `manage.py rule replay` is asked: from words to the outbox's query."""
+"""The options of `manage.py rule replay`, and the outbox's query that they stand for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def declare(parser: ArgumentParser) -> None:
 
 
 def query_of(rule: IntegrationRule, options: dict[str, Any], *, now: datetime) -> Replay:
-    """Return the query that the options ask for. Raises ChatError 40003."""
+    """Return the query of the options. Raises ChatError 40003."""
     states = [DeliveryState.DEAD.value, *([DeliveryState.DELIVERED.value] if options["delivered"] else [])]
     return Replay(
         rule_id=rule.pk,
@@ -39,7 +39,7 @@ def query_of(rule: IntegrationRule, options: dict[str, Any], *, now: datetime) -
 
 
 def read_moment(text: str, *, now: datetime) -> datetime | None:
-    """Return the moment that a text means, None for no text. Raises ChatError 40003."""
+    """Parse a time such as 2h (ago) or 2026-11-23T14:00; None for an empty text. Raises ChatError 40003."""
     if not text:
         return None
     if match := AGO.fullmatch(text):

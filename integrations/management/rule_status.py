@@ -1,4 +1,4 @@
-"""How rules are doing, for `manage.py rule status`: as a table for people, as JSON for programs. Pure."""
+"""The output of `manage.py rule status`: a table for people, or JSON for programs. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEAD = ("rule", "state", "calls/s", "success", "p50", "p95", "p99", "backlog", "
 
 
 def describe(one: RuleFigures, *, now: datetime) -> dict[str, Any]:
-    """Return a rule's figures as JSON can hold them: times in milliseconds or seconds as their names say."""
+    """Return a rule's figures for JSON. The names say which times are in milliseconds or seconds."""
     return {
         "name": one.rule.name,
         "enabled": one.rule.enabled,
@@ -41,7 +41,7 @@ def describe(one: RuleFigures, *, now: datetime) -> dict[str, Any]:
 
 
 def describe_worker(one: WorkerFigures) -> dict[str, Any]:
-    """Return a worker as JSON can hold it."""
+    """Return a worker's figures for JSON."""
     return {
         "name": one.name,
         "host": one.host,
@@ -54,7 +54,7 @@ def describe_worker(one: WorkerFigures) -> dict[str, Any]:
 
 
 def table(rules: Sequence[RuleFigures], workers: Sequence[WorkerFigures], *, now: datetime) -> str:
-    """Return a table of rules, what is wrong with them, and a line about the workers."""
+    """Return a table of rules, a line about each failing rule, and a line about the workers."""
     if not rules:
         return "There are no rules. `manage.py rule add` makes one."
     rows = [HEAD, *(_row(one, now) for one in rules)]

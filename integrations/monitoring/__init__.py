@@ -1,1 +1,1 @@
-"""How rules and workers are doing: what is counted, shown, told and cleaned up."""
+"""Monitoring of rules and workers: counting calls, figures and charts, notices, and the deletion of old rows."""

@@ -1,4 +1,4 @@
-"""Charts as inline SVG, drawn here: no script, no inline style, colours by CSS class (static/charts.css). Pure."""
+"""Draws charts as inline SVG, without scripts and inline styles; CSS classes (static/charts.css) colour them. Pure."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ LEFT, RIGHT, TOP, BOTTOM = 66, 24, 12, 26
 Y_TICKS: Final = 4
 X_STEPS_MINUTES: Final = (1, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440)
 X_TICKS: Final = 8
-DOT: Final = 4  # the length of a value that stands alone
+DOT: Final = 4  # the length of the stroke for a value without neighbours
 
 
 @dataclass(frozen=True)
 class Line:
-    """One series: a value for each time; None where there is none, which leaves a gap."""
+    """One series of a chart: a value for each time; None leaves a gap."""
 
     label: str
     values: Sequence[float | None]
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where values and times stand on the paper."""
+    """The coordinates of a chart: turns values and times into positions."""
 
     times: Sequence[datetime]
     top: float  # the largest value of the axis
@@ -45,9 +45,9 @@ class _Frame:
 def time_series(
     title: str, times: Sequence[datetime], lines: Sequence[Line], *, unit: str = "", stacked: bool = False
 ) -> str:
-    """Return an SVG element: lines over time, or areas on top of one another. The times are evenly spaced.
+    """Return an SVG element: lines over time, or stacked areas. The times are evenly spaced.
 
-    Every text is escaped. Each time has a tooltip with all values; screen readers are told the last ones.
+    All texts are escaped. Each time has a tooltip with all values; screen readers get the last values.
     """
     shown = [Line(line.label, layer, line.tone) for line, layer in zip(lines, _layers(lines), strict=True)]
     if not stacked:
@@ -84,7 +84,7 @@ def sparkline(values: Sequence[float | None], *, label: str, tone: str = "1") ->
 
 
 def legend(lines: Sequence[Line]) -> str:
-    """Return an HTML list that says which colour is which line."""
+    """Return an HTML list with the colour and the label of each line."""
     keys = (
         f'<li><span class="chart-key chart-tone-{escape(line.tone)}"></span>{escape(line.label)}</li>' for line in lines
     )
@@ -102,7 +102,7 @@ def short(value: float, unit: str = "") -> str:
 
 
 def ceiling_of(largest: float) -> float:
-    """Return the top of an axis that holds `largest`: Y_TICKS round steps."""
+    """Return the upper end of an axis for values up to `largest`: Y_TICKS round steps."""
     if largest < 1e-12 or not math.isfinite(largest):
         return 1.0
     rough = largest / Y_TICKS
@@ -120,7 +120,7 @@ def _spaced(unit: str) -> str:
 
 
 def _layers(lines: Sequence[Line]) -> list[list[float | None]]:
-    """Return the upper edges of areas that stand on one another, in the order given."""
+    """Return the upper edges of stacked areas, in the given order."""
     edge = [0.0] * max((len(line.values) for line in lines), default=0)
     layers: list[list[float | None]] = []
     for line in lines:
@@ -177,7 +177,7 @@ def _curves(frame: _Frame, lines: Sequence[Line]) -> str:
 
 
 def _areas(frame: _Frame, lines: Sequence[Line]) -> str:
-    # The highest first: each lower one is painted over it.
+    # The topmost area first: the lower ones are painted over it.
     parts = []
     for line in reversed(lines):
         edge = " ".join(f"L{frame.x(place):.1f} {frame.y(value or 0.0):.1f}" for place, value in enumerate(line.values))
@@ -190,13 +190,13 @@ def _areas(frame: _Frame, lines: Sequence[Line]) -> str:
 
 
 def _path(values: Sequence[float | None], x: Callable[[float], float], y: Callable[[float], float]) -> str:
-    """Return an SVG path that is interrupted where there is no value; a value alone is a dot."""
+    """Return an SVG path with gaps for missing values; a value between two gaps becomes a dot."""
     parts = []
     is_drawing = False
     for place, value in enumerate(values):
         if value is not None:
             is_alone = not is_drawing and (place + 1 == len(values) or values[place + 1] is None)
-            # A stroke as wide as it can be seen: a line without length is hardly a dot.
+            # A short stroke: a line without length would hardly be visible.
             if is_alone:
                 parts.append(f"M{x(place) - DOT / 2:.1f} {y(value):.1f}h{DOT}")
             else:

@@ -1,4 +1,4 @@
-"""Deleting what was kept long enough: little by little, by one worker at a time, from every table that only grows."""
+"""Deletes old rows from every growing table, in small steps, by one worker at a time."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ logger = logging.getLogger(__name__)
 
 LEAST_PAUSE_SECONDS: Final = 0.01
 
-# Deliveries are looked at in the order of their ids, which is about that of their ages, each once a round: `place` is
-# where the last step ended. Unfinished ones stay, however old. A round ends at the first that is younger than any
-# that may go.
+# A round walks over the deliveries by id, which is about the order of their age; `place` is the last id of the step
+# before. Unfinished deliveries stay, however old. A round ends at the first delivery that is too young to be deleted.
 DELIVERIES: Final = """
 WITH looked_at AS MATERIALIZED (
     SELECT id, state, created_at, finished_at FROM integrations_delivery
@@ -45,7 +44,7 @@ SELECT (SELECT count(*) FROM deleted),
     coalesce((SELECT max(created_at) FROM looked_at) >= greatest(%(before)s, %(dead_before)s), false)
 """
 
-# Rows that end at a time of their own, or were written at one; each has an index by it.
+# Tables whose rows are deleted by a time of their own; each has an index on it.
 MINUTES: Final = """
 DELETE FROM integrations_ruleminute WHERE id IN (
     SELECT id FROM integrations_ruleminute
@@ -65,18 +64,18 @@ DELETE FROM integrations_usednonce WHERE id IN (
     LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 """
 
-CleanupStep = Callable[[datetime], bool]  # does one transaction at a time, and tells whether there may be more to do
+CleanupStep = Callable[[datetime], bool]  # one transaction; returns whether there may be more to delete
 
 
 class Cleanup:
-    """The cleaning of one process; `place` is how far the round through the deliveries has come."""
+    """Deletes old rows in one worker."""
 
     def __init__(self) -> None:
         self.deleted: Counter[str] = Counter()
         self._place = 0
 
     async def run(self) -> None:
-        """Clean every CLEANUP_SECONDS until cancelled. After each transaction it rests for as long as that took."""
+        """Clean up every CLEANUP_SECONDS until cancelled, with a pause after each transaction as long as it took."""
         while True:
             await asyncio.sleep(settings.CLEANUP_SECONDS)
             for step in self.steps:
@@ -89,7 +88,7 @@ class Cleanup:
 
     @property
     def steps(self) -> tuple[CleanupStep, ...]:
-        """What is to be done, each in transactions of CLEANUP_BATCH_ROWS."""
+        """The steps of a cleanup, each in transactions of CLEANUP_BATCH_ROWS."""
         return (self.clean_deliveries, self.clean_minutes, self.clean_callbacks, self.clean_expired, self.clean_notices)
 
     async def _until_done(self, step: CleanupStep) -> None:
@@ -100,7 +99,7 @@ class Cleanup:
             await asyncio.sleep(max(time.monotonic() - began, LEAST_PAUSE_SECONDS))
 
     def clean_deliveries(self, now: datetime) -> bool:
-        """Look at the next deliveries, and delete those that were kept long enough, with their attempts."""
+        """Delete the old ones among the next deliveries, with their attempts."""
         ((deleted, place, seen, is_young),) = fetch(
             DELIVERIES,
             place=self._place,
@@ -114,15 +113,15 @@ class Cleanup:
         return not is_over
 
     def clean_minutes(self, now: datetime) -> bool:
-        """Delete figures by the minute; the totals stay."""
+        """Delete old figures by the minute; the totals stay."""
         return self._delete("minutes", MINUTES, now - timedelta(seconds=settings.RULE_MINUTES_KEEP_SECONDS))
 
     def clean_callbacks(self, now: datetime) -> bool:
-        """Delete uses of callback tokens."""
+        """Delete old uses of callback tokens."""
         return self._delete("callbacks", CALLBACKS, now - timedelta(seconds=settings.CALLBACK_KEEP_SECONDS))
 
     def clean_expired(self, now: datetime) -> bool:
-        """Delete revocations whose last token has ended, and nonces that no request can use any more."""
+        """Delete expired revocations and nonces."""
         more = self._delete("revocations", REVOCATIONS, now)
         return self._delete("nonces", NONCES, now) or more
 
@@ -142,6 +141,6 @@ class Cleanup:
 
 
 def _alone(step: CleanupStep, now: datetime) -> bool:
-    """Do a step unless another worker is doing one."""
+    """Run a step unless another worker is running one."""
     with transaction.atomic():
         return try_lock(AdvisoryLock.CLEANING) and step(now)

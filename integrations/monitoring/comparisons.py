@@ -1,4 +1,4 @@
-"""Where a shadow rule would have decided differently than the rule beside which it is asked. Reads only."""
+"""Compares the verdicts of a shadow rule with those of its main rule. Reads only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from django.db import connection
 from integrations.models import Delivery, IntegrationRule
 from rooms.models import Message
 
-COMPARED: Final = 5_000  # the newest questions to the shadow
+COMPARED: Final = 5_000  # the newest deliveries of the shadow
 SHOWN: Final = 50
 NOTHING: Final = ""  # the action of a rule that gave no verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleVerdict:
-    """What one of the two rules said of a message. `action` is that of rooms.review.contract, "" if it said nothing."""
+    """The verdict of one of the two rules on a message. `action` is a VerdictAction, "" without a verdict."""
 
     delivery_id: int
     action: str
@@ -32,7 +32,7 @@ class RuleVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """One message on which the two disagree."""
+    """A message on which the two rules disagree."""
 
     message_id: int
     room: str
@@ -45,7 +45,7 @@ class Disagreement:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The newest messages that both were asked about, at most COMPARED.
+    """The comparison of the newest messages that both rules were asked about, at most COMPARED.
 
     `actions` counts pairs (main's action, shadow's action); `unanswered` those where one of them gave no verdict;
     `rewritten` those that both replaced, by different texts.
@@ -60,12 +60,12 @@ class Comparison:
 
     @property
     def agreement(self) -> float | None:
-        """The share, 0 to 1, of the messages on which both gave a verdict, and the same one; None without any."""
+        """The share (0 to 1) of equal verdicts among the messages with two verdicts; None without any."""
         both = self.compared - self.unanswered
         return self.agreed / both if both else None
 
 
-# Verdicts are kept as sorted JSON: the action comes first, and equal verdicts are equal texts.
+# Verdicts are stored as JSON with sorted keys: the action comes first, and equal verdicts are equal texts.
 PAIRS: Final = r"""
 SELECT shadow.id, main.id, shadow.message_id, shadow.created_at,
     coalesce(substring(main.answer FROM '^\{"action":"([a-z]+)"'), ''),
@@ -103,13 +103,13 @@ class _Pair:
 
 
 class _Replacement(msgspec.Struct):
-    """What counts of a verdict that replaces: the content, not the reason."""
+    """The part of a replacing verdict that is compared: its content, not its reason."""
 
     content: msgspec.Raw = msgspec.Raw(b"null")
 
 
 def compare(shadow: IntegrationRule) -> Comparison:
-    """Compare a shadow rule with the one that it shadows. Without messages all counts are 0."""
+    """Compare a shadow rule with its main rule. Without messages all counts are 0."""
     values = {"shadow": shadow.pk, "main": shadow.shadow_of_id, "limit": COMPARED}
     with connection.cursor() as cursor:
         cursor.execute(PAIRS, values)
@@ -128,7 +128,7 @@ def compare(shadow: IntegrationRule) -> Comparison:
 
 
 def _rewritten(pairs: Sequence[_Pair]) -> set[int]:
-    """Return the shadow's deliveries where both replaced the message, but by different contents."""
+    """Return the shadow's deliveries where both rules replaced the message by different contents."""
     both = [pair for pair in pairs if pair.actions == ("replace", "replace") and not pair.is_equal]
     found: set[int] = set()
     for start in range(0, len(both), ANSWERS_AT_ONCE):

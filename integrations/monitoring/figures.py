@@ -1,4 +1,4 @@
-"""How rules and workers are doing, for people: read from the sums by minute, the backlog and the soft state.
+"""The figures of rules and workers, for the admin, metrics and commands: from sums by minute, backlog and live state.
 
 Every query is bounded: by minutes, by BACKLOG_COUNTED, or by the number of rules and workers. `now` is passed in.
 """
@@ -29,14 +29,14 @@ __all__ = [
     "workers",
 ]
 
-# The row of a rule that is never deleted: all its minutes since it was made.
+# The minute of the row with a rule's totals, which is never deleted.
 TOTALS_AT: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sums:
-    """What calls brought within a time of `seconds`."""
+    """The sums of calls over `seconds`."""
 
     seconds: float
     calls: int = 0
@@ -49,12 +49,12 @@ class Sums:
 
     @property
     def calls_per_second(self) -> float:
-        """Calls, failed ones included."""
+        """Calls a second, failed ones included."""
         return self.calls / self.seconds if self.seconds else 0.0
 
     @property
     def events_per_second(self) -> float:
-        """Events that were delivered."""
+        """Delivered events a second."""
         return self.events / self.seconds if self.seconds else 0.0
 
     @property
@@ -84,7 +84,7 @@ class Sums:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleFigures:
-    """One rule's figures. `recent`: the last minutes, as asked; `total`: since it was made."""
+    """The figures of one rule. `recent`: the last minutes; `total`: since the rule was made."""
 
     rule: IntegrationRule
     recent: Sums
@@ -97,14 +97,14 @@ class RuleFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One step of a series."""
+    """One time of a series, with its sums."""
 
     at: datetime
     sums: Sums
 
 
 def of_rules(*, now: datetime, minutes: int = 15) -> list[RuleFigures]:
-    """Return the figures of all rules, in the order in which they are asked: a fixed number of queries."""
+    """Return the figures of all rules, in the rules' order, with a fixed number of queries."""
     return _figures(list(IntegrationRule.objects.select_related("shadow_of")), now=now, minutes=minutes)
 
 
@@ -114,9 +114,9 @@ def of_rule(rule: IntegrationRule, *, now: datetime, minutes: int = 15) -> RuleF
 
 
 def series(rule_id: int, *, now: datetime, hours: int = 1) -> list[Point]:
-    """Return evenly spaced sums until now, for a chart: each minute of an hour, each 10 minutes of a day.
+    """Return evenly spaced sums up to now, for a chart: by the minute for an hour, by 10 minutes for a day.
 
-    The last step is still being filled: its `seconds` are those that have passed.
+    The last step has not ended: its `seconds` are those that have passed.
     """
     step = MINUTE * (1 if hours <= 1 else 10 if hours <= 24 else 60)
     last = _floor(now, step)

@@ -1,4 +1,7 @@
-"""Since when rules only fail, and what follows: a notice, later the rule is turned off. The one place that says so."""
+"""Tracks since when every call of a rule fails, warns administrators, and turns such rules off.
+
+Rules that decide about messages are never turned off.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ ERROR_MAX_CHARACTERS: Final = 500
 
 @dataclass(slots=True)
 class Observed:
-    """What a worker saw of one rule within a few seconds."""
+    """The results of one rule's calls in one worker within a few seconds."""
 
     rule_id: int
     succeeded: bool = False  # at least one call
@@ -29,14 +32,14 @@ class Observed:
     dead: int = 0
 
     def failed(self, error: str, at: datetime, *, gone: bool) -> None:
-        """Note a call that failed."""
+        """Add a failed call."""
         self.failed_at = self.failed_at or at
         self.error = error[:ERROR_MAX_CHARACTERS]
         self.gone |= gone
 
 
 def observe(seen: Sequence[Observed], *, now: datetime) -> None:
-    """Note what workers saw, and tell admins what they must know. Repeating it changes nothing."""
+    """Update the health of rules from what a worker saw, and write the notices that follow. Idempotent."""
     recovered = [one.rule_id for one in seen if one.succeeded]
     failing = [one for one in seen if one.failed_at is not None and not one.succeeded]
     if recovered:
@@ -53,7 +56,7 @@ def observe(seen: Sequence[Observed], *, now: datetime) -> None:
 
 
 def retire(rule_id: int, *, now: datetime) -> None:
-    """Turn a rule off whose target says that it is gone for good (410). One that decides stays on: admins are told."""
+    """Turn off a rule whose target answered 410 Gone. A rule that decides stays on, and a notice is written."""
     rule = IntegrationRule.objects.filter(pk=rule_id, enabled=True).first()
     if rule is None:
         return
@@ -67,13 +70,13 @@ def retire(rule_id: int, *, now: datetime) -> None:
 
 
 def decides(rule: IntegrationRule) -> bool:
-    """Tell whether messages wait for a rule's verdict: then it is never turned off by itself."""
+    """Return whether messages wait for a rule's verdict: such a rule is never turned off automatically."""
     return rule.when == When.BEFORE and (not rule.is_shadow or rule.stands_in)
 
 
 # --- Transitions ------------------------------------------------------------------------------------------
 
-# Only a change is written: a rule that goes on failing in the same way costs a look at its row.
+# Writes only changes: a rule that keeps failing with the same error is only read.
 START_FAILING: Final = """
 INSERT INTO integrations_rulehealth AS health (rule_id, failing_since, warned_at, last_error)
 SELECT rule.id, told.since, NULL, told.error
@@ -115,14 +118,14 @@ def _recover(rule_ids: Sequence[int], now: datetime) -> None:
 
 
 def _locked(rule_id: int) -> RuleHealth | None:
-    """Return a rule's health under a lock, the rule's taken first, as by whoever removes the rule."""
+    """Lock a rule and then its health, in the order in which a rule's removal locks them, and return the health."""
     if not IntegrationRule.objects.select_for_update(no_key=True).filter(pk=rule_id).exists():
         return None
     return RuleHealth.objects.select_for_update(of=("self",)).select_related("rule").filter(pk=rule_id).first()
 
 
 def _judge(health: RuleHealth, now: datetime) -> None:
-    """Warn, or turn off, where a rule has failed for long enough. One of many workers does it."""
+    """Warn about a rule that has failed for long enough, or turn it off. One of the workers does it."""
     rule = health.rule
     since = _failing_since(health)
     if since is None or not rule.enabled:
@@ -135,7 +138,7 @@ def _judge(health: RuleHealth, now: datetime) -> None:
 
 
 def _failing_since(health: RuleHealth) -> datetime | None:
-    """Return since when a rule fails as it is now: whoever changed it, or turned it on again, begins anew."""
+    """Return since when a rule has failed since its last change, which includes turning it on."""
     return None if health.failing_since is None else max(health.failing_since, health.rule.changed_at)
 
 

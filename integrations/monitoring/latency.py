@@ -1,4 +1,4 @@
-"""How long calls took, in buckets that add up over minutes, workers and rules. Pure.
+"""Counts durations of calls in buckets, which can be summed over minutes, workers and rules. Pure.
 
 The bounds grow by a quarter (the Renard series R10), so that a quantile is right within an eighth of itself.
 """
@@ -12,16 +12,16 @@ from typing import Final
 _DECADE: Final = (1.0, 1.25, 1.6, 2.0, 2.5, 3.15, 4.0, 5.0, 6.3, 8.0)
 # 1 ms to 1000 s, longer than any call may take.
 BOUNDS_MS: Final[tuple[float, ...]] = (*(step * 10**decade for decade in range(6) for step in _DECADE), 1_000_000.0)
-BUCKETS: Final = len(BOUNDS_MS) + 1  # the last is for what took longer
+BUCKETS: Final = len(BOUNDS_MS) + 1  # the last counts all longer durations
 
 
 def bucket_of(milliseconds: float) -> int:
-    """Return the place of the first bucket whose bound is not below `milliseconds`."""
+    """Return the index of the first bucket whose bound is not below `milliseconds`."""
     return bisect_left(BOUNDS_MS, milliseconds)
 
 
 def add_up(rows: Iterable[Sequence[int]]) -> list[int]:
-    """Return the sum of bucket rows; a shorter row counts as filled up with zeros."""
+    """Return the sum of rows of buckets; missing buckets of a shorter row count as 0."""
     total = [0] * BUCKETS
     for row in rows:
         for place, count in enumerate(row[:BUCKETS]):
@@ -32,7 +32,7 @@ def add_up(rows: Iterable[Sequence[int]]) -> list[int]:
 def quantile(buckets: Sequence[int], share: float) -> float | None:
     """Return the milliseconds within which `share` (0 to 1) of the calls ended; None without calls.
 
-    Within a bucket calls are taken to lie evenly. What took longer than the last bound is told as that bound.
+    Within a bucket an even distribution is assumed. Durations beyond the last bound count as that bound.
     """
     calls = sum(buckets)
     if calls == 0:

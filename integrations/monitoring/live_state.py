@@ -1,4 +1,4 @@
-"""What rules are owed at this moment, and how workers and throttles stand. Read side, every query bounded."""
+"""The present backlogs of rules, workers and throttles. Reads only, every query bounded."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from integrations.models import BreakerState, RuleThrottle, WorkerProcess
 from rooms.database.statements import fetch
 
 SILENT_SECONDS: Final = 3.5  # a worker that has not reported for so long is taken for dead
-BACKLOG_COUNTED: Final = 100_000  # a longer backlog is told as "at least so many"
+BACKLOG_COUNTED: Final = 100_000  # a longer backlog is shown as "at least so many"
 LANES_LOOKED_AT: Final = 10_000
 DEAD_COUNTED: Final = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """What a rule is owed and has not got yet. `size` stops at BACKLOG_COUNTED, `dead` at DEAD_COUNTED."""
+    """The unfinished deliveries of a rule. `size` stops at BACKLOG_COUNTED, `dead` at DEAD_COUNTED."""
 
     size: int = 0
     oldest_at: datetime | None = None
@@ -28,17 +28,17 @@ class Backlog:
 
     @property
     def is_cut(self) -> bool:
-        """Whether there is more than was counted."""
+        """Whether the backlog may be longer than `size`."""
         return self.size >= BACKLOG_COUNTED
 
     def age_seconds(self, now: datetime) -> float:
-        """Return how long the oldest has waited; 0 if nothing does."""
+        """Return the seconds that the oldest delivery has waited; 0 without deliveries."""
         return max((now - self.oldest_at).total_seconds(), 0.0) if self.oldest_at else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThrottleFigures:
-    """How freely a rule's target is called, all living workers together. The breaker is that of the worst off."""
+    """The throttles of a rule, summed over all living workers. `breaker` is the worst of them."""
 
     breaker: str = BreakerState.CLOSED
     limit: float | None = None  # calls at once; None: no worker has called it lately
@@ -49,7 +49,7 @@ class ThrottleFigures:
 
     @property
     def is_open(self) -> bool:
-        """Whether a worker finds the target down."""
+        """Whether the breaker of a worker is open or half-open."""
         return self.breaker != BreakerState.CLOSED
 
 
@@ -71,7 +71,7 @@ class WorkerFigures:
         return self.silent_seconds < SILENT_SECONDS
 
 
-# The size stops at a bound. The oldest of lanes are their heads; those outside lanes are few, or wait for a verdict.
+# The size stops at a bound. The oldest delivery of a lane is its head; deliveries outside lanes are read directly.
 BACKLOGS: Final = """
 SELECT rule.id,
     (SELECT count(*) FROM (
@@ -117,15 +117,15 @@ _WORST_FIRST: Final = (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.C
 
 
 def workers() -> list[WorkerFigures]:
-    """Return the worker processes that reported and were not cleared away yet, the living first."""
+    """Return the worker processes that have a row, the living first."""
     found = [WorkerFigures(**dict(zip(_WORKER_FIELDS, row, strict=True))) for row in fetch(WORKERS)]
     return sorted(found, key=lambda one: (not one.is_alive, one.host, one.pid))
 
 
 def backlogs(ids: Sequence[int]) -> dict[int, Backlog]:
-    """Return what each of these rules is owed."""
+    """Return the backlog of each of these rules."""
     with transaction.atomic(), connection.cursor() as cursor:
-        # The planner takes a long backlog for a reason to read the whole table, with all that is finished.
+        # With a long backlog the planner would read the whole table, finished deliveries included.
         cursor.execute("SET LOCAL enable_seqscan = off")
         return _read_backlogs(ids)
 
@@ -139,7 +139,7 @@ def _read_backlogs(ids: Sequence[int]) -> dict[int, Backlog]:
 
 
 def throttles(ids: Sequence[int]) -> dict[int, ThrottleFigures]:
-    """Return how freely living workers call these rules; a rule that none has called lately is missing."""
+    """Return the throttles of these rules in living workers. A rule that no worker reports is missing."""
     alive = {worker.name for worker in workers() if worker.is_alive}
     rows: dict[int, list[RuleThrottle]] = {}
     found = RuleThrottle.objects.filter(rule_id__in=ids, worker__in=WorkerProcess.objects.filter(name__in=alive))

@@ -1,4 +1,4 @@
-"""Notices for admins: on their first page until somebody dismisses them, and by mail. Only this module writes them."""
+"""Writes notices for administrators: on the admin's first page until dismissed, and by mail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 TITLE_MAX_CHARACTERS = 200
 TEXT_MAX_CHARACTERS = 4000
 SHOWN = 50
-_mailing = threading.BoundedSemaphore(2)  # mails on their way from this process
+_mailing = threading.BoundedSemaphore(2)  # mails that this process may send at once
 
 
 def write(
@@ -27,11 +27,11 @@ def write(
 ) -> Notice | None:
     """Write a notice and mail it after commit.
 
-    Return None where the same one is open already (nobody is flooded), or where its rule is gone.
+    Return None if the same notice is open already, so that nobody is flooded, or if its rule is gone.
     """
     title = title[:TITLE_MAX_CHARACTERS]
     with transaction.atomic():
-        # Rules are locked before this, by whoever switches one and writes of it: so here too, for there is no circle.
+        # The rule before the lock of notices: code that switches a rule and then writes a notice locks in this order.
         if rule_id is not None and not _keep(rule_id):
             return None
         _wait_for_other_writers()
@@ -47,25 +47,25 @@ def write(
 
 
 def open_notices(limit: int = SHOWN) -> Sequence[Notice]:
-    """Return what nobody dismissed yet, the newest first, each with its rule."""
+    """Return the notices that nobody has dismissed, the newest first, each with its rule."""
     return list(Notice.objects.filter(dismissed_at__isnull=True).select_related("rule").order_by("-id")[:limit])
 
 
 def dismiss(notice_ids: Sequence[int], *, by: str, now: datetime) -> int:
-    """Take notices off the first page. Return how many were open."""
+    """Dismiss notices for all administrators. Return how many were open."""
     return Notice.objects.filter(id__in=notice_ids, dismissed_at__isnull=True).update(
         dismissed_at=now, dismissed_by=by[:150]
     )
 
 
 def withdraw(title: str, *, rule_id: int, now: datetime) -> None:
-    """Take a rule's notice off the first page because it holds no more."""
+    """Dismiss a rule's notice that is no longer true."""
     mine = Notice.objects.filter(title=title[:TITLE_MAX_CHARACTERS], rule_id=rule_id, dismissed_at__isnull=True)
     mine.update(dismissed_at=now)
 
 
 def tidy(*, before: datetime, limit: int) -> int:
-    """Delete notices that were dismissed before that time, the oldest first. Return how many."""
+    """Delete notices that were dismissed before a time, the oldest first. Return how many."""
     old = Notice.objects.filter(dismissed_at__lt=before).order_by("id").values_list("id", flat=True)[:limit]
     return Notice.objects.filter(id__in=list(old)).delete()[0]
 
@@ -79,7 +79,7 @@ def mail(notice: Notice) -> None:
 
 
 def _mail_in_background(notice: Notice) -> None:
-    # A mail server that hangs costs a thread of its own for EMAIL_TIMEOUT, and no database thread.
+    # In a thread of its own: a mail server that hangs must not hold a database thread until EMAIL_TIMEOUT.
     if settings.ADMINS and _mailing.acquire(blocking=False):
         threading.Thread(target=_mail_and_release, args=(notice,), name="mail", daemon=True).start()
 
@@ -92,7 +92,7 @@ def _mail_and_release(notice: Notice) -> None:
 
 
 def _keep(rule_id: int) -> bool:
-    """Keep a rule from going before the transaction ends. Return False if it has gone."""
+    """Lock a rule against removal until the transaction ends. Return False if it does not exist."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM integrations_integrationrule WHERE id = %s FOR KEY SHARE", [rule_id])
         return bool(cursor.rowcount == 1)

@@ -1,4 +1,4 @@
-"""What a worker's calls brought, added up in memory and written by the minute: one statement every FLUSH_SECONDS."""
+"""Sums up the results of a worker's calls by rule and minute, and writes the sums every FLUSH_SECONDS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 2.0
 FINISH_SECONDS: Final = 2.0
-# Sums that wait while Postgres is away, one a rule and minute; of more, those of the oldest minutes are forgotten.
+# Sums (one for each rule and minute) that are kept while Postgres is away; beyond it the oldest minutes are dropped.
 WAITING_MAX: Final = 10_000
 
 
@@ -52,10 +52,10 @@ MinuteSums = dict[tuple[int, int], _Sum]  # by rule and minute since 1970
 
 
 class Traffic:
-    """The sums of one worker. `add` and `share` belong to the event loop's thread, and wait for nothing."""
+    """The sums of one worker. Call `add` and `share` in the event loop's thread; they never wait."""
 
     def __init__(self) -> None:
-        self.forgotten = 0  # sums of a rule and minute that were dropped: Postgres was away for too long
+        self.forgotten = 0  # dropped sums: Postgres was away for too long, or they could not be stored
         self._sums: MinuteSums = {}
         self._observed: dict[int, Observed] = {}
 
@@ -73,9 +73,9 @@ class Traffic:
         error: str = "",
         gone: bool = False,
     ) -> None:
-        """Count one call: how long it took, and what it brought.
+        """Count one call with its duration and result.
 
-        `events` were delivered by it, `dead` given up; `gone`: the target said by 410 that it will never be back.
+        `events` deliveries ended well, `dead` were given up; `gone`: the target answered 410.
         """
         one = self._sum(rule_id, at)
         one.calls += 1
@@ -98,7 +98,7 @@ class Traffic:
         shared: int = 0,
         verdicts: Mapping[str, int] | None = None,
     ) -> None:
-        """Count what came without a call: verdicts shared from the cache, dead letters by age."""
+        """Count results without a call: verdicts from the cache, and dead letters whose workers had died."""
         self._note(self._sum(rule_id, at), events, dead, shared, verdicts)
         if dead:
             self._observe(rule_id, dead)
@@ -116,7 +116,7 @@ class Traffic:
                 logger.warning("The last figures of this worker were not written.")
 
     async def flush(self) -> None:
-        """Write what was added up. While Postgres is away it is kept, up to WAITING_MAX sums."""
+        """Write the sums. While Postgres is away they are kept, up to WAITING_MAX."""
         sums, self._sums = self._sums, {}
         observed, self._observed = self._observed, {}
         if not sums and not observed:
@@ -175,7 +175,7 @@ class Traffic:
 
 
 def store(sums: MinuteSums) -> None:
-    """Add sums to those of their minutes, and to the totals of their rules. A rule that is gone is left out."""
+    """Add sums to the rows of their minutes and to the totals of their rules. Removed rules are left out."""
     totals: dict[int, _Sum] = {}
     for (rule_id, _), one in sums.items():
         totals.setdefault(rule_id, _Sum()).add(one)
@@ -203,7 +203,7 @@ def _columns(rows: Iterable[tuple[int, datetime, _Sum]]) -> dict[str, list[Any]]
     }
 
 
-# Rows are locked in one order, so that workers wait for one another and never in a circle.
+# Rows are locked in one order, so that workers never wait for each other in a circle.
 ADD_SUMS: Final = """
 INSERT INTO integrations_ruleminute AS kept (rule_id, minute, calls, failed, events, dead, shared, verdicts, buckets)
 SELECT told.rule_id, told.minute, told.calls, told.failed, told.events, told.dead, told.shared,

@@ -1,1 +1,1 @@
-"""Integration rules: what one may be, making and changing one."""
+"""Creates, changes and checks integration rules."""

@@ -1,6 +1,6 @@
-"""Integration rules: making, changing, switching, removing and finding them. The only module that changes one.
+"""Creates, changes, switches, removes and finds integration rules. Only this module changes them.
 
-What a rule may be, integrations.rules.specification says; which events it lets through, integrations.matching.filters.
+integrations.rules.specification checks what a rule may be, and integrations.matching.filters applies its filters.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CREDENTIAL_MAX_CHARACTERS = 4_096  # of each part; a session token has about a t
 
 
 def add(spec: RuleSpec, *, now: datetime) -> tuple[IntegrationRule, str]:
-    """Make a rule and return it with its signing secret, which is not shown again. Raises ChatError."""
+    """Create a rule and return it with its signing secret, which is not shown again. Raises ChatError."""
     check(spec)
     check_beside_others(spec, None)
     secret = draw_secret()
@@ -59,9 +59,9 @@ def add(spec: RuleSpec, *, now: datetime) -> tuple[IntegrationRule, str]:
 
 
 def edit(name: str, spec: RuleSpec, *, now: datetime) -> IntegrationRule:
-    """Make an existing rule as wanted, and return it. Its secrets and what it owes stay. Raises ChatError.
+    """Change a rule to a specification, and return it. Its secrets and deliveries stay. Raises ChatError.
 
-    Whether it comes before or after publish stays too: what it owes was written for the one or the other.
+    Before or after publish cannot be changed: the rule's deliveries were made for the one or the other.
     """
     check(spec)
     with transaction.atomic():
@@ -86,7 +86,8 @@ def edit(name: str, spec: RuleSpec, *, now: datetime) -> IntegrationRule:
 def remove(name: str, *, now: datetime) -> None:
     """Delete a rule with its shadows and its deliveries, finished or not. Raises ChatError 40400.
 
-    Off first, then its history in small transactions, then the rule: no publish waits for a long deletion.
+    First the rule is switched off, then its deliveries are deleted in small transactions, so that no publish waits long
+    for a lock, and last the rule.
     """
     rule = switch(name, enabled=False, now=now)
     for shadow in rule.shadows.values_list("name", flat=True):
@@ -98,14 +99,14 @@ def remove(name: str, *, now: datetime) -> None:
         IntegrationRule.objects.select_for_update().filter(pk=rule.pk).first()
         rule.delete()
     if rule.when == When.BEFORE:
-        # Whoever accepted messages while the rule was being removed may have asked it after it was switched off.
+        # A transaction that began before the rule was switched off may have let messages wait for it since.
         deadlines.hasten(awaiting_of(pk), now=now)
 
 
 def switch(name: str, *, enabled: bool, now: datetime) -> IntegrationRule:
-    """Turn a rule on or off. What it owes stays, and goes on when it is on again. Raises ChatError 40400.
+    """Turn a rule on or off. Its deliveries stay, and are called when it is on again. Raises ChatError 40400.
 
-    Messages that wait for the verdict of one that is turned off get what its policy says for the deadline, now.
+    When a rule is turned off, its policy for the deadline decides the waiting messages now.
     """
     with transaction.atomic():
         rule = _lock(name)
@@ -122,8 +123,8 @@ def switch(name: str, *, enabled: bool, now: datetime) -> IntegrationRule:
 def rotate_secret(name: str, *, now: datetime, overlap: timedelta | None = None) -> str:
     """Give a rule a new signing secret and return it. Raises ChatError 40400.
 
-    For the time of `overlap` (RULE_SECRET_OVERLAP_SECONDS if None) calls carry signatures by the former one too. 40900
-    where that would cut the overlap of a rotation before short; one of 0 ends both former secrets.
+    During `overlap` (None: RULE_SECRET_OVERLAP_SECONDS) calls carry a signature by the former secret too. Raises 40900
+    if the overlap of an earlier rotation has not ended; an overlap of 0 ends all former secrets.
     """
     secret = draw_secret()
     length = timedelta(seconds=settings.RULE_SECRET_OVERLAP_SECONDS) if overlap is None else overlap
@@ -146,7 +147,7 @@ def rotate_secret(name: str, *, now: datetime, overlap: timedelta | None = None)
 def store_credentials(
     name: str, *, access_key_id: str, secret_access_key: str, session_token: str = "", now: datetime
 ) -> None:
-    """Let a rule sign its calls to AWS by these keys, kept sealed. Raises ChatError 40003, 40400."""
+    """Store AWS keys, sealed, that sign a rule's calls. Raises ChatError 40003, 40400."""
     parts = {"accessKeyId": access_key_id, "secretAccessKey": secret_access_key, "sessionToken": session_token}
     if not access_key_id or not secret_access_key:
         raise ChatError(Code.INVALID_PARAMETER, "AWS credentials are an access key id and a secret access key.")
@@ -157,7 +158,7 @@ def store_credentials(
 
 
 def forget_credentials(name: str, *, now: datetime) -> None:
-    """Let a rule use the AWS credentials of the environment or the instance again. Raises ChatError 40400."""
+    """Delete a rule's AWS keys: it uses those of the environment or the instance again. Raises ChatError 40400."""
     IntegrationRule.objects.filter(pk=find(name).pk).update(sealed_credentials=None, changed_at=now)
 
 
@@ -170,7 +171,7 @@ def find(name: str) -> IntegrationRule:
 
 
 def spec_of(rule: IntegrationRule) -> RuleSpec:
-    """Return what a rule is, as something to change with dataclasses.replace and to edit it by."""
+    """Return the specification of an existing rule, to be changed with dataclasses.replace and passed to `edit`."""
     return RuleSpec(**{field.name: getattr(rule, field.name) for field in fields(RuleSpec)})
 
 
@@ -184,7 +185,7 @@ def _columns(spec: RuleSpec) -> dict[str, Any]:
 
 
 def check_beside_others(spec: RuleSpec, rule: IntegrationRule | None) -> None:
-    """Raise ChatError for what the other rules forbid. `rule`: the one that is changed."""
+    """Raise ChatError if other rules forbid a specification. `rule`: the one to change, None for a new one."""
     main = spec.shadow_of
     if main is None:
         return
@@ -198,12 +199,12 @@ def check_beside_others(spec: RuleSpec, rule: IntegrationRule | None) -> None:
 
 
 def _decides(rule: IntegrationRule) -> bool:
-    """Tell whether messages wait for this rule's verdict."""
+    """Return whether messages wait for this rule's verdict."""
     return rule.when == When.BEFORE and rule.enabled and not rule.is_shadow
 
 
 def _lock(name: str) -> IntegrationRule:
-    # Not FOR UPDATE: who owes this rule something goes on meanwhile.
+    # FOR NO KEY UPDATE: transactions that add deliveries to this rule need not wait.
     rule = IntegrationRule.objects.select_for_update(no_key=True, of=("self",)).filter(name=name).first()
     if rule is None:
         raise _unknown(name)

@@ -1,4 +1,4 @@
-"""What a rule may be: all that somebody can ask for, and the sentences that say what is wrong with it."""
+"""The specification of a rule, and its checks, whose errors are sentences for the rule's owner."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,80}")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,100}")
 HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1000}")
 MAX_HEADERS = 20
-# What the call itself says; a rule must not be able to contradict it.
+# Headers that each call sets; a rule must not replace them.
 OUR_HEADERS = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding", "user-agent"}
 )
 OUR_PREFIXES = ("webhook-", "x-ably-", "x-callback-")
 
-# A function's name, alone or with what an ARN puts before and after it.
+# A function's name, alone or within an ARN.
 FUNCTION = re.compile(
     r"(arn:aws[a-z-]*:lambda:(?P<region>[a-z0-9-]+):)?(\d{12}:)?(function:)?[A-Za-z0-9_-]{1,64}"
     r"(:(?P<qualifier>\$LATEST|[A-Za-z0-9_-]{1,128}))?",
@@ -38,8 +38,8 @@ ROLE = re.compile(r"(?=.{1,200}$)arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+", 
 EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,200}", re.ASCII)
 
 MAX_BATCH_EVENTS = 1_000
-MAX_BATCH_BYTES = 3_000_000  # a Lambda takes 6 MB, with the envelope around it, as text inside of an event
-MAX_QUEUED_BATCH_BYTES = 500_000  # what Lambda queues by itself has 1 MB at most
+MAX_BATCH_BYTES = 3_000_000  # Lambda's limit is 6 MB, and the body is escaped text inside an event
+MAX_QUEUED_BATCH_BYTES = 500_000  # Lambda's limit for queued events is 1 MB
 MAX_BATCH_WAIT_MS = 60_000
 MAX_TIMEOUT_SECONDS = 900.0  # a Lambda's own limit
 MAX_CONCURRENCY = 1_000
@@ -49,7 +49,7 @@ MAX_CACHE_AFTER = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class RuleSpec:
-    """A rule as somebody asks for it. The names are those of IntegrationRule, and its help texts say what they mean."""
+    """The specification of a rule: fields of IntegrationRule, whose help texts explain them."""
 
     name: str
     events: Sequence[str] = (EventKind.MESSAGE,)
@@ -91,7 +91,7 @@ class RuleSpec:
 
 
 def check(spec: RuleSpec) -> None:
-    """Raise ChatError 40003 or 40035 with a sentence for the first thing that is wrong."""
+    """Raise ChatError 40003 or 40035 with a sentence about the first invalid field."""
     _require(bool(NAME.fullmatch(spec.name)), "The name has 1 to 80 characters, and no control characters.")
     _check_events(spec)
     filters.check(spec.room_filter, "room filter")
@@ -218,7 +218,7 @@ def _check_shadow(spec: RuleSpec) -> None:
 
 
 def check_url(url: str) -> None:
-    """Raise ChatError 40003 unless a rule may call this address now. It is checked again at each connection."""
+    """Raise ChatError 40003 if a rule may not call this URL. Its address is checked again at each connection."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -233,7 +233,7 @@ def check_url(url: str) -> None:
     try:
         found = addresses.resolve(host, port)
     except (OSError, UnicodeError):
-        # A name that does not exist yet is no danger: the connection judges what it will resolve to.
+        # A name that cannot be resolved now is accepted: each connection checks the address that it resolves to.
         return
     try:
         addresses.check(host, port, found, allow_list())
@@ -242,7 +242,7 @@ def check_url(url: str) -> None:
 
 
 def check_headers(headers: Mapping[str, Any]) -> None:
-    """Raise ChatError 40003 for headers that cannot be sent or that would contradict the call's own."""
+    """Raise ChatError 40003 for headers that cannot be sent, or that each call sets itself."""
     _require(len(headers) <= MAX_HEADERS, f"A rule has at most {MAX_HEADERS} headers.")
     for name, value in headers.items():
         lower = name.lower()
@@ -256,7 +256,7 @@ def check_headers(headers: Mapping[str, Any]) -> None:
 
 
 def allow_list() -> addresses.AllowList:
-    """Return the private targets that the settings allow. Raises ValueError."""
+    """Return the private targets that WEBHOOK_ALLOW_PRIVATE lists. Raises ValueError."""
     return addresses.AllowList.parse(settings.WEBHOOK_ALLOW_PRIVATE)
 
 

@@ -1,1 +1,1 @@
-"""What goes over the wire to a target and back: events, bodies, signatures, verdicts, callback tokens."""
+"""The wire format between this server and targets: events, bodies, signatures, verdicts, callback tokens."""

@@ -1,8 +1,8 @@
-"""Callback tokens: the right to give the verdict on one message, for one rule, for a short time. Pure.
+"""Callback tokens: each permits one verdict, on one message, for one rule, for a short time. Pure.
 
-`payload.mac`, both base64url. The payload names message, rule, operation, expiry (milliseconds), audience, and the
-token itself; nothing in it is secret. The key is derived from SECRET_KEY, so a token needs no row until it is used:
-then its use does, of which there is one that decides (integrations.callbacks.callback_uses).
+A token is `payload.mac`, both base64url. The payload names message, rule, operation, expiry (milliseconds), audience
+and the token's id; nothing in it is secret. The MAC's key is derived from SECRET_KEY, so an unused token needs no row.
+integrations.callbacks.callback_uses stores its use, and lets one use decide.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ AUDIENCE = "verdict"
 PUBLISH = "publish"
 MAX_ID_CHARACTERS = 43
 MAX_TOKEN_CHARACTERS = 512
-# The beginning is that of every payload: its first claim is the id. The end is a MAC.
+# Every payload begins with these letters, because its first claim is the id. The end is a MAC.
 TOKEN = re.compile(r"eyJpIjoi[A-Za-z0-9_-]{1,512}\.[A-Za-z0-9_-]{43}")
 HIDDEN = "token-not-shown"
 
 
 class CallbackClaims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a token is good for. All tokens of one delivery, an attempt each, have its webhook id: one use decides."""
+    """The claims of a token. The tokens of all attempts of a delivery have its webhook id, so that one use decides."""
 
     id: str = msgspec.field(name="i")
     message: int = msgspec.field(name="m")  # primary key
     rule: int = msgspec.field(name="r")  # primary key
     expires: int = msgspec.field(name="e")  # milliseconds since the epoch
-    operation: str = msgspec.field(name="o", default=PUBLISH)  # what is asked about the message
+    operation: str = msgspec.field(name="o", default=PUBLISH)  # what the verdict is about
     audience: str = msgspec.field(name="a", default=AUDIENCE)
 
 
 class BadToken(Exception):
-    """The token is not one of ours, was changed, or is for something else."""
+    """The token was not issued here, was altered, or is for another purpose."""
 
 
 class ExpiredToken(Exception):
-    """The token was good once."""
+    """The token has expired."""
 
 
 @lru_cache(maxsize=8)
@@ -54,13 +54,13 @@ def derive_key(secret_key: str) -> bytes:
 
 
 def issue(claims: CallbackClaims, key: bytes) -> str:
-    """Return the token of claims."""
+    """Return the token for claims."""
     payload = msgspec.json.encode(claims)
     return f"{_text(payload)}.{_text(_mac(payload, key))}"
 
 
 def verify(token: str, keys: Sequence[bytes], *, audience: str = AUDIENCE, operation: str = PUBLISH) -> CallbackClaims:
-    """Return what a token is good for, if it is current; `keys`: today's and the former ones. Raises BadToken."""
+    """Return the claims of a token, expired or not; `keys`: the current and former ones. Raises BadToken."""
     payload_text, dot, mac_text = token.partition(".")
     if not dot or len(token) > MAX_TOKEN_CHARACTERS:
         raise BadToken
@@ -77,13 +77,13 @@ def verify(token: str, keys: Sequence[bytes], *, audience: str = AUDIENCE, opera
 
 
 def require_current(claims: CallbackClaims, *, now_ms: int) -> None:
-    """Raise ExpiredToken for what was good once."""
+    """Raise ExpiredToken if the claims have expired."""
     if claims.expires <= now_ms:
         raise ExpiredToken
 
 
 def hide(text: str) -> str:
-    """Return a text without the tokens in it: endpoints repeat what they were sent, and people may read it."""
+    """Return a text with its tokens hidden: endpoints may repeat them in answers that people read."""
     return TOKEN.sub(HIDDEN, text)
 
 
@@ -100,7 +100,7 @@ def _bytes(text: str) -> bytes:
         data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise BadToken from None
-    # One token has one spelling: base64 has unused bits that could be changed unnoticed.
+    # Only the canonical text: base64 has unused bits that could be altered unnoticed.
     if _text(data) != text:
         raise BadToken
     return data

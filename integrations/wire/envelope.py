@@ -1,4 +1,4 @@
-"""The bodies and headers of webhook calls, in the public format. Pure.
+"""Builds the bodies and headers of webhook calls in the public format. Pure.
 
 Single and enveloped:  {"source", "event", "version", "appId", "channel", "site", "ruleId", "timestamp", ...fields}
 Batched:               {"items": [{"id", "webhookId", "source", "version", "timestamp", "serial", "name", "data"}]}
@@ -32,7 +32,7 @@ HEADER_SAFE = "".join(sorted(set(string.punctuation + " ") - {"%"}))
 
 @dataclass(frozen=True, kw_only=True)
 class Callback:
-    """Where a verdict may be sent later, with what token, until when (milliseconds since the epoch)."""
+    """The URL, token and expiry (milliseconds since the epoch) for a verdict by callback."""
 
     url: str
     token: str
@@ -45,7 +45,7 @@ class Callback:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What one delivery is about: `payload` as integrations.wire.events wrote it, `serial` its place on the wire."""
+    """The event of one delivery: `payload` as integrations.wire.events writes it, `serial` in its public form."""
 
     webhook_id: str
     room: str
@@ -57,13 +57,13 @@ class Event:
 
     @property
     def source(self) -> str:
-        """The public source that it belongs to."""
+        """The public source of the event."""
         return kinds.SOURCES[self.kind]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How a rule wants its calls."""
+    """The format of a rule's calls."""
 
     rule_id: str
     app_id: str
@@ -74,7 +74,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookCall:
-    """One call, but for its signature: that is made anew for each attempt."""
+    """The body and headers of a call without the signature, which each attempt makes anew."""
 
     webhook_id: str
     body: bytes
@@ -82,7 +82,7 @@ class WebhookCall:
 
 
 def build(shape: Shape, events: Sequence[Event]) -> WebhookCall:
-    """Return the call for events: one, or for a batched rule any number."""
+    """Return the call for one event, or for any number of events of a batched rule."""
     assert events and (shape.batched or len(events) == 1)
     headers = {"content-type": JSON, "x-ably-version": VERSION, "user-agent": USER_AGENT}
     if shape.batched:
@@ -96,7 +96,7 @@ def build(shape: Shape, events: Sequence[Event]) -> WebhookCall:
 
 
 def webhook_id_of(events: Sequence[Event]) -> str:
-    """Return the id of a call: its event's own, or one that the same batch always gets again and no other does."""
+    """Return the webhook id of a call: the event's own, or a hash of the batch that is the same in each attempt."""
     if len(events) == 1:
         return events[0].webhook_id
     joined = ",".join(event.webhook_id for event in events)
@@ -161,7 +161,7 @@ def _plain(shape: Shape, event: Event) -> tuple[bytes, dict[str, str]]:
 
 
 def _plain_message(message: Message) -> tuple[bytes, dict[str, str | int | None]]:
-    """Return the data of a message, and the headers that say the rest of it."""
+    """Return the data of a message as body, and its other fields as headers."""
     body, content_type, encoding = _plain_data(message)
     return body, {
         "content-type": content_type,
@@ -177,7 +177,7 @@ def _plain_message(message: Message) -> tuple[bytes, dict[str, str | int | None]
 
 
 def _plain_data(message: Message) -> tuple[bytes, str, str | None]:
-    """Return the bytes of the data, their content type, and what encoding is left on them."""
+    """Return the bytes of the data, their content type, and the encoding that remains."""
     data, encoding = message.data, message.encoding or ""
     if data is None:
         return b"", "text/plain", None
@@ -191,5 +191,5 @@ def _plain_data(message: Message) -> tuple[bytes, str, str | None]:
 
 
 def header_text(value: str | int) -> str:
-    """Return a value as a header may carry it."""
+    """Return a value as text for a header, percent-encoded where needed."""
     return quote(str(value), safe=HEADER_SAFE).strip()

@@ -1,13 +1,13 @@
-"""What rules hear of, as the public format tells it: each event's source, name and payload. Pure.
+"""The events of rules in the public format: source, name and payload of each. Pure.
 
-A delivery keeps its event's *payload*, JSON text that never changes: for a message that is asked about, accepted or
-published the message itself; for everything else an object with the fields that the body has for this event:
+A delivery stores its event's *payload*, JSON text that never changes. For a message that is asked about, accepted or
+published it is the message itself; for other events it is an object with the fields of the body:
 
     channel.message.updated, channel.message.deleted   {"messages": [message], "by": "..."}
     channel.message.reviewed                            {"messages": [message], "review": {...}}
     channel.occupancy, channel.opened, channel.closed   {"status": {"isActive", "occupancy": {"metrics": {...}}}}
 
-VERSION grows when a field changes its meaning or goes; new fields may come without.
+VERSION grows when a field changes its meaning or is removed; new fields may be added without.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ SOURCES: Final = {
     OPENED: "channel.lifecycle",
     CLOSED: "channel.lifecycle",
 }
-WHOLE_MESSAGES: Final = frozenset({MESSAGE, ACCEPTED})  # whose payload is the message
-OF_THE_LOG: Final = frozenset({MESSAGE, EDITED, DELETED})  # whose serial is a place in the room's log
+WHOLE_MESSAGES: Final = frozenset({MESSAGE, ACCEPTED})  # events whose payload is the message
+OF_THE_LOG: Final = frozenset({MESSAGE, EDITED, DELETED})  # events whose serial is a place in the room's log
 OF_MESSAGES: Final = frozenset({MESSAGE, EDITED, DELETED, ACCEPTED, REVIEWED})
 
 
 class Review(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """How a review ended: `outcome` is published, rejected, held, retracted or restored. `at`: milliseconds."""
+    """The end of a review: `outcome` is published, rejected, held, retracted or restored. `at`: milliseconds."""
 
     outcome: str
     by: str
@@ -69,16 +69,16 @@ _encoder = msgspec.json.Encoder()
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-# --- From what happened to a payload ------------------------------------------------------------------------
+# --- From events to payloads --------------------------------------------------------------------------------
 
 
 def message_payload(message: Message) -> str:
-    """Return the payload of a message that is published."""
+    """Return the payload of a published message."""
     return _encoder.encode(for_format(message, Format.JSON)).decode()
 
 
 def draft_payload(draft: Draft) -> str:
-    """Return the payload of a message that is not published yet, as its author or the last rule left it."""
+    """Return the payload of a message before publish, as its author or the last rule left it."""
     content = draft.content
     return message_payload(
         Message(
@@ -95,33 +95,33 @@ def draft_payload(draft: Draft) -> str:
 
 
 def change_payload(message: Message, *, by: str) -> str:
-    """Return the payload of a published message that was edited or hidden, as it is now."""
+    """Return the payload of a published message that was edited or hidden."""
     return _encoder.encode(_Payload(messages=[for_format(message, Format.JSON)], by=by)).decode()
 
 
 def review_payload(message: Message, review: Review) -> str:
-    """Return the payload of a review's end."""
+    """Return the payload of the end of a review."""
     return _encoder.encode(_Payload(messages=[for_format(message, Format.JSON)], review=review)).decode()
 
 
 def status_payload(metrics: Metrics) -> str:
-    """Return the payload of an event about a room: how many are in it."""
+    """Return the payload of an event about a room: its occupancy."""
     status = {"isActive": metrics.connections > 0, "occupancy": {"metrics": metrics.shape}}
     return _encoder.encode(_Payload(status=status)).decode()
 
 
-# --- From a payload to what is sent -------------------------------------------------------------------------
+# --- From payloads to bodies --------------------------------------------------------------------------------
 
 
 def fields_of(event: str, payload: str) -> dict[str, Any]:
-    """Return the fields that a body has for an event, each as JSON that is not parsed again."""
+    """Return the fields of an event's body, each as raw JSON."""
     if event in WHOLE_MESSAGES:
         return {"messages": [msgspec.Raw(payload.encode())]}
     return dict(_fields.decode(payload))
 
 
 def message_of(event: str, payload: str) -> Message | None:
-    """Return the message that an event is about; None for events about a room."""
+    """Return the message of an event; None for events about a room."""
     if event in WHOLE_MESSAGES:
         return msgspec.json.decode(payload, type=Message)
     messages = msgspec.json.decode(payload, type=_Payload).messages

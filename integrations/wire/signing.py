@@ -1,7 +1,7 @@
-"""Signatures of the Standard Webhooks scheme, symmetric (v1). Pure.
+"""Signs and verifies webhook calls by the Standard Webhooks scheme, symmetric (v1). Pure.
 
-The bytes `id.timestamp.body` are signed by HMAC-SHA256. A call carries one signature for each secret that is
-valid, so that a secret can be exchanged without losing a call.
+HMAC-SHA256 signs the bytes `id.timestamp.body`. A call carries one signature for each valid secret, so that a secret
+can be rotated without losing a call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 class BadSignature(Exception):
-    """The call is not to be believed; the text says why and holds nothing of the call."""
+    """The call has no valid signature; the text says why and quotes nothing of the call."""
 
 
 def draw_secret() -> str:
@@ -30,7 +30,7 @@ def draw_secret() -> str:
 
 
 def sign(secrets: Iterable[str], *, webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Return the three headers of a call. `timestamp` is in seconds, of this very attempt."""
+    """Return the three headers of a call's signature. `timestamp`: seconds, of this attempt."""
     if "." in webhook_id:
         raise ValueError("A webhook id must hold no dot: it would make two calls sign the same bytes.")
     content = _content(webhook_id, str(timestamp), body)
@@ -42,7 +42,7 @@ def sign(secrets: Iterable[str], *, webhook_id: str, timestamp: int, body: bytes
 
 
 def verify(secrets: Iterable[str], headers: Mapping[str, str], body: bytes, *, now: float) -> None:
-    """Accept a call whose headers (names in lower case) carry a fresh signature by one of the secrets.
+    """Verify that a call's headers (names in lower case) carry a fresh signature by one of the secrets.
 
     Raises BadSignature for everything else, however malformed.
     """
@@ -54,7 +54,7 @@ def verify(secrets: Iterable[str], headers: Mapping[str, str], body: bytes, *, n
         raise BadSignature(f"The call is more than {TOLERANCE_SECONDS} seconds old, or from the future.")
     content = _content(webhook_id, timestamp, body)
     given = [part[3:] for part in headers.get("webhook-signature", "").split() if part.startswith("v1,")]
-    # No early exit: the time taken tells nothing about which secret or signature came close.
+    # No early exit: the duration must not reveal which secret or signature was close.
     matches = [
         hmac.compare_digest(_mac(secret, content).encode(), signature.encode(errors="replace"))
         for secret in secrets

@@ -1,9 +1,9 @@
-"""What an answer to a before-publish call says. Pure.
+"""Parses the answers of rules before publish into verdicts. Pure.
 
     {"action": "accept" | "reject" | "modify" | "hold", "message": {"data", "name", "extras"},
      "reason": "...", "rejectionDetail": {...}}      or, for a batch, {"verdicts": [{"id": "...", "action": ...}, ...]}
 
-An empty answer, or JSON without `action`, gives no verdict yet: it comes by the callback, or the deadline decides.
+An empty answer, or JSON without `action`, holds no verdict: it comes by callback later, or the deadline decides.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rooms.protocol.wire import Message
 from rooms.publishing.payload import INTEGERS, read_content
 from rooms.review.contract import Verdict, VerdictAction
 
-# `publish` and `replace` are this server's own words for the same.
+# `publish` and `replace` are this server's own names of the public actions `accept` and `modify`.
 ACTIONS: Mapping[str, VerdictAction] = {
     "accept": VerdictAction.PUBLISH,
     "publish": VerdictAction.PUBLISH,
@@ -35,15 +35,15 @@ DETAIL_MAX_DEPTH = 16
 
 
 class BadAnswer(Exception):
-    """The answer is not of the documented shape. The text tells its author what is wrong, and quotes nothing."""
+    """The answer does not have the documented shape. The text says what is wrong without quoting the answer."""
 
 
 class OtherMessage(BadAnswer):
-    """The answer is about a message that was not asked about."""
+    """The answer names a message that the call was not about."""
 
 
 class NewContent(msgspec.Struct, kw_only=True):
-    """New content. What is left out stays as it was."""
+    """New content of a message. Fields that are left out keep their values."""
 
     data: Any = UNSET
     encoding: str | UnsetType | None = UNSET
@@ -52,7 +52,7 @@ class NewContent(msgspec.Struct, kw_only=True):
 
 
 class Judgement(msgspec.Struct, kw_only=True, rename="camel"):
-    """One verdict as an endpoint writes it."""
+    """One verdict in its public shape."""
 
     action: str
     id: str | None = None
@@ -63,7 +63,7 @@ class Judgement(msgspec.Struct, kw_only=True, rename="camel"):
 
 @dataclass(frozen=True, kw_only=True)
 class AskedMessage:
-    """A message that was asked about: by what ids an answer may name it, and what it says (public JSON text)."""
+    """A message of a call: the ids by which an answer may name it, and its payload (public JSON text)."""
 
     key: int
     ids: frozenset[str]
@@ -71,7 +71,7 @@ class AskedMessage:
 
 
 def parse(body: bytes, asked: Sequence[AskedMessage], *, max_bytes: int) -> dict[int, Verdict]:
-    """Return the verdicts of an answer by `Asked.key`; those that it does not give are missing. Raises BadAnswer."""
+    """Return the verdicts of an answer by `AskedMessage.key`, as far as it has any. Raises BadAnswer."""
     found: dict[int, Verdict] = {}
     for judgement in _judgements(body):
         subject = _subject(judgement, asked)
@@ -82,7 +82,7 @@ def parse(body: bytes, asked: Sequence[AskedMessage], *, max_bytes: int) -> dict
 
 
 def as_text(verdict: Verdict) -> str:
-    """Return a verdict in a form in which two equal ones are equal texts."""
+    """Return a verdict as canonical JSON: equal verdicts are equal texts."""
     return msgspec.json.encode(verdict, order="sorted").decode()
 
 
@@ -163,7 +163,7 @@ def _replacement(change: NewContent, payload: str, reason: str, max_bytes: int) 
 
 
 def _read(changed: Message, change: NewContent, original: Message, max_bytes: int) -> Content:
-    """Return the new content. Data without an encoding is in the one that the data came in, where it fits."""
+    """Return the new content. Data without an encoding gets that of the original data, if it fits."""
     if change.data is UNSET:
         candidates = [(original.data, original.encoding)]
     elif change.encoding is not UNSET:

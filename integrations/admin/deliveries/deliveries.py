@@ -22,11 +22,11 @@ from rooms.admin.filters import RoomFilter
 from rooms.admin.moments import MomentFilter
 from rooms.admin.tables import LargeTableAdmin, first, log, moment, moment_of, plural
 
-NEWEST = 10_000  # deliveries among which one is looked for by its webhook id
+NEWEST = 10_000  # a search by webhook id looks at the newest so many deliveries
 
 
 class StateFilter(admin.SimpleListFilter):
-    """The states that somebody looks for; each is served by a small index. The others are most of the table."""
+    """Filters deliveries by the states that have a small index; the other states are most of the table."""
 
     title = "state"
     parameter_name = "state"
@@ -40,7 +40,7 @@ class StateFilter(admin.SimpleListFilter):
         if self.value() == "dead":
             return queryset.filter(state=DeliveryState.DEAD)
         if self.value() == "unfinished":
-            # Two conditions, one for each of the two indexes of unfinished deliveries.
+            # Two conditions: each has its own partial index.
             is_open = {"finished_at__isnull": True}
             return queryset.filter(Q(**is_open, in_lane=False) | Q(**is_open, in_lane=True))
         return queryset
@@ -48,7 +48,7 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(Delivery)
 class DeliveryAdmin(LargeTableAdmin):
-    """What is owed to rules; what was given up can be owed again."""
+    """The admin of deliveries. Finished ones can be resent."""
 
     list_display = ("short_id", "rule_and_room", "event_name", "state_badge", "last", moment_of("created_at", "made"))
     list_filter = (StateFilter, "rule", MomentFilter.of("created_at"))
@@ -78,13 +78,13 @@ class DeliveryAdmin(LargeTableAdmin):
     # --- Reading ---
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return deliveries without what they carry."""
+        """Return deliveries without their payloads and verdicts."""
         return super().get_queryset(request).defer("payload", "answer")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Return the deliveries of the message that the term names, or the one with this webhook id."""
+        """Return the deliveries of the message that the search term names, or the one with this webhook id."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -96,22 +96,22 @@ class DeliveryAdmin(LargeTableAdmin):
 
     @admin.display(description="webhook id")
     def short_id(self, delivery: Delivery) -> str:
-        """Enough of the id to tell deliveries of one page apart."""
+        """The beginning of the webhook id."""
         return f"{delivery.webhook_id[:12]}…"
 
     @admin.display(description="rule, room")
     def rule_and_room(self, delivery: Delivery) -> SafeString:
-        """To whom it is owed, and the room of the event."""
+        """The delivery's rule, and the room of its event."""
         return format_html("<bdi>{}</bdi><small><bdi>{}</bdi></small>", delivery.rule.name, delivery.room.name[:60])
 
     @admin.display(description="event")
     def event_name(self, delivery: Delivery) -> str:
-        """What happened."""
+        """The name of the event."""
         return delivery.event.removeprefix("channel.")
 
     @admin.display(description="state")
     def state_badge(self, delivery: Delivery) -> SafeString:
-        """Where it stands, and when it is called next, if it is."""
+        """The state as a badge, and the time of the next call if there is one."""
         pill = tones.state_badge(delivery.state)
         if delivery.finished_at is not None or delivery.in_lane or delivery.state != DeliveryState.PENDING:
             return pill
@@ -119,10 +119,10 @@ class DeliveryAdmin(LargeTableAdmin):
 
     @admin.display(description="last answer")
     def last(self, delivery: Delivery) -> str:
-        """What the last call brought."""
+        """The result of the last call."""
         answer = " ".join(str(part) for part in (delivery.last_status, delivery.last_error[:80]) if part)
         if not answer:
-            # Delivered without a call: the verdict is that of a call about the same text.
+            # Delivered without a call: the verdict came from another call about the same text.
             answer = "shared" if delivery.state == DeliveryState.DELIVERED else "none yet"
         return f"{answer} ({plural(delivery.attempts, 'call')})" if delivery.attempts > 1 else answer
 
@@ -144,12 +144,12 @@ class DeliveryAdmin(LargeTableAdmin):
     # --- Acting ---
 
     def has_resend_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change deliveries may owe them again."""
+        """Return whether the user may resend deliveries."""
         return request.user.has_perm("integrations.change_delivery")
 
     @admin.action(description="Resend the selected deliveries", permissions=["resend"])
     def resend(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Owe finished deliveries once more."""
+        """Resend finished deliveries."""
         chosen = first(request, queryset)
         resent = outbox.resend(chosen, now=timezone.now())
         log(request, Delivery.objects.filter(pk__in=chosen), "Resent.")
@@ -162,7 +162,7 @@ class DeliveryAdmin(LargeTableAdmin):
 
 @admin.register(Attempt)
 class AttemptAdmin(LargeTableAdmin):
-    """Every call that was made."""
+    """The admin of attempts, the calls for deliveries."""
 
     list_display = (
         moment_of("started_at", "called"),
@@ -181,13 +181,13 @@ class AttemptAdmin(LargeTableAdmin):
     readonly_fields = ("delivery_link",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return attempts without what was sent and answered."""
+        """Return attempts without payloads and answers."""
         return super().get_queryset(request).defer("response", "delivery__payload", "delivery__answer")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Return the attempts for the message that the term names."""
+        """Return the attempts for the message that the search term names."""
         if not search_term.strip():
             return queryset, False
         found = message_search.find_or_warn(request, search_term.strip())
@@ -196,29 +196,29 @@ class AttemptAdmin(LargeTableAdmin):
 
     @admin.display(description="rule")
     def rule(self, attempt: Attempt) -> str:
-        """The rule that was called."""
+        """The rule of the attempt's delivery."""
         return attempt.delivery.rule.name
 
     @admin.display(description="answer")
     def status_badge(self, attempt: Attempt) -> SafeString:
-        """The HTTP status."""
+        """The HTTP status as a badge."""
         return tones.status_badge(attempt.status)
 
     @admin.display(description="took")
     def duration(self, attempt: Attempt) -> str:
-        """How long it took."""
+        """The duration of the call."""
         return f"{attempt.duration_ms:,.0f} ms"
 
     @admin.display(description="delivery")
     def delivery_link(self, attempt: Attempt) -> SafeString:
-        """The delivery that it was for."""
+        """A link to the attempt's delivery."""
         address = reverse("admin:integrations_delivery_change", args=[attempt.delivery_id])
         return format_html('<a href="{}">{}</a>', address, attempt.delivery.webhook_id)
 
 
 @admin.register(Lane)
 class LaneAdmin(LargeTableAdmin):
-    """Which rooms owe something to which rules after publish."""
+    """The admin of lanes, the queues of one room's deliveries to one rule."""
 
     list_display = ("rule", "room_name", moment_of("due_at", "due"), "owner", "fence")
     list_filter = ("rule", RoomFilter)
@@ -230,5 +230,5 @@ class LaneAdmin(LargeTableAdmin):
 
     @admin.display(description="room")
     def room_name(self, lane: Lane) -> SafeString:
-        """The room."""
+        """The lane's room."""
         return format_html("<bdi>{}</bdi>", lane.room.name[:60])

@@ -1,4 +1,4 @@
-"""What the page of one delivery shows: its request, its calls over time, their answers, the verdict."""
+"""The content of a delivery's page: its request, its calls over time, their answers, the verdict."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SHOWN_CALLS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class CallView:
-    """One call and its answer."""
+    """A call and its answer, as shown."""
 
     attempt: Attempt
     answer: str
     took: str
     is_good: bool
-    is_open: bool  # the newest is unfolded
+    is_open: bool  # unfolded: the newest call
 
 
 def context_of(delivery: Delivery, *, now: datetime, may_call: bool) -> dict[str, Any]:
-    """Return the template's variables. A fixed number of queries."""
+    """Return the variables of the template, with a fixed number of queries."""
     attempts = list(Attempt.objects.filter(delivery_id=delivery.pk).order_by("-number")[:SHOWN_CALLS])
     steps = list(_steps(delivery, attempts[::-1]))
     return {
@@ -57,7 +57,7 @@ def _view(attempt: Attempt, *, is_open: bool) -> CallView:
 
 
 def _facts(delivery: Delivery, attempts: Sequence[Attempt]) -> list[Fact]:
-    """Return the numbers at the top. `attempts`: the newest first."""
+    """Return the figures at the top of the page. `attempts`: the newest first."""
     state = "dead letter" if delivery.state == DeliveryState.DEAD else delivery.state
     facts = [
         Fact(label="State", value=state, tone=STATE_TONES[delivery.state]),

@@ -1,7 +1,7 @@
-"""A delivery's request as people may see it: headers and body as they are sent, without what is secret.
+"""The request of a delivery for the admin: headers and body as they are sent, without secrets.
 
-The callback token gives the right to decide about the message: it is never shown. What is copied as a command is signed
-anew over a body without it, so that receivers accept it.
+The callback token permits a decision about the message, so it is never shown. The command to copy holds a body without
+the token and a new signature over it, so that receivers accept it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from integrations.worker.worker import read_app_id
 
 HIDDEN = "••••••••"
 TOKEN_HEADER = "x-callback-token"
-NO_REGION = "AWS_REGION"  # to be replaced by who pastes the command
+NO_REGION = "AWS_REGION"  # a placeholder in the command
 SHOWN_CHARACTERS = 20_000
 AWS_FLAGS = (
     "--aws-sigv4 {provider}",
@@ -39,7 +39,7 @@ AWS_FLAGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """One header of the request."""
+    """A header of the request, as shown."""
 
     name: str
     value: str
@@ -48,7 +48,7 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestView:
-    """What a page shows of a request. With a `problem` there is none; `curl` is empty for who may not call."""
+    """A request as shown on a page. With a `problem` there is no request; `curl` is empty if the user may not call."""
 
     verb: str = "POST"
     to: str = ""
@@ -60,7 +60,7 @@ class RequestView:
 
 
 def of_delivery(delivery: Delivery, *, now: datetime, may_call: bool) -> RequestView:
-    """Return the request of a delivery's next call. `may_call`: with the command that makes it."""
+    """Return the request of a delivery's next call. `may_call`: include the command that makes it."""
     return of_claimed(delivery.rule, claimed_of(delivery), now=now, may_call=may_call)
 
 
@@ -103,7 +103,7 @@ def claimed_of(delivery: Delivery) -> ClaimedDelivery:
 
 
 def address_of(rule: IntegrationRule) -> str:
-    """Return where a rule's calls go, without the query string, which may hold a secret."""
+    """Return the address of a rule's target without the query string, which may hold a secret."""
     if rule.target == TargetKind.INVOKE:
         name = f"{rule.function}:{rule.qualifier}" if rule.qualifier else rule.function
         return f"{name} at {rule.url.partition('?')[0]}" if rule.url else name
@@ -112,7 +112,7 @@ def address_of(rule: IntegrationRule) -> str:
 
 
 def without_token(rule: IntegrationRule, request: TargetRequest, now: datetime) -> TargetRequest:
-    """Return the request with a text in place of the callback token, signed for what it says now."""
+    """Return the request with a placeholder for the callback token, and a new signature."""
     body, headers = request.body, dict(request.headers)
     tokens = {token for token in (headers.get(TOKEN_HEADER), *_tokens(request.body)) if token}
     if not tokens:
@@ -128,7 +128,7 @@ def without_token(rule: IntegrationRule, request: TargetRequest, now: datetime) 
 
 
 def as_curl(rule: IntegrationRule, webhook: TargetRequest, now: datetime) -> str:
-    """Return a command that makes the call. AWS' keys are those of the shell in which it runs. Raises CallFailed."""
+    """Return a shell command that makes the call, with AWS keys from the shell's environment. Raises CallFailed."""
     region = endpoints.region_of(region=rule.region, url=rule.url, function=rule.function, default=settings.AWS_REGION)
     request = (
         targets.invocation_of(rule, webhook, region or NO_REGION, now) if rule.target == TargetKind.INVOKE else webhook
@@ -145,9 +145,10 @@ def as_curl(rule: IntegrationRule, webhook: TargetRequest, now: datetime) -> str
 
 
 def _pasteable(body: bytes) -> str | None:
-    """Return a body as a text of a command; None where pasting it could do more than write it.
+    """Return a body as text for a command; None if pasting it could do harm.
 
-    A terminal takes some control characters for keys: whoever wrote the message would type in an administrator's shell.
+    A terminal takes some control characters for keys, so the author of a message could type in an administrator's
+    shell.
     """
     try:
         text = body.decode()
@@ -157,7 +158,7 @@ def _pasteable(body: bytes) -> str | None:
 
 
 def pretty(body: bytes | str) -> str:
-    """Return a body to read: JSON with indents, other text as it is, else how many bytes there are."""
+    """Return a body for reading: JSON indented, other text unchanged, binary data as its size."""
     try:
         text = body if isinstance(body, str) else body.decode()
     except UnicodeDecodeError:
@@ -171,7 +172,7 @@ def pretty(body: bytes | str) -> str:
 def _headers(rule: IntegrationRule, request: TargetRequest) -> Iterator[Header]:
     own = {name.lower() for name in rule.headers}
     for name, value in sorted(request.headers.items()):
-        # What an administrator adds to calls is there to prove something, more often than not.
+        # Headers that an administrator has added often hold credentials.
         is_hidden = name.lower() in own or name.lower() == TOKEN_HEADER
         yield Header(name=name, value=HIDDEN if is_hidden else value, is_hidden=is_hidden)
 

@@ -1,4 +1,4 @@
-"""A verdict as people read it."""
+"""A verdict as the admin shows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN_CHARACTERS = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictView:
-    """What a rule said of a message."""
+    """The verdict of a rule on a message, as shown."""
 
     action: str
     title: str
@@ -28,7 +28,7 @@ class VerdictView:
 
 
 def of_verdict(verdict: Verdict) -> VerdictView:
-    """Return what to show of a verdict."""
+    """Return a verdict for the admin."""
     content = verdict.content
     text = ""
     if content is not None:
@@ -45,7 +45,7 @@ def of_verdict(verdict: Verdict) -> VerdictView:
 
 
 def read(answer: str) -> VerdictView | None:
-    """Return what Delivery.answer says; None where it holds no verdict."""
+    """Return the verdict in Delivery.answer for the admin, None without one."""
     if not answer:
         return None
     try:

@@ -27,7 +27,7 @@ from rooms.errors import ChatError
 
 
 class KeyForm(forms.ModelForm[ApiKey]):
-    """What somebody says about a key that they want."""
+    """The form of a new key."""
 
     capability = forms.CharField(
         initial='{"*": ["publish", "subscribe", "history"]}',
@@ -40,7 +40,7 @@ class KeyForm(forms.ModelForm[ApiKey]):
         fields = ("label",)
 
     def clean_capability(self) -> Capability:
-        """Return the capability. Refuse what is none, or allows nothing."""
+        """Return the capability. Refuse an invalid one, and one that allows nothing."""
         try:
             capability = Capability.parse(self.cleaned_data["capability"])
         except ChatError as error:
@@ -51,7 +51,7 @@ class KeyForm(forms.ModelForm[ApiKey]):
 
 
 class KeyStateFilter(admin.SimpleListFilter):
-    """Keys that are good, and those that were ended."""
+    """Filters keys by whether they were revoked."""
 
     title = "state"
     parameter_name = "state"
@@ -69,7 +69,7 @@ class KeyStateFilter(admin.SimpleListFilter):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(LargeTableAdmin):
-    """Keys are made and revoked here; a whole key is shown once, when it is made."""
+    """The admin of API keys: creates, rotates and revokes them. A new key is shown once."""
 
     list_display = ("key_name", "label", "capability_text", "state", moment_of("created_at", "made"))
     list_filter = (KeyStateFilter,)
@@ -80,15 +80,15 @@ class ApiKeyAdmin(LargeTableAdmin):
     actions = ("rotate", "revoke")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever has the permission may make a key."""
+        """Return whether the user may create a key."""
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return what is asked for a new key, or all that there is to see."""
+        """Return the fields of the form of a new key, or all fields of an existing one."""
         return ("label", "capability") if obj is None else self.fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return nothing for a new key."""
+        """Return the read-only fields: none for a new key, all for an existing one."""
         return () if obj is None else self.readonly_fields
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
@@ -98,7 +98,7 @@ class ApiKeyAdmin(LargeTableAdmin):
         return super().get_form(request, obj, change=change, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Make the key, and keep its text for the one answer."""
+        """Create the key, and keep its text for `response_add`."""
         assert not change
         new = keys.create(form.cleaned_data["capability"], label=obj.label)
         obj.pk = new.row.pk
@@ -106,7 +106,7 @@ class ApiKeyAdmin(LargeTableAdmin):
         obj.text = new.text
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """Show the key, once."""
+        """Show the new key, this once."""
         return shown_once(
             request,
             self,
@@ -117,18 +117,18 @@ class ApiKeyAdmin(LargeTableAdmin):
 
     @admin.display(description="key")
     def key_name(self, key: ApiKey) -> SafeString:
-        """The public part."""
+        """The public part of the key."""
         return format_html("<code>{}</code>", key.name)
 
     @admin.display(description="capability")
     def capability_text(self, key: ApiKey) -> SafeString:
-        """What the key and its tokens may do."""
+        """The capability of the key and its tokens, shortened."""
         text = json.dumps(key.capability, ensure_ascii=False)
         return format_html("<code><bdi>{}</bdi></code>", text[:120] + ("…" if len(text) > 120 else ""))
 
     @admin.display(description="state")
     def state(self, key: ApiKey) -> SafeString:
-        """Whether it is good."""
+        """The state of the key as a badge."""
         if key.revoked_at is not None:
             return badge("revoked", Tone.BAD)
         if key.former_secret_until is not None and key.former_secret_until > timezone.now():
@@ -136,12 +136,12 @@ class ApiKeyAdmin(LargeTableAdmin):
         return badge(key.purpose or "in use", Tone.GOOD)
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change keys may revoke them."""
+        """Return whether the user may revoke and rotate keys."""
         return request.user.has_perm("integrations.change_apikey")
 
     @admin.action(description="Give the selected keys a new secret", permissions=["revoke"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        """Rotate secrets, and show the new keys once. What the former ones signed stays good for a while."""
+        """Rotate the secrets of keys, and show the new keys once."""
         chosen = list(ApiKey.objects.filter(pk__in=first(request, queryset), revoked_at__isnull=True))
         if not chosen:
             messages.warning(request, "Revoked keys get no new secret.")
@@ -151,7 +151,7 @@ class ApiKeyAdmin(LargeTableAdmin):
         for key in chosen:
             try:
                 texts.append((key.label or key.name, keys.rotate(key.name, now).text))
-            except ChatError as error:  # one that is being rotated must not hide the new secrets of the others
+            except ChatError as error:  # the new secrets of the other keys must still be shown
                 messages.warning(request, f"{key.name}: {error.message}")
                 continue
             log(request, ApiKey.objects.filter(pk=key.pk), "New secret.")
@@ -164,7 +164,7 @@ class ApiKeyAdmin(LargeTableAdmin):
 
     @admin.action(description="Revoke the selected keys and all their tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """End keys."""
+        """Revoke keys."""
         chosen = ApiKey.objects.filter(pk__in=first(request, queryset))
         ending = [key for key in chosen if key.revoked_at is None]
         now = timezone.now()
@@ -177,13 +177,13 @@ class ApiKeyAdmin(LargeTableAdmin):
 
 
 def _overlap() -> str:
-    """Return for how long a former secret is good."""
+    """Return the overlap of a rotation as text."""
     return duration(settings.API_KEY_OVERLAP_SECONDS * 1000)
 
 
 @admin.register(UsedNonce)
 class UsedNonceAdmin(LargeTableAdmin):
-    """Nonces of token requests, each good for one token."""
+    """The admin of the nonces of answered token requests."""
 
     list_display = ("nonce", "key", moment_of("expires_at", "expires"))
     list_select_related = ("key",)

@@ -1,4 +1,4 @@
-"""The admin page of revocations: tokens that ended before their time, and a form that ends more."""
+"""The admin page of revocations, with a form that revokes tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rooms.errors import ChatError
 
 
 class RevocationForm(forms.ModelForm[Revocation]):
-    """Whose tokens somebody wants to end."""
+    """The form of a revocation: which tokens to revoke."""
 
     class Meta:
         model = Revocation
@@ -43,7 +43,7 @@ class RevocationForm(forms.ModelForm[Revocation]):
         key.queryset = ApiKey.objects.filter(revoked_at__isnull=True)
 
     def clean(self) -> dict[str, Any]:
-        """Refuse targets that can be no token's."""
+        """Refuse invalid targets."""
         cleaned = super().clean() or {}
         if not self.errors:
             try:
@@ -53,12 +53,12 @@ class RevocationForm(forms.ModelForm[Revocation]):
         return cleaned
 
     def _post_clean(self) -> None:
-        """Nothing: no row is made from the form itself, which may have no key."""
+        """Do nothing: revocations.revoke creates the rows, and the form may have no key."""
 
 
 @admin.register(Revocation)
 class RevocationAdmin(LargeTableAdmin):
-    """Revocations are written here, by the command and by the protocol's own endpoint; they are never undone."""
+    """The admin of revocations. The command and the REST API write them too; they cannot be undone."""
 
     list_display = ("who", "kind", "key", moment_of("issued_before", "issued before"), "ends", "by")
     list_display_links = ("who",)
@@ -68,11 +68,11 @@ class RevocationAdmin(LargeTableAdmin):
     fields = ("subject", "value", "key", "issued_before", "applies_at", "expires_at", "created_at", "created_by")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever has the permission may end tokens."""
+        """Return whether the user may revoke tokens."""
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return what is asked for, or all that there is to see."""
+        """Return the fields of the form, or all fields of an existing revocation."""
         return ("subject", "value", "key") if obj is None else self.fields
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
@@ -82,7 +82,7 @@ class RevocationAdmin(LargeTableAdmin):
         return super().get_form(request, obj, change=change, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Write the revocation, for one key or for all."""
+        """Write the revocation, for one key or for all keys."""
         said, now = form.cleaned_data, timezone.now()
         try:
             if said["key"] is None:
@@ -96,31 +96,31 @@ class RevocationAdmin(LargeTableAdmin):
             obj.__dict__.update(rows[0].__dict__)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Write the log where there is something to log."""
+        """Log the addition, unless nothing was revoked."""
         return super().log_addition(request, obj, message) if obj.pk else None
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """Say what happens now."""
+        """Show a message about the effect, and go back to the list."""
         if obj.pk:
             messages.success(request, "Revoked. Connections that use such tokens end within a second, everywhere.")
         return redirect("admin:integrations_revocation_changelist")
 
     @admin.display(description="whose tokens")
     def who(self, revocation: Revocation) -> SafeString:
-        """The client id, token id, key or room."""
+        """The value that names the tokens: a client id, token id, revocation key or room."""
         return said(revocation.value[:80])
 
     @admin.display(description="kind")
     def kind(self, revocation: Revocation) -> SafeString:
-        """What the value is."""
+        """The kind of the value as a badge."""
         return badge(revocation.subject, Tone.PLAIN)
 
     @admin.display(description="kept until")
     def ends(self, revocation: Revocation) -> SafeString:
-        """When the last token that it can concern has expired."""
+        """When the last token that the revocation can end expires."""
         return format_html("{}", moment_of("expires_at", "")(revocation))
 
     @admin.display(description="by")
     def by(self, revocation: Revocation) -> str:
-        """Who wrote it."""
+        """Who revoked the tokens."""
         return revocation.created_by or "the API"

@@ -1,4 +1,4 @@
-"""What the page of a shadow rule shows: how often it agrees with its main rule, and where it does not."""
+"""The content of a shadow rule's page: how often it agrees with its main rule, and the differences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXT_CHARACTERS = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """How many messages got this pair of verdicts."""
+    """The number of messages with one pair of verdicts."""
 
     count: int
     percent: str
@@ -31,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class PairRow:
-    """A row of the table of pairs: what the main rule said."""
+    """A row of the table of pairs: one verdict of the main rule."""
 
     label: str
     cells: Sequence[Cell]
@@ -39,7 +39,7 @@ class PairRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DisagreementView:
-    """One message on which the two disagree."""
+    """A message on which the two rules disagree, as shown."""
 
     difference: Disagreement
     text: str
@@ -48,7 +48,7 @@ class DisagreementView:
 
 
 def comparison_context(shadow: IntegrationRule) -> dict[str, Any]:
-    """Return the template's variables."""
+    """Return the variables of the template."""
     found = comparisons.compare(shadow)
     actions = [*VERDICT_TONES, comparisons.NOTHING]
     present = [action for action in actions if any(action in pair for pair in found.actions)]

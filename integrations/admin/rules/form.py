@@ -1,4 +1,4 @@
-"""The form of a rule: all that can be asked of one, in groups. integrations.rules.rules judges it."""
+"""The form of a rule, its fields in groups. integrations.rules.rules checks the values."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CREDENTIALS = ("access_key_id", "secret_access_key", "forget_credentials")
 
 
 def shown_fields() -> tuple[Any, ...]:
-    """Return the fields of all groups that can be read."""
+    """Return the fields of all groups, except those of credentials."""
     rows = []
     for _title, _text, names in GROUPS:
         for name in names:
@@ -68,7 +68,7 @@ def shown_fields() -> tuple[Any, ...]:
 
 
 class RuleForm(forms.ModelForm[IntegrationRule]):
-    """A rule as somebody asks for it."""
+    """The form of a new or existing rule."""
 
     events = forms.MultipleChoiceField(
         choices=EventKind.choices, initial=[EventKind.MESSAGE], widget=forms.CheckboxSelectMultiple
@@ -124,7 +124,7 @@ class RuleForm(forms.ModelForm[IntegrationRule]):
         if self.is_new:
             del self.fields["forget_credentials"]
         else:
-            # What it owes was written for the one or the other.
+            # Its deliveries were made for the one or the other.
             self.fields["when"].disabled = True
         mains = IntegrationRule.objects.filter(when=When.BEFORE, shadow_of__isnull=True).exclude(pk=self.instance.pk)
         shadow_of = self.fields["shadow_of"]
@@ -148,7 +148,7 @@ class RuleForm(forms.ModelForm[IntegrationRule]):
         return self._filter("author_filter", "author filter")
 
     def clean(self) -> dict[str, Any]:
-        """Let the rest be judged, once each field is right by itself."""
+        """Fill in defaults, and check the rule as a whole once each field is valid."""
         cleaned = super().clean() or {}
         for name, default in DEFAULTS.items():
             if name in self.fields and name != "shadow_of" and cleaned.get(name) in (None, ""):
@@ -163,7 +163,7 @@ class RuleForm(forms.ModelForm[IntegrationRule]):
         return cleaned
 
     def spec(self) -> rules.RuleSpec:
-        """Return what was asked for."""
+        """Return the specification of the rule."""
         return rules.RuleSpec(**{field: self.cleaned_data[field] for field in WANTED})
 
     def _calls_a_url(self, cleaned: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What the page of one rule shows: how its target does, what it is owed, what its last calls brought."""
+"""The content of a rule's page: figures and charts of its calls, its backlog, its last deliveries."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from rooms.admin.waterfall import Fact, duration
 SPANS = ((1, "1 hour"), (24, "24 hours"))
 RECENT_MINUTES = 15
 SPARK_MINUTES = 60
-FRESH_SECONDS = 20  # a step that has only begun is not drawn: what workers report comes seconds later
+FRESH_SECONDS = 20  # a step younger than this is not drawn: workers report with some delay
 LAST_DELIVERIES = 15
 SHOWN_WORKERS = 50
-# A target that fails less than this is well; one that fails more is in trouble.
+# Shares of successful calls: green from the first on, red below the second.
 GOOD_SUCCESS, POOR_SUCCESS = 0.99, 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A drawing with its title and its legend."""
+    """A chart with its title and its legend."""
 
     title: str
     svg: SafeString
@@ -42,7 +42,7 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryRow:
-    """A line of the table of last deliveries."""
+    """A row of the table of the last deliveries."""
 
     delivery: Delivery
     state_tone: Tone
@@ -53,7 +53,7 @@ class DeliveryRow:
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictShare:
-    """How often one verdict came. `width`: its share in per cent."""
+    """The number of verdicts with one action. `width`: their share in per cent."""
 
     label: str
     tone: Tone
@@ -64,7 +64,7 @@ class VerdictShare:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRow:
-    """How one worker calls the target just now."""
+    """The throttle of the rule in one worker, as shown."""
 
     name: str
     breaker: str
@@ -75,7 +75,7 @@ class WorkerRow:
 
 
 def context_of(rule: IntegrationRule, *, now: datetime, hours: int, with_deliveries: bool) -> dict[str, Any]:
-    """Return the template's variables. Some queries, each bounded."""
+    """Return the variables of the template, with bounded queries."""
     found = figures.of_rule(rule, now=now, minutes=RECENT_MINUTES)
     return {
         "rule": rule,
@@ -99,7 +99,7 @@ def context_of(rule: IntegrationRule, *, now: datetime, hours: int, with_deliver
 
 
 def facts_of(found: RuleFigures, now: datetime) -> list[Fact]:
-    """Return the numbers at the top."""
+    """Return the figures at the top of the page."""
     recent, backlog = found.recent, found.backlog
     facts = [
         Fact(label=f"calls a second, last {RECENT_MINUTES} min", value=rate(recent.calls_per_second)),
@@ -118,7 +118,7 @@ def facts_of(found: RuleFigures, now: datetime) -> list[Fact]:
 
 
 def calls_by_minute(rule_ids: Sequence[int], now: datetime) -> dict[int, list[int]]:
-    """Return the calls of each rule in each whole minute of the last hour, the latest last."""
+    """Return the number of calls of each rule in each whole minute of the last hour, the latest last."""
     end = now.replace(second=0, microsecond=0)
     start = end - timedelta(minutes=SPARK_MINUTES)
     found = {rule: [0] * SPARK_MINUTES for rule in rule_ids}
@@ -129,17 +129,17 @@ def calls_by_minute(rule_ids: Sequence[int], now: datetime) -> dict[int, list[in
 
 
 def overlap_text() -> str:
-    """Return for how long calls are signed by a former secret too."""
+    """Return the overlap of a secret's rotation as text."""
     return duration(settings.RULE_SECRET_OVERLAP_SECONDS * 1000)
 
 
 def rate(number: float) -> str:
-    """Return a number a second."""
+    """Return a rate a second as text."""
     return f"{number:,.0f}" if number >= 99.5 or not number else f"{number:.1f}" if number >= 0.95 else f"{number:.2g}"
 
 
 def share(part: float | None) -> str:
-    """Return a share as per cent; what is not quite all is never shown as all."""
+    """Return a share in per cent as text. Only exactly 1 is shown as 100%."""
     if part is None:
         return "–"
     if part in (0.0, 1.0):
@@ -179,7 +179,7 @@ def _shared(found: RuleFigures) -> float | None:
 
 
 def _parts(found: RuleFigures) -> list[VerdictShare]:
-    """Return how often each verdict came lately."""
+    """Return the number of recent verdicts by action."""
     said = found.recent.verdicts
     total = sum(said.values())
     if not total:
@@ -192,7 +192,7 @@ def _parts(found: RuleFigures) -> list[VerdictShare]:
 
 
 def _alerts(found: RuleFigures, now: datetime) -> list[dict[str, Any]]:
-    """Return what somebody who opens the page must know before anything else."""
+    """Return the warnings at the top of the page."""
     alerts = []
     if not found.rule.enabled:
         alerts.append({"tone": Tone.WAITING, "text": "This rule is off. What it is owed is kept until it is on again."})
@@ -252,12 +252,12 @@ def _each(point: Point, number: int) -> float:
 
 def _chart(title: str, times: Sequence[datetime], lines: Sequence[Line], *, unit: str, stacked: bool) -> Chart:
     svg = charts.time_series(title, times, lines, unit=unit, stacked=stacked)
-    # charts escapes every text that it is given.
+    # charts has escaped all texts.
     return Chart(title=title, svg=mark_safe(svg), legend=mark_safe(charts.legend(lines)))
 
 
 def _workers(rule: IntegrationRule, now: datetime) -> list[WorkerRow]:
-    """Return how each living worker calls the target."""
+    """Return the throttles of the rule in living workers."""
     alive = [one.name for one in figures.workers() if one.is_alive][:SHOWN_WORKERS]
     found = RuleThrottle.objects.filter(rule=rule, worker__name__in=alive).select_related("worker")
     return [

@@ -1,4 +1,4 @@
-"""The pages of one rule: how it does, its form, a test event, a replay, a shadow beside its main rule."""
+"""The views of one rule: overview, form, test event, replay, and the comparison of a shadow with its main rule."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from rooms.errors import ChatError
 
 
 class RulePages(LargeTableAdmin):
-    """What the admin of rules has beside its list."""
+    """The pages of one rule, as a base class of the rules' admin."""
 
-    # --- Who may ---
+    # --- Permissions ---
 
     def has_switch_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change rules may switch them."""
+        """Return whether the user may switch rules."""
         return request.user.has_perm("integrations.change_integrationrule")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Rules are edited on a page of their own; the one that Django calls "change" shows how they do."""
+        """Return whether the request may edit: only on the form's page; Django's "change" page shows the overview."""
         return self.is_edited(request) and self.has_switch_permission(request)
 
     def is_edited(self, request: HttpRequest) -> bool:
-        """Tell whether the request is for the form."""
+        """Return whether the request is for the form."""
         match = request.resolver_match
         return match is not None and match.url_name == f"{self.opts.app_label}_{self.opts.model_name}_edit"
 
     # --- Showing ---
 
     def get_urls(self) -> Any:
-        """Add the pages of one rule."""
+        """Add the URLs of a rule's pages."""
         pages = {
             "edit": self.edit_view, "test": self.test_view, "replay": self.replay_view, "compare": self.compare_view,
         }  # fmt: skip
@@ -57,7 +57,7 @@ class RulePages(LargeTableAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show how a rule does."""
+        """Show the overview of a rule."""
         context = dict(extra_context or {})
         rule = self.get_object(request, object_id)
         if rule is not None and self.has_view_permission(request, rule):
@@ -74,7 +74,7 @@ class RulePages(LargeTableAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Show or take a form. What became impossible since it was judged is said, and nothing is changed."""
+        """Show or accept a form. If a change became invalid since the check, show the error and change nothing."""
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except ChatError as error:
@@ -82,7 +82,7 @@ class RulePages(LargeTableAdmin):
             return redirect(request.path)
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show and take the form of a rule."""
+        """Show and accept the form of a rule."""
         context = {"title": "Edit rule", "show_save_and_continue": False, "show_save_and_add_another": False}
         response = self.changeform_view(request, object_id, "", context)
         if isinstance(response, TemplateResponse):
@@ -90,7 +90,7 @@ class RulePages(LargeTableAdmin):
         return response
 
     def test_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Call the target with an event that somebody makes up, and show what came of it."""
+        """Call the target with a test event, and show the answer."""
         rule = self._rule_to_change(request, object_id)
         form = TestEventForm(rule, request.POST or None)
         trial = None
@@ -100,7 +100,7 @@ class RulePages(LargeTableAdmin):
         return self._page(request, "admin/rule_test.html", rule, title="Send a test event", form=form, trial=trial)
 
     def replay_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Owe again what a query finds."""
+        """Resend the deliveries of a query."""
         rule = self._rule_to_change(request, object_id)
         if not request.user.has_perm("integrations.change_delivery"):
             raise PermissionDenied
@@ -115,7 +115,7 @@ class RulePages(LargeTableAdmin):
         return self._page(request, "admin/rule_replay.html", rule, title="Replay", form=form)
 
     def compare_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show where a shadow would have decided differently."""
+        """Show the comparison of a shadow rule with its main rule."""
         rule = self.get_object(request, object_id)
         if rule is None or not rule.is_shadow:
             raise Http404("There is no such shadow rule.")
@@ -136,5 +136,5 @@ class RulePages(LargeTableAdmin):
 
     def _page(self, request: HttpRequest, template: str, rule: IntegrationRule, **context: Any) -> HttpResponse:
         shared = {**self.admin_site.each_context(request), "opts": self.opts, "rule": rule}
-        # What is shown may hold what members said, and how calls are signed.
+        # The page may show messages and signatures.
         return TemplateResponse(request, template, {**shared, **context}, headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""Owing again what a query finds: the dead letters of a rule, or all that it got in some time."""
+"""The form that replays deliveries: the dead letters of a rule, or its deliveries of some time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATES = (
 
 
 class ReplayForm(forms.Form):
-    """Which deliveries of a rule."""
+    """The form of a replay: which deliveries of a rule to resend."""
 
     state = forms.ChoiceField(choices=STATES, widget=forms.RadioSelect, initial=DeliveryState.DEAD)
     event = forms.ChoiceField(required=False)
@@ -43,7 +43,7 @@ class ReplayForm(forms.Form):
         event.choices = [("", "Every event"), *(choice for choice in EventKind.choices if choice[0] in rule.events)]
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a time that ends before it begins, and all deliveries there ever were."""
+        """Refuse a time that ends before it begins, and delivered ones without a beginning."""
         cleaned = super().clean() or {}
         since, until = cleaned.get("since"), cleaned.get("until")
         if since and until and since >= until:
@@ -54,7 +54,7 @@ class ReplayForm(forms.Form):
 
 
 def replay(rule: IntegrationRule, said: dict[str, Any], *, now: datetime) -> int:
-    """Owe again what the form says, the oldest first, MOST at most. Return how many deliveries."""
+    """Resend the deliveries of a form, the oldest first, at most MOST. Return how many."""
     query = outbox.Replay(
         rule_id=rule.pk, states=[said["state"]], since=said["since"], until=said["until"], event=said["event"]
     )

@@ -1,4 +1,4 @@
-"""The list of integration rules: each with how it does, and what can be done with several."""
+"""The admin list of integration rules with their figures, and its actions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, mak
 
 @admin.register(IntegrationRule)
 class IntegrationRuleAdmin(RulePages):
-    """Rules are made, switched and removed here; a signing secret is shown once, when it is made."""
+    """The admin of rules: creates, switches and removes them. A new signing secret is shown once."""
 
     list_display = ("title", "target_text", "success", "calls", "backlog", "is_enabled")
     list_filter = ("enabled", "when")
@@ -48,15 +48,15 @@ class IntegrationRuleAdmin(RulePages):
     # --- Making and removing ---
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever has the permission may make a rule."""
+        """Return whether the user may create a rule."""
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever has the permission may remove one, and what it owes."""
+        """Return whether the user may remove a rule with its deliveries."""
         return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the groups of the form; on a rule's page folded, and without what is only ever written."""
+        """Return the groups of the form; on the overview folded, and without credentials."""
         if obj is not None and not self.is_edited(request):
             return [
                 ("All settings", {"classes": ("collapse",), "fields": (*shown_fields(), "created_at", "changed_at")})
@@ -68,19 +68,19 @@ class IntegrationRuleAdmin(RulePages):
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return what cannot be edited: all, on the page that only shows."""
+        """Return the read-only fields: all on the overview."""
         if obj is not None and not self.is_edited(request):
             return (*shown_fields(), "created_at", "changed_at")
         return self.readonly_fields
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Return the form of a rule; the page that only shows needs none."""
+        """Return the form of a rule; the overview needs none."""
         if obj is None or self.is_edited(request):
             kwargs["form"] = RuleForm
         return super().get_form(request, obj, change=change, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Make or change the rule. A new one's secret is kept for the one answer."""
+        """Create or change the rule. The secret of a new one is kept for `response_add`."""
         now = timezone.now()
         if change:
             rules.edit(form.initial["name"], form.spec(), now=now)
@@ -99,18 +99,18 @@ class IntegrationRuleAdmin(RulePages):
         obj.secret = secret
 
     def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
-        """Go back to the rule's page."""
+        """Go back to the rule's overview."""
         messages.success(request, "Saved. Workers and gateways follow within a second.")
         return redirect("admin:integrations_integrationrule_change", obj.pk)
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
-        """Show the signing secret, once."""
+        """Show the signing secret of the new rule, this once."""
         return shown_once(
             request, self, title="The signing secret of your new rule", advice=ADVICE, secrets=[(obj.name, obj.secret)]
         )
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Return what is deleted, without reading a million deliveries to list them."""
+        """Return the objects that a removal deletes, without listing deliveries: there may be a million."""
         names = []
         for rule in objs:
             names.append(f"Rule {rule.name}, with all its deliveries")
@@ -127,7 +127,7 @@ class IntegrationRuleAdmin(RulePages):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Remove the selected rules."""
         chosen = set(queryset.values_list("pk", flat=True))
-        # A shadow goes with the rule that it watches.
+        # A shadow is removed with its main rule.
         for rule in list(queryset):
             if rule.shadow_of_id not in chosen:
                 rules.remove(rule.name, now=timezone.now())
@@ -136,13 +136,13 @@ class IntegrationRuleAdmin(RulePages):
 
     @admin.display(description="rule")
     def title(self, rule: IntegrationRule) -> SafeString:
-        """Its name, and whether it decides or only hears."""
+        """The rule's name and kind."""
         kind = kind_of(rule)
         return format_html("<bdi>{}</bdi><small>{}</small>", rule.name, kind)
 
     @admin.display(description="target")
     def target_text(self, rule: IntegrationRule) -> SafeString:
-        """Where calls go; without the query string, which may hold a secret."""
+        """The address of the target without the query string, which may hold a secret, and the rooms."""
         address = address_of(rule)
         shown = address[:60] + ("…" if len(address) > 60 else "")
         asked = "as its main rule" if rule.is_shadow else rule.room_filter[:40] or "every room"
@@ -151,7 +151,7 @@ class IntegrationRuleAdmin(RulePages):
 
     @admin.display(description="succeeded")
     def success(self, rule: Any) -> SafeString:
-        """The breaker where it is not closed, and the share of calls that succeeded."""
+        """The breaker if it is not closed, else the share of successful calls."""
         found: RuleFigures = rule.figures
         if found.throttle.is_open:
             return badge(f"breaker {found.throttle.breaker}", BREAKER_TONES[found.throttle.breaker])
@@ -160,17 +160,17 @@ class IntegrationRuleAdmin(RulePages):
 
     @admin.display(description="calls, last hour")
     def calls(self, rule: Any) -> SafeString:
-        """How that went up and down, how many there are a second, and how long they take."""
+        """A chart of the calls of the last hour, their rate, and their duration."""
         recent = rule.figures.recent
         tone = "bad" if rule.figures.throttle.is_open else "1"
         line = charts.sparkline(rule.spark, label=f"calls a minute of {rule.name}", tone=tone)
         slow = "" if recent.p95 is None else f", p95 {duration(recent.p95)}"
-        # charts escapes every text that it is given.
+        # charts has escaped all texts.
         return format_html("{}<small>{} a second{}</small>", mark_safe(line), rate(recent.calls_per_second), slow)
 
     @admin.display(description="owed")
     def backlog(self, rule: Any) -> SafeString:
-        """What is owed, with a link to it, and the dead letters."""
+        """The size of the backlog with a link to it, and the number of dead letters."""
         found = rule.figures.backlog
         address = reverse("admin:integrations_delivery_changelist", query={"rule__id__exact": rule.pk})
         link = format_html('<a href="{}">{}{}</a>', address, f"{found.size:,}", "+" if found.is_cut else "")
@@ -178,11 +178,11 @@ class IntegrationRuleAdmin(RulePages):
 
     @admin.display(description="on", boolean=True)
     def is_enabled(self, rule: IntegrationRule) -> bool:
-        """Whether it is asked."""
+        """Whether the rule is on."""
         return rule.enabled
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Return the list, each rule with its figures: two queries more for all of them."""
+        """Return the list with the figures of each rule; two more queries for all of them."""
         found = super().get_changelist_instance(request)
         now = timezone.now()
         rows = list(found.result_list)
@@ -197,12 +197,12 @@ class IntegrationRuleAdmin(RulePages):
 
     @admin.action(description="Turn the selected rules on", permissions=["switch"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Let rules be asked again."""
+        """Turn rules on."""
         self._switch(request, queryset, enabled=True)
 
     @admin.action(description="Turn the selected rules off", permissions=["switch"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Let rules rest."""
+        """Turn rules off."""
         self._switch(request, queryset, enabled=False)
 
     def _switch(self, request: HttpRequest, queryset: QuerySet[Any], *, enabled: bool) -> None:
@@ -216,12 +216,12 @@ class IntegrationRuleAdmin(RulePages):
 
     @admin.action(description="Give the selected rules a new signing secret", permissions=["switch"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        """Replace secrets, and show the new ones once."""
+        """Rotate the signing secrets of rules, and show the new ones once."""
         secrets: list[tuple[str, str]] = []
         for rule in IntegrationRule.objects.filter(pk__in=first(request, queryset)):
             try:
                 secrets.append((rule.name, rules.rotate_secret(rule.name, now=timezone.now())))
-            except ChatError as error:  # one that is being rotated must not hide the new secrets of the others
+            except ChatError as error:  # the new secrets of the other rules must still be shown
                 messages.warning(request, error.message)
         log(request, IntegrationRule.objects.filter(name__in=[name for name, _ in secrets]), "New signing secret.")
         if not secrets:

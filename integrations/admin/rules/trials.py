@@ -1,4 +1,4 @@
-"""A test event: a call like any other, made at once and shown with its answer. Nothing of it is stored."""
+"""Sends a test event to a rule's target at once, and shows request and answer. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from integrations.worker import targets
 from integrations.worker.worker import read_app_id
 from rooms.admin.waterfall import duration
 
-MAX_SECONDS = 10.0  # a person waits, and a thread with them
-NO_MESSAGE = 0  # no primary key: a callback's verdict finds no message
+MAX_SECONDS = 10.0  # a person waits, and a thread too
+NO_MESSAGE = 0  # no primary key, so that a verdict by callback finds no message
 SHOWN_CHARACTERS = 8_000
 
 
 class TestEventForm(forms.Form):
-    """What the event says."""
+    """The form of a test event."""
 
     __test__ = False
 
@@ -54,7 +54,7 @@ class TestEventForm(forms.Form):
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What a test event brought."""
+    """The result of a test event."""
 
     request: RequestView
     is_good: bool
@@ -67,7 +67,7 @@ class Trial:
 
 
 def trial_delivery(rule: IntegrationRule, said: dict[str, str], now: datetime) -> ClaimedDelivery:
-    """Return a delivery that is in no table."""
+    """Return a delivery for a test event, which is not in the table."""
     number = secrets.token_hex(6)
     return ClaimedDelivery(
         id=0,
@@ -88,7 +88,7 @@ def trial_delivery(rule: IntegrationRule, said: dict[str, str], now: datetime) -
 
 
 def send(rule: IntegrationRule, said: dict[str, str], *, now: datetime, may_call: bool) -> Trial:
-    """Call a rule's target with a test event, in at most MAX_SECONDS, and return what came of it."""
+    """Call a rule's target with a test event, in at most MAX_SECONDS, and return the result."""
     delivery = trial_delivery(rule, said, now)
     seen = request_view.of_claimed(rule, delivery, now=now, may_call=may_call)
     timeout = min(MAX_SECONDS, rule.timeout_seconds or settings.DELIVERY_TIMEOUT_SECONDS)
@@ -102,7 +102,7 @@ def send(rule: IntegrationRule, said: dict[str, str], *, now: datetime, may_call
 async def _call(
     rule: IntegrationRule, delivery: ClaimedDelivery, now: datetime, timeout: float, app_id: str
 ) -> tuple[Answer | CallFailed, float]:
-    """Return what came of the call, and how many milliseconds it took. `timeout` bounds it."""
+    """Make the call within `timeout` seconds. Return its answer or failure, and its duration in milliseconds."""
     called = targets.Targets(Outgoing(allowed=rules.allow_list(), max_connections=1))
     began = time.monotonic()
     try:
@@ -116,7 +116,7 @@ async def _call(
 
 
 def _judged(rule: IntegrationRule, delivery: ClaimedDelivery, answer: Answer, seen: RequestView, took: str) -> Trial:
-    """Say what an answer would have meant."""
+    """Return the result of a call with an answer, including the verdict that it would have given."""
     is_good = 200 <= answer.status < 300 and not answer.problem
     problem = "" if is_good else answers.explain(answer)
     verdict: VerdictView | None = None
@@ -142,7 +142,7 @@ def _judged(rule: IntegrationRule, delivery: ClaimedDelivery, answer: Answer, se
 
 
 def _payload(said: dict[str, str], message_id: str, now: datetime) -> str:
-    """Return an event's payload, in the shapes of integrations.wire.events."""
+    """Return the payload of a test event, in the shape of integrations.wire.events."""
     at = int(now.timestamp() * 1000)
     message = {"id": message_id, "clientId": said["author"], "timestamp": at, "name": "chat", "data": said["text"]}
     event = said["event"]

@@ -1,4 +1,4 @@
-"""One set of credentials that is fetched when it is needed, by one task at a time, and renewed before it ends."""
+"""Caches one set of AWS credentials: fetched on demand by one task at a time, and renewed before it expires."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from integrations.egress.aws.signing import AwsCredentials
 from rooms import faults
 
 RENEW_BEFORE_SECONDS = 300.0
-SPARE_SECONDS = 30.0  # a call that begins with these must be able to end
-# Credentials that do not say when they end are asked for again after so long; botocore gives none that end sooner.
+SPARE_SECONDS = 30.0  # credentials are not used so close to their end: the call must be able to finish
+# Credentials without an expiry are fetched again after so long; botocore returns none that end sooner.
 ASK_AGAIN_SECONDS = 60.0
 UNDATED_SECONDS = 540.0
-FAILURE_SECONDS = 5.0  # so long a failure is everybody's answer
+FAILURE_SECONDS = 5.0  # so long a failure is not tried again
 
 Fetch = Callable[[], Awaitable[AwsCredentials]]
 
 
 class CredentialCache:
-    """Credentials from `fetch`, which has `seconds` for it and may raise CallFailed. For one event loop."""
+    """Caches the credentials that `fetch` returns, within `seconds`; it may raise CallFailed. For one event loop."""
 
     def __init__(self, fetch: Fetch, *, seconds: float) -> None:
         self._fetch = fetch
@@ -36,7 +36,7 @@ class CredentialCache:
         self._task: asyncio.Task[AwsCredentials] | None = None
 
     async def get(self) -> AwsCredentials:
-        """Return credentials that are good for a while. Raises CallFailed."""
+        """Return credentials that are valid for a while. Raises CallFailed."""
         now = time.monotonic()
         if self._value is not None and now < self._ends_at:
             if now >= self._renew_at:
@@ -44,16 +44,16 @@ class CredentialCache:
             return self._value
         if self._failure is not None and now < self._failed_at + FAILURE_SECONDS:
             raise CallFailed(str(self._failure))
-        # Who gives up leaves the fetching to the others; it has an end of its own.
+        # A call that gives up leaves the fetching to the others; it has a time limit of its own.
         return await asyncio.shield(self._begin())
 
     def refuse(self, credentials: AwsCredentials) -> None:
-        """Fetch others next time, because these were refused; those that were fetched just now get another chance."""
+        """Drop credentials that AWS refused, unless they were fetched just now."""
         if self._value == credentials and time.monotonic() > self._fetched_at + FAILURE_SECONDS:
             self._ends_at = 0.0
 
     def close(self) -> None:
-        """End the fetching that is under way."""
+        """Cancel the fetching under way."""
         if self._task is not None:
             self._task.cancel()
 

@@ -1,5 +1,4 @@
-"""AWS credentials of rules: sealed ones of their own, else those of the environment or the instance; with a role to
-assume, that role's."""
+"""The AWS credentials of rules: a rule's own, or those of the environment or the instance, or those of a role."""
 
 from __future__ import annotations
 
@@ -23,14 +22,14 @@ from integrations.models import IntegrationRule
 from integrations.secrets.sealing import SealBroken, unseal
 
 MAX_ROLES = 500
-SESSION_NAME = "chatsite"  # as AWS's logs name us
+SESSION_NAME = "chatsite"  # in AWS's logs
 
 ReadAmbient = Callable[[], AwsCredentials | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Role:
-    """What credentials of a role depend on."""
+    """The key of a role's credentials in the cache."""
 
     arn: str
     external_id: str
@@ -39,15 +38,15 @@ class _Role:
 
 
 class CredentialStore:
-    """The credentials that one worker uses, each fetched once for all its calls. For one event loop.
+    """All credentials of one worker, each cached for all its calls. For one event loop.
 
-    `read`: how those of the environment or the instance are read; it may take seconds, and is called in a thread.
+    `read` returns those of the environment or the instance; it may take seconds, and is called in a thread.
     """
 
     def __init__(self, outgoing: Outgoing, *, read: ReadAmbient | None = None) -> None:
         self._outgoing = outgoing
         self._read = read or Ambient().read
-        # One thread: botocore's own time limits let it go again, however late.
+        # One thread: botocore has time limits of its own, so that it never hangs forever.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aws-credentials")
         self._reading: asyncio.Future[AwsCredentials | None] | None = None
         self._loading: asyncio.Future[None] | None = None
@@ -55,7 +54,7 @@ class CredentialStore:
         self._roles: OrderedDict[_Role, CredentialCache] = OrderedDict()
 
     async def get(self, rule: IntegrationRule, *, region: str) -> AwsCredentials:
-        """Return what signs a rule's calls. Raises CallFailed with what is wrong."""
+        """Return the credentials that sign a rule's calls. Raises CallFailed."""
         await self._load()
         sealed = None if rule.sealed_credentials is None else bytes(rule.sealed_credentials)
         if not rule.role:
@@ -63,12 +62,12 @@ class CredentialStore:
         return await self._role(_Role(arn=rule.role, external_id=rule.external_id, region=region, sealed=sealed)).get()
 
     def refuse(self, credentials: AwsCredentials) -> None:
-        """Do not use these again where others can be had: AWS did not accept them."""
+        """Drop credentials that AWS did not accept, so that the next call fetches others."""
         for kept in (self._ambient, *self._roles.values()):
             kept.refuse(credentials)
 
     def close(self) -> None:
-        """End what is under way."""
+        """Cancel the fetching under way, and end the thread."""
         for kept in (self._ambient, *self._roles.values()):
             kept.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -96,7 +95,7 @@ class CredentialStore:
         return await self._ambient.get() if sealed is None else _opened(sealed)
 
     async def _fetch_ambient(self) -> AwsCredentials:
-        # A reading that outlasted the patience of who asked for it is still the only one.
+        # If a former call gave up waiting, its reading goes on: there is never a second one.
         if self._reading is None or self._reading.done():
             self._reading = asyncio.get_running_loop().run_in_executor(self._thread, self._read)
         found = await asyncio.shield(self._reading)
@@ -115,13 +114,13 @@ class CredentialStore:
 
 
 class Ambient:
-    """The credentials that every AWS SDK would find here: environment, files, container, instance."""
+    """The credentials that every AWS SDK finds on this machine: environment, files, container, instance."""
 
     def __init__(self) -> None:
         self._session: Any = None
 
     def read(self) -> AwsCredentials | None:
-        """Return them, renewed where they end soon, or None. Blocks for seconds. Raises CallFailed."""
+        """Return the credentials, renewed if they end soon, or None. Blocks for seconds. Raises CallFailed."""
         from botocore.exceptions import BotoCoreError
         from botocore.session import Session
 
@@ -140,7 +139,7 @@ class Ambient:
 
 @lru_cache(maxsize=MAX_ROLES)
 def _opened(sealed: bytes) -> AwsCredentials:
-    """Return what integrations.rules.rules sealed. Raises CallFailed."""
+    """Unseal the credentials that a rule stores. Raises CallFailed."""
     try:
         parts = msgspec.json.decode(unseal(sealed), type=dict[str, str])
         return AwsCredentials(

@@ -1,4 +1,4 @@
-"""Regions, and where the services of one are. Pure."""
+"""The URLs of AWS services by region. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INVOKE_PATH = "/2015-03-31/functions/{function}/invocations"
 
 
 def region_of(*, region: str, url: str, function: str, default: str) -> str:
-    """Return the region that signs a call: the rule's own, the URL's or the ARN's, the default; "" if none says it."""
+    """Return the region for a signature: the rule's own, that of the URL or the ARN, or the default; "" without any."""
     if region:
         return region
     host = urlsplit(url).hostname or ""
@@ -20,12 +20,12 @@ def region_of(*, region: str, url: str, function: str, default: str) -> str:
 
 
 def sts_url(region: str) -> str:
-    """Return where roles are assumed in a region."""
+    """Return the URL of a region's Security Token Service."""
     return f"https://sts.{region}.{_suffix(region)}/"
 
 
 def invoke_url(function: str, *, region: str, qualifier: str = "", base: str = "") -> str:
-    """Return where a function is invoked. `base`: another endpoint than AWS's."""
+    """Return the URL that invokes a function. `base`: another endpoint than AWS's."""
     root = base.rstrip("/") or f"https://lambda.{region}.{_suffix(region)}"
     query = f"?Qualifier={quote(qualifier, safe='')}" if qualifier else ""
     return root + INVOKE_PATH.format(function=quote(function, safe="")) + query

@@ -1,6 +1,6 @@
-"""The Invoke API of Lambda: the request that carries a webhook, and what its answer would be over a Function URL. Pure.
+"""Lambda's Invoke API: wraps a webhook into an invocation, and its result into the answer of a Function URL. Pure.
 
-A function gets the event of a Function URL (payload format 2.0) and may answer as one: the same handler serves both.
+A function receives the event of a Function URL (payload format 2.0), so that one handler serves both ways.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from integrations.lambda_runtime.endpoints.event import Arrival, encode_event
 from integrations.lambda_runtime.endpoints.response import MalformedAnswer, interpret
 from integrations.lambda_runtime.http_message import HttpRequest
 
-# Lambda's quotas for the payload of one call.
+# Lambda's limits for the payload of one call.
 MAX_SYNC_BYTES = 6_291_456
 MAX_EVENT_BYTES = 1_048_576
-# An answer that has `statusCode` holds its body as a JSON string, where each character may be escaped.
+# A result with `statusCode` holds its body as a JSON string, in which each character may be escaped.
 ESCAPED = 6
 ENVELOPE_BYTES = 4_096
-# What Lambda says of the credentials, not of the call: worth another attempt with fresh ones.
+# Errors about the credentials, not the call: fresh credentials may help.
 ABOUT_CREDENTIALS = frozenset(
     {
         "ExpiredTokenException",
@@ -35,13 +35,13 @@ ABOUT_CREDENTIALS = frozenset(
         "InvalidClientTokenId",
     }
 )
-FUNCTION_FAILED_STATUS = 502  # what a Function URL says of a function that failed
+FUNCTION_FAILED_STATUS = 502  # the answer of a Function URL whose function failed
 ERROR_MAX_CHARACTERS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class InvokeRequest:
-    """A call of the Invoke API, but for its signature."""
+    """A request of the Invoke API, not signed yet."""
 
     url: str
     body: bytes = field(repr=False)
@@ -51,7 +51,7 @@ class InvokeRequest:
 def build(
     url: str, *, body: bytes, headers: Mapping[str, str], is_event: bool, request_id: str, now: datetime
 ) -> InvokeRequest:
-    """Return the invocation for a webhook. Raises CallFailed where it is larger than Lambda takes."""
+    """Return the request that invokes a function with a webhook. Raises CallFailed if it is too large for Lambda."""
     request = HttpRequest(
         method="POST",
         target="/",
@@ -71,14 +71,14 @@ def build(
 
 
 def most_bytes(answer_max_bytes: int) -> int:
-    """Return how many bytes of Lambda's answer may carry a function's answer of so many."""
+    """Return the size limit of Lambda's answer for a limit of the function's answer inside it."""
     return answer_max_bytes * ESCAPED + ENVELOPE_BYTES
 
 
 def read(answer: Answer, *, max_bytes: int) -> Answer:
-    """Return a function's answer as its Function URL would give it. A failed function is a 502 with its error.
+    """Return the answer that a Function URL would give. A failed function becomes a 502 with its error.
 
-    Raises CallFailed where the function's answer has more than `max_bytes`.
+    Raises CallFailed if the function's answer has more than `max_bytes`.
     """
     if kind := answer.headers.get("x-amz-function-error"):
         return replace(
@@ -94,12 +94,12 @@ def read(answer: Answer, *, max_bytes: int) -> Answer:
 
 
 def is_about_credentials(answer: Answer) -> bool:
-    """Tell whether a call was refused because of what signed it."""
+    """Return whether a call was refused because of its credentials."""
     return answer.status in (400, 401, 403) and error_type(answer) in ABOUT_CREDENTIALS
 
 
 def error_type(answer: Answer) -> str:
-    """Return the name of the exception that an AWS service answers with, "" if it names none."""
+    """Return the name of the exception in an AWS service's answer, "" without one."""
     # Some services add a namespace: "ExpiredTokenException:http://internal.amazon.com/..."
     return answer.headers.get("x-amzn-errortype", "").partition(":")[0].strip()[:80]
 
@@ -121,7 +121,7 @@ def _unwrapped(answer: Answer, max_bytes: int) -> Answer:
 
 
 def _what(body: bytes) -> str:
-    """Return what an error's JSON says, shortened, on one line."""
+    """Return the message of an error's JSON, shortened, on one line."""
     try:
         found: Any = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

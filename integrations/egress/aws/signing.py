@@ -1,4 +1,4 @@
-"""Signature version 4, by botocore. Pure, but for the clock that botocore reads itself."""
+"""Signs requests to AWS by Signature Version 4, with botocore. Pure, except for the clock that botocore reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SERVICE_STS = "sts"
 
 @dataclass(frozen=True, kw_only=True)
 class AwsCredentials:
-    """What signs a call. `expires_at`: None for those of a user, which do not expire."""
+    """AWS credentials. `expires_at` is None for those of a user, which do not expire."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -21,7 +21,7 @@ class AwsCredentials:
 
 
 def load() -> None:
-    """Import what signing needs. It takes a third of a second: call it in a thread."""
+    """Import the parts of botocore that sign. It takes a third of a second: call it in a thread."""
     import botocore.auth
     import botocore.awsrequest
     import botocore.credentials  # noqa: F401
@@ -30,7 +30,7 @@ def load() -> None:
 def sign(
     credentials: AwsCredentials, *, url: str, body: bytes, headers: Mapping[str, str], service: str, region: str
 ) -> dict[str, str]:
-    """Return all headers of a POST, with its signature, which holds for a few minutes."""
+    """Return all headers of a POST with its signature, which is valid for a few minutes."""
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import ReadOnlyCredentials

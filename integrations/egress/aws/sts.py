@@ -1,4 +1,4 @@
-"""Assuming a role: the request to the Security Token Service, and its answer. Pure."""
+"""Assumes a role: the request to AWS's Security Token Service (STS), and its answer. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from xml.etree import ElementTree
 from integrations.egress.answers import Answer, CallFailed
 from integrations.egress.aws.signing import AwsCredentials
 
-DURATION_SECONDS = 3600  # the most that a role grants to a role, and the least that any role allows
+DURATION_SECONDS = 3600  # the maximum for a role assumed by a role; every role allows it
 HEADERS: Final = {"content-type": "application/x-www-form-urlencoded; charset=utf-8", "accept": "text/xml"}
 NAMESPACE = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 ERROR_MAX_CHARACTERS = 300
 
 
 def assume_role(role: str, *, external_id: str, session: str) -> bytes:
-    """Return the body of a request for a role's credentials. `session` is how AWS's logs name us."""
+    """Return the body of a request for a role's credentials. `session` is a name for AWS's logs."""
     form = {
         "Action": "AssumeRole",
         "Version": "2011-06-15",
@@ -29,7 +29,7 @@ def assume_role(role: str, *, external_id: str, session: str) -> bytes:
 
 
 def read(answer: Answer) -> AwsCredentials:
-    """Return the credentials of an answer. Raises CallFailed with what STS says against it."""
+    """Return the credentials of an answer. Raises CallFailed with the error of STS."""
     try:
         root = ElementTree.fromstring(answer.body)
     except ElementTree.ParseError:
@@ -48,7 +48,7 @@ def read(answer: Answer) -> AwsCredentials:
 
 
 def _text(root: ElementTree.Element, name: str) -> str:
-    """Return the text of the first element of that name, in STS's namespace or in none."""
+    """Return the text of the first element with a name, in STS's namespace or in none."""
     for element in root.iter():
         if element.tag in (name, NAMESPACE + name) or element.tag.rpartition("}")[2] == name:
             return (element.text or "").strip()[: ERROR_MAX_CHARACTERS if name == "Message" else None]

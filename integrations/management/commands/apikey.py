@@ -65,7 +65,7 @@ class Command(BaseCommand):
             ) from None
 
     def create(self, options: dict[str, Any]) -> None:
-        """Make a key."""
+        """Create a key and print it."""
         label = options["label"]
         if len(label) > keys.MAX_LABEL_CHARACTERS:
             raise CommandError(f"A label has at most {keys.MAX_LABEL_CHARACTERS} characters.")
@@ -95,7 +95,7 @@ class Command(BaseCommand):
             self.stderr.write(f"There are no keys. Make one: manage.py apikey create --capability {EXAMPLE}")
 
     def revoke(self, options: dict[str, Any]) -> None:
-        """End a key."""
+        """Revoke a key."""
         row = describe(keys.revoke(options["name"], timezone.now()))
         if options["json"]:
             self.stdout.write(json.dumps(row))
@@ -118,7 +118,7 @@ class Command(BaseCommand):
         self.stderr.write(f"The former secret is good until {_moment(until)}." if until else "The former secret ended.")
 
     def revoke_tokens(self, options: dict[str, Any]) -> None:
-        """End tokens of one key, or of every key that is in use."""
+        """Revoke tokens of one key, or of every key in use."""
         now = timezone.now()
         targets = [
             RevocationTarget.parse(f"{kind}:{value}")
@@ -144,7 +144,7 @@ class Command(BaseCommand):
 
 
 def add_targets(parser: ArgumentParser) -> None:
-    """Declare whose tokens can be revoked."""
+    """Declare the options that name the tokens to revoke."""
     parser.add_argument("--key", metavar="NAME", help="Only tokens of this key; default: of every key in use.")
     parser.add_argument("--token", help="This token; - reads it from standard input, which no history keeps.")
     for subject, option, text in (
@@ -161,14 +161,14 @@ def add_targets(parser: ArgumentParser) -> None:
 
 
 def identify(token: str) -> tuple[str, RevocationTarget]:
-    """Return the key of a token of this server, and the target that is it alone. Raises ChatError 4014x."""
+    """Return the key of a token, and the target that names this token alone. Raises ChatError 4014x."""
     name = authentication.name_key(token)
     found, key = authentication.read_token(token, keys.find([name]).get(name), time.time())
     return key.name, RevocationTarget(subject=RevocationSubject.TOKEN, value=found.id)
 
 
 def describe_revocation(row: Revocation) -> dict[str, Any]:
-    """Return what a revocation ends, and from when on."""
+    """Return a revocation for output."""
     return {
         "key": row.key.name,
         "target": str(row),
@@ -182,7 +182,7 @@ def _moment(moment: datetime | None) -> str | None:
 
 
 def describe(row: ApiKey) -> dict[str, Any]:
-    """Return what may be shown of a key."""
+    """Return a key for output, without its secret."""
     return {
         "name": row.name,
         "label": row.label,

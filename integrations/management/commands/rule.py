@@ -1,4 +1,4 @@
-"""`manage.py rule ACTION`: making, changing, switching, watching, replaying and removing integration rules."""
+"""`manage.py rule ACTION`: creates, changes, switches, shows, replays and removes integration rules."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def add(self, options: dict[str, Any]) -> None:
-        """Make a rule."""
+        """Create a rule."""
         spec = rule_arguments.changed(rules.RuleSpec(name=options["name"], when=options["when"]), options)
         rule, secret = rules.add(spec, now=timezone.now())
         self._print(options, {**describe(rule), "secret": secret}, f"{rule.name}: {secret}")
@@ -92,7 +92,7 @@ class Command(BaseCommand):
         self._print(options, describe(rule), summary(rule))
 
     def list(self, options: dict[str, Any]) -> None:
-        """Show the rules in the order in which they are asked."""
+        """Show the rules in their order."""
         found = IntegrationRule.objects.select_related("shadow_of")
         lines = "\n".join(map(summary, found))
         self._print(options, [*map(describe, found)], lines or "There are no rules. `manage.py rule add` makes one.")
@@ -130,7 +130,7 @@ class Command(BaseCommand):
         self._print(options, describe(rule), f"{rule.name} is off.")
 
     def rotate(self, options: dict[str, Any]) -> None:
-        """Exchange a rule's secret."""
+        """Rotate a rule's signing secret."""
         overlap = None if options["overlap"] is None else timedelta(seconds=options["overlap"])
         secret = rules.rotate_secret(options["rule"], now=timezone.now(), overlap=overlap)
         self._print(options, {"name": options["rule"], "secret": secret}, secret)
@@ -150,7 +150,7 @@ class Command(BaseCommand):
 
 def _declare_credentials(parser: ArgumentParser) -> None:
     either = parser.add_mutually_exclusive_group(required=True)
-    # Never as arguments: those are shown to everybody who lists processes.
+    # Never as arguments, which anybody sees who lists processes.
     either.add_argument(
         "--file", help='JSON with "accessKeyId", "secretAccessKey" and perhaps "sessionToken"; -: standard input.'
     )
@@ -158,7 +158,7 @@ def _declare_credentials(parser: ArgumentParser) -> None:
 
 
 def _read_credentials(path: str) -> dict[str, str]:
-    """Return what a file of AWS keys holds. Raises ChatError 40003."""
+    """Return the AWS keys in a file. Raises ChatError 40003."""
     names = {"accessKeyId": "access_key_id", "secretAccessKey": "secret_access_key", "sessionToken": "session_token"}
     try:
         read = json.loads(sys.stdin.read() if path == "-" else Path(path).read_text())
