@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from playwright.async_api import Browser, async_playwright
 from pytest_django.plugin import DjangoDbBlocker
 
 from tests.chromium import Chromium, find_chromium
 from tests.instance import Instance
+
+# How long one example takes says more about the machine than about the code.
+hypothesis_settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("any speed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> None:
+    """What makes a password slow to guess makes tests slow too."""
+    django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +50,21 @@ def instance() -> Iterator[Instance]:
     """A whole running server, made by `manage.py up` in a folder of its own; all tests share it."""
     with Instance.temporary() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator[Instance]:
+    """An instance with two gateways, which may call endpoints on this machine. Tests kill its processes: see faults."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WEBHOOK_ALLOW_PRIVATE", "127.0.0.1/32")
+        with Instance.temporary(gateways=2) as running:
+            yield running
+
+
+@pytest.fixture(scope="session")
+def pair_key(pair: Instance) -> str:
+    """A key for everything on the pair."""
+    return pair.key()
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from xdist.scheduler import LoadGroupScheduling
 WAITING_WORKERS = 2
 MOST_WORKERS = 8
 # The fixtures that start one; the work that takes longest comes first, for the short to fill the gaps at the end.
-INSTANCES = ("victim", "small", "running", "instance", "server", "pair")
+INSTANCES = ("pair", "small", "hurt", "instance", "server")
 
 
 class Scheduling(LoadGroupScheduling):

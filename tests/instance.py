@@ -21,17 +21,15 @@ import psutil
 
 from chatsite.up.embedded import free_port
 from chatsite.up.processes import popen_options
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
-READY_SECONDS = 60.0
-STOP_SECONDS = 5.0  # what `up` promises
-COMMAND_SECONDS = 60.0
 # What tests/services.py sets for the tests' own process must not reach an instance.
 FOREIGN = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DATA", "PORT", "PUBLIC_URL")
 
 
-def wait_until(condition: Callable[[], T], *, seconds: float = 10.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], *, seconds: float = PATIENCE, what: str = "") -> T:
     """Return the first true value of condition(). Raises AssertionError after the deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -106,7 +104,7 @@ class Instance:
     def up(self) -> None:
         """Run `up` and return when it says that it is ready."""
         self.launch()
-        wait_until(self.is_ready_or_ended, seconds=READY_SECONDS, what="ready")
+        wait_until(self.is_ready_or_ended, what="ready")
         assert self.is_ready(), self.errors.read_text()
 
     def launch(self) -> None:
@@ -129,24 +127,24 @@ class Instance:
         assert self.process is not None
         return self.process.poll() is not None or self.is_ready()
 
-    def stop(self, number: int = signal.SIGTERM) -> float:
-        """Ask `up` to stop and return how many seconds that took. Kills it when it takes too long."""
+    def stop(self, number: int = signal.SIGTERM) -> int | None:
+        """Ask `up` to stop and return its exit code, None if it had to be killed. Does nothing if it does not run."""
         if self.process is None:
-            return 0.0
-        began = time.monotonic()
+            return None
         self.process.send_signal(number)
         try:
-            self.process.wait(timeout=STOP_SECONDS * 2)
+            code = self.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self.kill_everything()
+            return None
         self.process = None
-        return time.monotonic() - began
+        return code
 
     def kill_everything(self) -> None:
         """End `up` without a word, and wait until the system has ended its children."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(timeout=5)
+        self.process.wait(timeout=PATIENCE)
         self.process = None
 
     def pids(self) -> dict[str, int]:
@@ -165,7 +163,7 @@ class Instance:
 
     def is_healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as response:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=PATIENCE) as response:
                 return bool(response.status == 200)
         except OSError:
             return False
@@ -178,7 +176,7 @@ class Instance:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=COMMAND_SECONDS,
+            timeout=PATIENCE,
             check=False,
         )
         assert result.returncode == 0, result.stderr

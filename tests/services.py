@@ -24,19 +24,21 @@ import pytest
 
 from chatsite.up.embedded import Postgres, Valkey, free_port, make_password, system_user
 from chatsite.up.processes import popen_options, read_tail
-
-START_SECONDS = 30.0
+from tests.patience import PATIENCE
 
 # Short, because the path of a Unix socket has at most 107 bytes.
 DATA = Path(tempfile.mkdtemp(prefix="chatsite-tests-")).resolve()
 POSTGRES = Postgres(data=DATA, durable=False)
 VALKEY = Valkey(data=DATA, port=free_port(), password=make_password())
-EXTERNAL_POSTGRES = "DATABASE_URL" in os.environ
-EXTERNAL_VALKEY = "REDIS_URL" in os.environ
+# A worker of xdist inherits the addresses of its controller, and whose they are.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+EXTERNAL_POSTGRES = os.environ.setdefault("EXTERNAL_POSTGRES", str("DATABASE_URL" in os.environ)) == str(True)
+EXTERNAL_VALKEY = os.environ.setdefault("EXTERNAL_VALKEY", str("REDIS_URL" in os.environ)) == str(True)
 POSTGRES_OF_WORKERS = pytest.StashKey[ExitStack]()
 
 os.environ.setdefault("DATABASE_URL", POSTGRES.url)
-os.environ.setdefault("REDIS_URL", VALKEY.url)
+if not EXTERNAL_VALKEY:
+    os.environ["REDIS_URL"] = VALKEY.url
 os.environ.setdefault("SECRET_KEY", "only-for-tests-0123456789abcdefghijklmnopqrstuvwxyz")
 os.environ.setdefault("PORT", "8000")
 os.environ["DATA"] = str(DATA)
@@ -56,7 +58,7 @@ def serve(name: str, command: list[str], user: str | None, is_ready: Callable[[]
             **popen_options(orphan_signal=signal.SIGINT, user=user),
         )
     try:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"{name} did not start:\n{read_tail(log)}", pytrace=False)
@@ -65,16 +67,16 @@ def serve(name: str, command: list[str], user: str | None, is_ready: Callable[[]
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(timeout=5)
+            process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(timeout=5)
+            process.wait(timeout=PATIENCE)
 
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
     """Run the Postgres of this test run, unless there is one already, and yield its URL."""
-    if EXTERNAL_POSTGRES:
+    if EXTERNAL_POSTGRES or IS_WORKER:
         yield os.environ["DATABASE_URL"]
         return
     user = system_user()
@@ -91,8 +93,6 @@ def pytest_sessionstart(session: pytest.Session) -> Generator[None, None, None]:
     if session.config.getoption("numprocesses", None):
         postgres = session.config.stash[POSTGRES_OF_WORKERS] = ExitStack()
         postgres.enter_context(running_postgres())
-        if not EXTERNAL_VALKEY:
-            del os.environ["REDIS_URL"]
     yield
 
 

@@ -22,6 +22,7 @@ from tests.chatsite.channel_layer.servers import SLOTS, Server, cluster, cluster
 from tests.conformance.raw import RawClient
 from tests.conformance.test_two_gateways import publish, texts
 from tests.instance import FOREIGN, ROOT, launch_options, open_folder, wait_until
+from tests.patience import PATIENCE
 
 
 class Host:
@@ -42,7 +43,13 @@ class Host:
         """Run a command there and return what it printed."""
         command = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -53,14 +60,14 @@ class Host:
 
     def is_healthy(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as response:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=PATIENCE) as response:
                 return bool(response.status == 200)
         except OSError:
             return False
 
     def counted(self, name: str) -> int:
         """Return one of the gateway's metrics."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as response:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=PATIENCE) as response:
             found = re.search(rf"^{name}\{{[^}}]*\}} ([0-9.e+]+)$", response.read().decode(), re.MULTILINE)
         assert found is not None
         return int(float(found.group(1)))
@@ -68,7 +75,7 @@ class Host:
     def stop(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait(timeout=5)
+            self.process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +108,7 @@ def hosts(postgres: str, nodes: list[Server], folder: Path) -> Iterator[tuple[Ho
         pair[0].manage("migrate", "--verbosity=0")
         for host in pair:
             host.start()
-        wait_until(lambda: all(host.is_healthy() for host in pair), seconds=30)
+        wait_until(lambda: all(host.is_healthy() for host in pair))
         yield pair
     finally:
         for host in pair:

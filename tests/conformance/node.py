@@ -8,8 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 HERE = Path(__file__).parent
-SECONDS = 60
 
 
 def run(script: str, **chat: Any) -> None:
@@ -19,7 +20,7 @@ def run(script: str, **chat: Any) -> None:
         env={**os.environ, "CHAT": json.dumps(chat)},
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=PATIENCE,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr

@@ -13,8 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from rooms.protocol.wire import Action
-
-SECONDS = 10
+from tests.patience import PATIENCE
 
 
 class RawClient:
@@ -37,7 +36,7 @@ class RawClient:
 
     async def expect(self, action: Action) -> dict[str, Any]:
         """Return the next protocol message with this action; others are kept in `received`."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 message: dict[str, Any] = json.loads(await self.socket.recv())
                 self.received.append(message)
@@ -50,7 +49,7 @@ class RawClient:
 
     async def wait_until_closed(self) -> int | None:
         """Return the code with which the server closed."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(PATIENCE):
             try:
                 while True:
                     await self.socket.recv()

@@ -15,6 +15,7 @@ import pytest
 from rooms.protocol.wire import Action
 from tests.conformance.raw import RawClient
 from tests.instance import Instance
+from tests.patience import PATIENCE
 
 CANARY = "canary-that-no-log-may-hold"
 ZERO_WIDTH = "\u200b" * 64
@@ -141,7 +142,7 @@ def rest(instance: Instance, method: str, path: str, shown: dict[str, str], body
     data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(instance.url + path, data=data, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return response.status, None
     except urllib.error.HTTPError as error:
         code = error.headers.get("X-Ably-Errorcode")
@@ -179,7 +180,7 @@ def test_asking_who_is_where_gets_the_documented_error(
     bearer = {"Authorization": f"Bearer {token_for(key, capability)}"}
     request = urllib.request.Request(f"{instance.url}{address}", headers=bearer)
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=PATIENCE)
     assert (refused.value.code, json.load(refused.value)["error"]["code"]) == (status, code)
 
 

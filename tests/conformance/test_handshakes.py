@@ -13,8 +13,8 @@ import pytest
 from chatsite.swarm.wire.frames import Frame, Opcode, frame, handshake, split, split_handshake
 from rooms.protocol.wire import Action
 from tests.instance import Instance
+from tests.patience import PATIENCE
 
-SECONDS = 10
 CONTINUATION: Any = 0
 HEARTBEAT = frame(Opcode.TEXT, json.dumps({"action": Action.HEARTBEAT, "id": "h"}).encode())
 
@@ -58,7 +58,7 @@ def request_bytes(instance: Instance, key: str) -> bytes:
 
 @pytest.fixture
 def peer(instance: Instance) -> Iterator[Peer]:
-    with closing(socket.create_connection(("127.0.0.1", instance.port), timeout=SECONDS)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", instance.port), timeout=PATIENCE)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield Peer(connection)
 

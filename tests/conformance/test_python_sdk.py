@@ -14,8 +14,8 @@ from ably.types.channeloptions import ChannelOptions
 from ably.types.message import Message
 
 from tests.instance import Instance
+from tests.patience import PATIENCE
 
-SECONDS = 20
 AUTHORS, MEMBERS, MESSAGES = 10, 20, 1000
 
 Client = Callable[..., Any]
@@ -54,7 +54,7 @@ async def listen(member: Any, room: str) -> list[Message]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 

@@ -13,6 +13,7 @@ import pytest
 from rooms.protocol.wire import Action
 from tests.conformance.raw import RawClient
 from tests.instance import Instance
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def call(instance: Instance, key: str, room: str, *messages: dict[str, Any]) -> 
         headers={"Content-Type": "application/json", "Accept": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return response.status, json.loads(response.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())

@@ -12,18 +12,15 @@ from tests.instance import Instance
 
 
 @pytest.fixture(scope="session")
-def victim() -> Iterator[Instance]:
-    """An instance with two gateways whose processes may be killed, and which may call endpoints on this machine."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WEBHOOK_ALLOW_PRIVATE", "127.0.0.1/32")
-        with Instance.temporary(gateways=2) as running:
-            yield running
+def victim(pair: Instance) -> Instance:
+    """The instance with two gateways: its processes may be killed, and `up` starts them again."""
+    return pair
 
 
 @pytest.fixture(scope="session")
-def victim_key(victim: Instance) -> str:
+def victim_key(pair_key: str) -> str:
     """A key for everything on the victim."""
-    return victim.key()
+    return pair_key
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from chatsite.swarm.wire.frames import Opcode, handshake, split, split_handshake
 from rooms.protocol.wire import Action
+from tests.patience import PATIENCE
 
 ROOM = "idle"
 BEGINNINGS = [
@@ -47,7 +48,7 @@ class IdleMember:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.socket.close()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=PATIENCE)
 
     def _listen(self) -> None:
         try:
@@ -63,7 +64,7 @@ class Silent:
     """A connection that attaches to nothing, says nothing, and looks at the end at what it was sent meanwhile."""
 
     def __init__(self, port: int, key: str, *, heartbeats: bool) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.opened_at = time.monotonic()
         wanted = "&heartbeats=true" if heartbeats else ""
         self.socket.sendall(handshake("127.0.0.1", port, f"/?key={quote(key)}&v=3{wanted}"))
@@ -108,7 +109,7 @@ class Dripping:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=PATIENCE)
         self.socket.close()
 
     def _drip(self) -> None:

@@ -16,11 +16,11 @@ from rooms.protocol import serials
 from rooms.protocol.wire import Action
 from tests.faults import traffic
 from tests.instance import Instance
+from tests.patience import PATIENCE
 
 DEAF_MEMBERS = 20
 ROOM = "busy"
 MEGABYTE = 1_048_576
-SECONDS = 20
 
 pytestmark = pytest.mark.usefixtures("quiet_clients")
 
@@ -31,7 +31,7 @@ class DeafMember:
     def __init__(self, port: int, key: str) -> None:
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.socket.settimeout(SECONDS)
+        self.socket.settimeout(PATIENCE)
         self.socket.connect(("127.0.0.1", port))
         self.socket.sendall(handshake("127.0.0.1", port, f"/?key={key}&v=3"))
         data = b""

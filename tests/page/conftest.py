@@ -16,7 +16,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.chromium import find_chromium
-from tests.instance import COMMAND_SECONDS, ROOT, Instance
+from tests.instance import ROOT, Instance
+from tests.patience import PATIENCE
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 800}
@@ -34,7 +35,7 @@ WordRule.objects.create(name="a", pattern="turnip", action="reject", room_filter
 WordRule.objects.create(name="b", pattern="parsnip", action="hold", room_filter="^talk$")
 """
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 class Someone:
@@ -64,7 +65,7 @@ class Someone:
         return self
 
     def expect_live(self) -> None:
-        expect(self.page.locator("#link")).to_have_attribute("data-link", "live", timeout=20_000)
+        expect(self.page.locator("#link")).to_have_attribute("data-link", "live")
 
     def say(self, text: str) -> None:
         """Type a message and send it by Enter."""
@@ -102,7 +103,7 @@ class Server:
                 "Authorization": f"Basic {b64encode(self.key.encode()).decode()}",
             },
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             assert response.status == 201
 
 
@@ -115,7 +116,7 @@ def server() -> Iterator[Server]:
             cwd=ROOT,
             env=instance.environment(),
             check=True,
-            timeout=COMMAND_SECONDS,
+            timeout=PATIENCE,
         )
         yield Server(instance)
 
@@ -136,6 +137,7 @@ def visit(browser: Browser, server: Server) -> Iterator[Callable[..., Someone]]:
 
         def make(**options: Any) -> Someone:
             context: BrowserContext = browser.new_context(**({"viewport": DESK} | options))
+            context.set_default_timeout(PATIENCE * 1000)
             stack.callback(context.close)
             return Someone(context.new_page(), server.url)
 

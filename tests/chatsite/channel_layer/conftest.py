@@ -12,6 +12,7 @@ import pytest
 from chatsite.channel_layer.layer import BroadcastLayer
 from tests.chatsite.channel_layer.servers import Server, cluster, running
 from tests.instance import open_folder
+from tests.patience import PATIENCE
 
 MakeLayer = Callable[..., BroadcastLayer]
 
@@ -21,7 +22,7 @@ async def make_layer() -> AsyncIterator[MakeLayer]:
     """Make a layer for an address; each is like another process."""
     made: list[BroadcastLayer] = []
 
-    def make(url: str, *, timeout: float = 1.0, inbox_bytes: int = 1_000_000) -> BroadcastLayer:
+    def make(url: str, *, timeout: float = PATIENCE, inbox_bytes: int = 1_000_000) -> BroadcastLayer:
         made.append(BroadcastLayer(url=url, timeout=timeout, inbox_bytes=inbox_bytes, prefix="chat"))
         return made[-1]
 
@@ -66,12 +67,12 @@ class Listener:
             await layer.group_add(group, listener.channel)
         return listener
 
-    async def hears(self, count: int, *, seconds: float = 5.0) -> list[Any]:
+    async def hears(self, count: int, *, seconds: float = PATIENCE) -> list[Any]:
         """Return the next `count` messages' numbers."""
         async with asyncio.timeout(seconds):
             return [(await self.layer.receive(self.channel))["number"] for _ in range(count)]
 
-    async def hears_what_is_sent(self, sender: BroadcastLayer, group: str, *, seconds: float = 10.0) -> None:
+    async def hears_what_is_sent(self, sender: BroadcastLayer, group: str, *, seconds: float = PATIENCE) -> None:
         """Send again and again until something arrives: what was lost meanwhile is healed elsewhere."""
         async with asyncio.timeout(seconds):
             receiving = asyncio.create_task(self.layer.receive(self.channel))

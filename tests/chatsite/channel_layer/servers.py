@@ -19,8 +19,8 @@ from redis.retry import Retry
 
 from chatsite.up.embedded import free_port, system_user, valkey_binary
 from chatsite.up.processes import popen_options, read_tail
+from tests.patience import PATIENCE
 
-START_SECONDS = 10.0
 SLOTS = 16384
 CLUSTER_OPTIONS = (
     *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000"),
@@ -45,7 +45,7 @@ class Server:
     def client(self) -> redis.Redis:
         """Return a client that tries once."""
         once = Retry(NoBackoff(), 0)
-        return redis.Redis(port=self.port, socket_timeout=2, retry=once, decode_responses=True)
+        return redis.Redis(port=self.port, socket_timeout=PATIENCE, retry=once, decode_responses=True)
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -70,7 +70,7 @@ class Server:
     def wait(self) -> None:
         """Return when it answers."""
         assert self.process is not None
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"a Valkey did not start:\n{read_tail(self.folder / 'log')}", pytrace=False)
@@ -80,7 +80,7 @@ class Server:
         """Kill -9."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(timeout=5)
+            self.process.wait(timeout=PATIENCE)
             self.process = None
 
     @contextmanager
@@ -96,7 +96,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(64)[:4] in (b"+PON", b"-NOA")
         except OSError:
@@ -136,7 +136,7 @@ def cluster(folder: Path, *, primaries: int = 3) -> Iterator[list[Server]]:
 
 def wait_for_agreement(nodes: Sequence[Server], *, state: str = "ok") -> None:
     """Return when every node knows every other and is in this state."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE
     for node in nodes:
         with node.client() as client:
             while not _agrees(client, state):

@@ -124,12 +124,14 @@ async def test_nodes_that_hang_cost_one_timeout_however_many_they_are(
     nodes: list[Server], make_layer: MakeLayer
 ) -> None:
     with hanging_servers(20) as hanging:
-        layer = make_layer(f"redis+cluster://{hanging}", timeout=0.5)
+        layer = make_layer(f"redis+cluster://{hanging}", timeout=2.0)
         with pytest.raises(RedisError):
-            await asyncio.wait_for(layer.send_many(groups=[("room.1", {"number": 1})], channels=()), 4)
+            await asyncio.wait_for(
+                layer.send_many(groups=[("room.1", {"number": 1})], channels=()), 20
+            )  # not twenty times two seconds
 
         layer = make_layer(f"redis+cluster://{hanging},127.0.0.1:{nodes[0].port}", timeout=2.0)
-        await asyncio.wait_for(layer.send_many(groups=[("room.1", {"number": 1})], channels=()), 8)
+        await asyncio.wait_for(layer.send_many(groups=[("room.1", {"number": 1})], channels=()), 20)
 
 
 async def test_nobody_answers_until_the_first_node_does(make_layer: MakeLayer) -> None:

@@ -16,10 +16,11 @@ from chatsite.metrics.endpoint import GatewayCollector, is_allowed, metrics
 from rooms import faults
 from rooms.gateway import gateway
 from tests.instance import Instance
+from tests.patience import PATIENCE
 
 
 def test_a_gateway_tells_its_figures(instance: Instance) -> None:
-    with urllib.request.urlopen(f"{instance.url}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"{instance.url}/metrics", timeout=PATIENCE) as answer:
         text = answer.read().decode()
 
     assert re.search(r'^chat_connections\{gateway="[0-9a-f]{8}"\} \d', text, re.MULTILINE)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from chatsite.swarm.plan import Plan
 from rooms.protocol.wire import Format
+from tests.patience import PATIENCE
 
 FEW = st.integers(1, 40)
 
@@ -24,8 +25,8 @@ def plan(**changes: Any) -> Plan:
         "size": 100,
         "processes": 2,
         "format": Format.JSON,
-        "connect_seconds": 20,
-        "settle_seconds": 0.4,
+        "connect_seconds": PATIENCE,
+        "settle_seconds": 2,
     }
     return Plan(**usual | changes)
 

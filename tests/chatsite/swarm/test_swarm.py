@@ -16,6 +16,7 @@ from chatsite.swarm.results.text import lines_of
 from tests.chatsite.swarm.fake_nchan import FakeNchan
 from tests.chatsite.swarm.faulty_server import BUSY_TIMES, FaultyServer
 from tests.chatsite.swarm.test_plan import plan
+from tests.patience import PATIENCE
 
 MISTAKES = (
     "lost",
@@ -83,7 +84,7 @@ async def test_a_message_published_after_a_later_one_of_its_author_is_out_of_ord
 
 async def test_a_member_that_is_cut_off_comes_back_and_has_lost_nothing() -> None:
     async with FaultyServer.running("cut") as url:
-        report = await run(plan(url=url, settle_seconds=3))
+        report = await run(plan(url=url, settle_seconds=PATIENCE))
     assert (report.lost, report.duplicated, report.reconnects) == (0, 0, 1)
     assert report.ok
     assert report.catch_up_ms.max is not None
@@ -91,13 +92,13 @@ async def test_a_member_that_is_cut_off_comes_back_and_has_lost_nothing() -> Non
 
 async def test_what_a_member_misses_because_the_server_does_not_know_its_place_any_more_is_lost() -> None:
     async with FaultyServer.running("forget members") as url:
-        report = await run(plan(url=url, settle_seconds=3))
+        report = await run(plan(url=url, settle_seconds=5))
     assert (report.lost, report.discontinuities, report.ok) == (1, 1, False)
 
 
 async def test_members_leave_and_come_back_where_they_were() -> None:
     async with FaultyServer.running("none") as url:
-        report = await run(plan(url=url, rooms=2, churn=200, seconds=0.5, settle_seconds=3))
+        report = await run(plan(url=url, rooms=2, churn=200, seconds=0.5, settle_seconds=PATIENCE))
     assert report.ok, lines_of(report)
     assert report.churned == 6
     assert report.resume_ms.max is not None
@@ -128,7 +129,7 @@ async def test_batches_arrive_whole_and_in_order() -> None:
 
 async def test_slow_readers_are_told_of_apart() -> None:
     async with FaultyServer.running("none") as url:
-        report = await run(plan(url=url, members=6, slow_readers=2, slow_rate=400, settle_seconds=5))
+        report = await run(plan(url=url, members=6, slow_readers=2, slow_rate=400, settle_seconds=PATIENCE))
     assert report.ok, lines_of(report)
     assert report.slow_readers is not None
     assert (report.delivered, report.slow_readers.members, report.slow_readers.delivered) == (200, 2, 100)

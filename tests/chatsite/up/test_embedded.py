@@ -15,6 +15,7 @@ import pytest
 from chatsite.up.embedded import Postgres, system_user
 from chatsite.up.processes import popen_options
 from tests.instance import wait_until
+from tests.patience import PATIENCE
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def serving(postgres: Postgres) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.kill()
-        process.wait(timeout=5)
+        process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")

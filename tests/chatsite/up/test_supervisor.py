@@ -13,9 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chatsite.up import launch
 from chatsite.up import supervisor as module
 from chatsite.up.processes import read_tail, rotate_log
 from chatsite.up.supervisor import Service, ServiceFailed, Supervisor, use_pidfd
+from tests.patience import PATIENCE
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
@@ -55,7 +57,7 @@ def _without_threads() -> Iterator[None]:
 
 
 async def until(condition: object) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.01)
 
@@ -90,9 +92,17 @@ async def test_a_process_that_ignores_sigterm_is_killed_in_time(cast: Cast, tmp_
     log = tmp_path / "deaf.log"
     deaf = Service(name="deaf", command=[sys.executable, "-c", DEAF], is_ready=partial(says_up, log))
     await cast.supervisor.start(deaf)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await cast.supervisor.stop()
+    assert cast.told == [f"deaf did not stop within {module.STOP_SECONDS:g} s of SIGTERM"]
     assert not psutil.pid_exists(cast.pids["deaf"])
+
+
+def test_all_of_up_stops_within_five_seconds() -> None:
+    """Stated by what it waits for: how long the rest takes is the machine's."""
+    users = module.STOP_SECONDS + module.KILL_SECONDS
+    servers = launch.SERVER_STOP_SECONDS + module.KILL_SECONDS
+    assert users + servers + launch.SWEEP_SECONDS < 5
 
 
 async def test_children_of_a_killed_process_end_with_it(cast: Cast, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def here() -> Endings:
     return _worlds[-1].endings
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(STEPS)
 @example([("let in", "a"), ("revoke", "a"), ("look", ""), ("hold the oldest", "")])
 @example([("let in", "a"), ("hold the oldest", ""), ("revoke", "a"), ("refresh", ""), ("let in", "a")])

@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from integrations.egress.addresses import AllowList, RefusedAddress
 from integrations.egress.answers import Answer, CallFailed, explain, in_words
 from integrations.egress.outgoing import Outgoing, Resolve, _parse
 from tests.integrations.receiver import Receiver, running_receiver
+from tests.patience import PATIENCE
 
 
 @asynccontextmanager
@@ -35,7 +35,7 @@ async def door(*allowed: str, resolve: Resolve | None = None, most: int = 10) ->
         await outgoing.close()
 
 
-async def call(receiver: Receiver, *, timeout: float = 5.0, url: str = "") -> Answer:
+async def call(receiver: Receiver, *, timeout: float = PATIENCE, url: str = "") -> Answer:
     async with door(f"127.0.0.1:{receiver.port}") as outgoing:
         return await outgoing.post(url or receiver.url, body=b"{}", headers={"x-a": "b"}, timeout=timeout)
 
@@ -60,7 +60,7 @@ async def test_an_answer_comes_back_with_status_body_and_retry_after() -> None:
 async def test_a_private_target_is_refused_before_any_byte_is_sent(host: str) -> None:
     async with running_receiver() as receiver, door() as outgoing:
         with pytest.raises(CallFailed, match=r"not a public address|cannot be used") as caught:
-            await outgoing.post(f"http://{host}:{receiver.port}/", body=b"", headers={}, timeout=5)
+            await outgoing.post(f"http://{host}:{receiver.port}/", body=b"", headers={}, timeout=PATIENCE)
 
     assert caught.value.is_final
     assert receiver.connections == 0
@@ -73,7 +73,7 @@ async def test_networks_of_one_s_own_and_metadata_services_are_refused(host: str
         outgoing._guard.make_socket = lambda info: opened.append(info[4][0])  # type: ignore[assignment,func-returns-value]
         for scheme in ("http", "https"):
             with pytest.raises(CallFailed, match="not a public address") as caught:
-                await outgoing.post(f"{scheme}://{host}/latest/meta-data/", body=b"", headers={}, timeout=5)
+                await outgoing.post(f"{scheme}://{host}/latest/meta-data/", body=b"", headers={}, timeout=PATIENCE)
 
     assert caught.value.is_final
     assert opened == []
@@ -89,7 +89,7 @@ async def test_a_name_that_resolves_to_a_private_address_is_refused(address: str
         with pytest.raises(
             CallFailed, match=f"lambda.example is at {address}, which is not a public address"
         ) as caught:
-            await outgoing.post(f"http://lambda.example:{receiver.port}/", body=b"", headers={}, timeout=5)
+            await outgoing.post(f"http://lambda.example:{receiver.port}/", body=b"", headers={}, timeout=PATIENCE)
 
     assert caught.value.is_final
     assert receiver.connections == 0
@@ -113,7 +113,7 @@ async def test_a_name_that_answers_differently_at_the_second_time_gets_nowhere()
 
     async with running_receiver() as receiver, door(resolve=rebinding) as outgoing:
         with pytest.raises(CallFailed, match="not a public address"):
-            await outgoing.post(f"http://rebind.example:{receiver.port}/", body=b"", headers={}, timeout=5)
+            await outgoing.post(f"http://rebind.example:{receiver.port}/", body=b"", headers={}, timeout=PATIENCE)
 
     assert asked == ["rebind.example"]
     assert receiver.connections == 0
@@ -124,7 +124,7 @@ async def test_the_connection_goes_to_the_address_that_was_judged_under_the_name
         return ["127.0.0.1"]
 
     async with running_receiver() as receiver, door("lambda.example:" + str(receiver.port), resolve=internal) as out:
-        await out.post(f"http://lambda.example:{receiver.port}/", body=b"", headers={}, timeout=5)
+        await out.post(f"http://lambda.example:{receiver.port}/", body=b"", headers={}, timeout=PATIENCE)
 
     assert receiver.requests[0].headers["host"] == f"lambda.example:{receiver.port}"
 
@@ -162,12 +162,14 @@ async def test_an_answer_of_ten_megabytes_is_cut_off_early() -> None:
     port = server.sockets[0].getsockname()[1]
     async with server, door(f"127.0.0.1:{port}") as outgoing:
         with pytest.raises(CallFailed, match="larger than 32768"):
-            await outgoing.post(f"http://127.0.0.1:{port}/", body=b"", headers={}, timeout=5)
+            await outgoing.post(f"http://127.0.0.1:{port}/", body=b"", headers={}, timeout=PATIENCE)
 
     assert sent < 8 * 2**20
 
 
 async def test_a_slow_drip_ends_at_the_time_limit_of_the_whole_call() -> None:
+    drips_to_the_end: list[bool] = []
+
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
@@ -176,6 +178,7 @@ async def test_a_slow_drip_ends_at_the_time_limit_of_the_whole_call() -> None:
                 writer.write(b"x")
                 await writer.drain()
                 await asyncio.sleep(0.05)
+            drips_to_the_end.append(True)
         except ConnectionError:
             pass
         writer.close()
@@ -183,19 +186,18 @@ async def test_a_slow_drip_ends_at_the_time_limit_of_the_whole_call() -> None:
     server = await asyncio.start_server(drip, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, door(f"127.0.0.1:{port}") as outgoing:
-        began = time.monotonic()
         with pytest.raises(CallFailed, match="No answer within"):
             await outgoing.post(f"http://127.0.0.1:{port}/", body=b"", headers={}, timeout=0.4)
 
-    assert time.monotonic() - began < 1.0
+    assert not drips_to_the_end
 
 
 async def test_calls_that_follow_each_other_share_a_connection() -> None:
     async with running_receiver() as receiver, door("127.0.0.0/8") as outgoing:
         for _ in range(5):
-            await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=5)
+            await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=PATIENCE)
         assert receiver.connections == 1
-        await asyncio.gather(*[outgoing.post(receiver.url, body=b"{}", headers={}, timeout=5) for _ in range(5)])
+        await asyncio.gather(*[outgoing.post(receiver.url, body=b"{}", headers={}, timeout=PATIENCE) for _ in range(5)])
 
     assert len(receiver.requests) == 10
     assert receiver.connections <= 5
@@ -205,7 +207,7 @@ async def test_a_connection_that_the_endpoint_closed_meanwhile_is_not_used_again
     async with running_receiver() as receiver, door("127.0.0.0/8") as outgoing:
         receiver.behaviour = lambda request: (200, "", {"connection": "close"})
         for _ in range(3):
-            await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=5)
+            await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=PATIENCE)
 
     assert receiver.connections == 3
 
@@ -226,7 +228,7 @@ async def test_a_connection_that_the_endpoint_closes_just_as_it_is_used_again_co
     port = server.sockets[0].getsockname()[1]
     async with server, door(f"127.0.0.1:{port}") as outgoing:
         for _ in range(3):
-            answer = await outgoing.post(f"http://127.0.0.1:{port}/", body=b"{}", headers={}, timeout=5)
+            answer = await outgoing.post(f"http://127.0.0.1:{port}/", body=b"{}", headers={}, timeout=PATIENCE)
             assert answer.status == 200
 
     assert served == 3
@@ -249,8 +251,8 @@ async def test_so_many_connections_are_kept_alive_and_no_more() -> None:
         for _ in range(2):
             for name in "abcd":
                 url = f"http://{name}.example:{receiver.port}/"
-                await outgoing.post(url, body=b"{}", headers={}, timeout=5)
-            async with asyncio.timeout(5):
+                await outgoing.post(url, body=b"{}", headers={}, timeout=PATIENCE)
+            async with asyncio.timeout(PATIENCE):
                 while outgoing._guard.open_connections > 2:
                     await asyncio.sleep(0)
 
@@ -272,7 +274,7 @@ async def test_a_name_whose_servers_hang_is_asked_about_once_and_holds_up_no_oth
             for _ in range(30)
         ]
         await asyncio.sleep(0)
-        answer = await outgoing.post(f"http://well.example:{receiver.port}/", body=b"", headers={}, timeout=5)
+        answer = await outgoing.post(f"http://well.example:{receiver.port}/", body=b"", headers={}, timeout=PATIENCE)
         failures = await asyncio.gather(*hanging, return_exceptions=True)
 
     assert answer.status == 200
@@ -293,7 +295,7 @@ async def test_what_an_endpoint_sets_as_a_cookie_is_not_sent_back() -> None:
     async with running_receiver() as receiver, door("127.0.0.0/8") as outgoing:
         receiver.behaviour = lambda request: (200, "", {"set-cookie": "a=b"})
         for _ in range(2):
-            await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=5)
+            await outgoing.post(receiver.url, body=b"{}", headers={}, timeout=PATIENCE)
 
     assert "cookie" not in receiver.requests[1].headers
 
@@ -301,7 +303,7 @@ async def test_what_an_endpoint_sets_as_a_cookie_is_not_sent_back() -> None:
 async def test_a_header_that_would_write_a_second_one_is_not_sent() -> None:
     async with running_receiver() as receiver, door("127.0.0.0/8") as outgoing:
         with pytest.raises(CallFailed, match="look at the rule's headers"):
-            await outgoing.post(receiver.url, body=b"{}", headers={"x-a": "b\r\nx-c: d"}, timeout=5)
+            await outgoing.post(receiver.url, body=b"{}", headers={"x-a": "b\r\nx-c: d"}, timeout=PATIENCE)
 
     assert receiver.requests == []
 
@@ -320,7 +322,7 @@ async def test_a_url_is_called_just_as_it_is_written(path: str) -> None:
 async def test_what_is_no_url_of_the_web_says_so(url: str) -> None:
     async with door() as outgoing:
         with pytest.raises(CallFailed, match="The URL cannot be used") as caught:
-            await outgoing.post(url, body=b"", headers={}, timeout=5)
+            await outgoing.post(url, body=b"", headers={}, timeout=PATIENCE)
 
     assert caught.value.is_final
 
@@ -358,7 +360,7 @@ async def test_an_endpoint_that_breaks_off_or_speaks_something_else_is_a_failed_
     port = server.sockets[0].getsockname()[1]
     async with server, door(f"127.0.0.1:{port}") as outgoing:
         with pytest.raises(CallFailed) as caught:
-            await outgoing.post(f"http://127.0.0.1:{port}/", body=b"", headers={}, timeout=5)
+            await outgoing.post(f"http://127.0.0.1:{port}/", body=b"", headers={}, timeout=PATIENCE)
 
     assert not caught.value.is_final
 
@@ -369,7 +371,7 @@ async def test_a_port_where_nobody_listens_and_a_name_that_nobody_has_are_failed
     async with door(f"127.0.0.1:{gone}") as outgoing:
         for url in (f"http://127.0.0.1:{gone}/", "http://no-such-name.invalid/"):
             with pytest.raises(CallFailed, match="No connection"):
-                await outgoing.post(url, body=b"", headers={}, timeout=5)
+                await outgoing.post(url, body=b"", headers={}, timeout=PATIENCE)
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,7 +403,7 @@ async def test_a_certificate_must_be_for_the_name_in_the_url_wherever_it_resolve
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=served)
     port = server.sockets[0].getsockname()[1]
     async with server, door("127.0.0.0/8", resolve=here) as outgoing:
-        calling = outgoing.post(f"https://{name}:{port}/", body=b"{}", headers={}, timeout=5)
+        calling = outgoing.post(f"https://{name}:{port}/", body=b"{}", headers={}, timeout=PATIENCE)
         if is_right:
             assert (await calling).body == b"ok"
         else:
@@ -422,7 +424,7 @@ async def test_an_endpoint_with_a_certificate_of_its_own_making_gets_nothing(tmp
     port = server.sockets[0].getsockname()[1]
     async with server, door(f"127.0.0.1:{port}") as outgoing:
         with pytest.raises(CallFailed, match="TLS: self-signed certificate"):
-            await outgoing.post(f"https://127.0.0.1:{port}/", body=b"", headers={}, timeout=5)
+            await outgoing.post(f"https://127.0.0.1:{port}/", body=b"", headers={}, timeout=PATIENCE)
 
     assert not any(read)
 

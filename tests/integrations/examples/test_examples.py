@@ -101,11 +101,11 @@ async def test_the_banned_words_come_from_the_environment(serve: Serve, example:
 
 @both_filters
 async def test_a_long_hostile_text_is_judged_in_time(serve: Serve, example: Path) -> None:
-    served = await serve(example)
+    served = await serve(example, timeout_seconds=60)
     for text in ("https://" * 8_000, "https://a/" + "." * 64_000, "https://a/" + ".png" * 16_000):
         began = time.monotonic()
         assert (await served.post(envelope(message(text)))).json()["action"] == "accept"
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 20  # some milliseconds; minutes if it grew with the square
 
 
 @both_filters

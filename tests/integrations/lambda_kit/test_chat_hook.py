@@ -272,7 +272,7 @@ json_values = st.recursive(
 
 
 @given(body=json_values.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=20))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_other_body_is_refused_as_such(kit: Run, body: bytes) -> None:
     found = kit("parse", headers={}, body=text(body))
     assert "value" in found or found["status"] == 400, found

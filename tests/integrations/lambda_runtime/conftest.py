@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integrations.lambda_runtime.served import Serve, serving_handlers
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
 def eventually() -> Callable[..., Awaitable[None]]:
     """Await a condition that another process brings about; fails after `seconds`."""
 
-    async def wait(condition: Callable[[], bool], seconds: float = 5) -> None:
+    async def wait(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
         async with asyncio.timeout(seconds):
             while not condition():
                 await asyncio.sleep(0.01)

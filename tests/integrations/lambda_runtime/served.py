@@ -15,6 +15,7 @@ from integrations.lambda_runtime.execution.faults import Dice
 from integrations.lambda_runtime.execution.function import Function, Runtime
 from integrations.lambda_runtime.log import Log
 from integrations.lambda_runtime.server import Options, serving
+from tests.patience import PATIENCE
 
 
 @dataclass
@@ -56,6 +57,8 @@ async def serving_handlers(folder: Path) -> AsyncIterator[Serve]:
             path = file if isinstance(file, Path) else folder / file
             if source:
                 path.write_text(textwrap.dedent(source))
+            # Not the three seconds of AWS: a runtime that starts may take that long on a busy machine.
+            options.setdefault("timeout_seconds", PATIENCE)
             function = Function(path=path, runtime=Runtime.of(path), **options)
             lines: list[str] = []
             url = await stack.enter_async_context(
@@ -69,7 +72,7 @@ async def serving_handlers(folder: Path) -> AsyncIterator[Serve]:
                 )
             )
             bounds = httpx.Limits(max_connections=None)
-            client = httpx.AsyncClient(base_url=url, timeout=20, trust_env=False, limits=bounds)
+            client = httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False, limits=bounds)
             return Served(url, await stack.enter_async_context(client), lines)
 
         yield start

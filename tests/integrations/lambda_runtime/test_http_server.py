@@ -14,6 +14,7 @@ import pytest
 from integrations.lambda_runtime import limits
 from integrations.lambda_runtime.http_message import HttpRequest, HttpResponse
 from integrations.lambda_runtime.http_server import HttpServer, ServerLimits
+from tests.patience import PATIENCE
 
 Serve = Callable[..., Awaitable[Any]]
 Eventually = Callable[..., Awaitable[None]]
@@ -24,7 +25,7 @@ async def send(url: str, data: bytes) -> bytes:
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(data)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         answer = await reader.read()
     writer.close()
     return answer
@@ -129,7 +130,7 @@ async def test_bodies_together_have_a_limit_too() -> None:
         holder.write(head + b"x" * 999)
         await holder.drain()
         answer = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not answer.startswith(b"HTTP/1.1 503"):
                 answer = await send(url, head + b"x" * 1_000)
         holder.close()
@@ -140,7 +141,7 @@ async def test_connections_above_the_limit_are_closed() -> None:
     async with echo as url:
         address = urlsplit(url)
         held = [await asyncio.open_connection(address.hostname, address.port) for _ in range(2)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while echo.server.connections < 2:
                 await asyncio.sleep(0)
         with pytest.raises((ConnectionError, AssertionError)):

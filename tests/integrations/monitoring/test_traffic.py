@@ -16,6 +16,7 @@ from integrations.worker.worker import Worker, make_outgoing
 from rooms.database.threads import run
 from tests.integrations.receiver import Receiver
 from tests.integrations.world import add_room, add_rule, publish
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("webhooks_only")
 AT = datetime(2026, 11, 23, 12, 0, 30, tzinfo=UTC)
@@ -176,7 +177,7 @@ async def test_a_worker_counts_its_calls_and_a_target_that_is_gone_is_not_called
     working = asyncio.create_task(worker.run())
     await receiver.wait_for(2)
     worker.stop()
-    await asyncio.wait_for(working, 10)
+    await asyncio.wait_for(working, PATIENCE)
     await outgoing.close()
     total = (await run(figures.of_rule, rule, now=datetime.now(UTC))).total
 

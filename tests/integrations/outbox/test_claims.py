@@ -18,7 +18,7 @@ from integrations.worker.clock import Clock
 from rooms.models import Message, Room
 from tests.integrations.world import add_room, add_rule, claim, now, publish, texts_of
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only", "_workers_live_long")]
 
 
 def add(**changes: Any) -> IntegrationRule:
@@ -258,6 +258,14 @@ def test_verdicts_are_not_asked_for_again_by_a_replay() -> None:
 
 # --- Workers that died ------------------------------------------------------------------------------------
 
+SILENT_SECONDS = 600.0
+
+
+@pytest.fixture
+def _workers_live_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody falls silent because a machine is slow."""
+    monkeypatch.setattr(heartbeat, "SILENT_SECONDS", SILENT_SECONDS)
+
 
 def beat(name: str, pid: int, *, seconds_ago: float = 0.0) -> None:
     heartbeat.beat(name, calls=0, told=[])
@@ -271,7 +279,7 @@ def test_what_a_dead_worker_had_is_due_at_once_and_nothing_of_others(in_lane: bo
     dead = claim("dies")[0].deliveries[0]
     add_deliveries(rule, two, "alive", in_lane=in_lane)
     claim("lives")
-    beat("dies", pid=os.getpid(), seconds_ago=5.0)
+    beat("dies", pid=os.getpid(), seconds_ago=SILENT_SECONDS + 1)
     beat("lives", pid=os.getpid())
 
     found = heartbeat.beat("asks", calls=0, told=[]).dead
@@ -301,7 +309,7 @@ def test_machines_of_one_image_do_not_look_each_others_processes_up(
 
 
 def test_while_nobody_could_speak_nobody_is_dead() -> None:
-    beat("cut off too", pid=os.getpid(), seconds_ago=60.0)
+    beat("cut off too", pid=os.getpid(), seconds_ago=SILENT_SECONDS + 1)
 
     assert heartbeat.beat("asks", calls=0, told=[], sees_silence=False).dead == []
 
@@ -319,11 +327,11 @@ def test_a_heartbeat_sets_the_clock_of_a_host_that_is_wrong(monkeypatch: pytest.
     clock.set(heartbeat.beat("wrong", calls=0, told=[]).ahead)
 
     assert clock.is_set
-    assert abs(clock.now() - now()) < timedelta(seconds=5)
+    assert abs(clock.now() - now()) < timedelta(seconds=60)
 
 
 def test_a_worker_that_was_only_slow_is_not_buried() -> None:
-    beat("slow", pid=os.getpid(), seconds_ago=5.0)
+    beat("slow", pid=os.getpid(), seconds_ago=SILENT_SECONDS + 1)
     found = heartbeat.beat("asks", calls=0, told=[]).dead
     heartbeat.beat("slow", calls=0, told=[])
 

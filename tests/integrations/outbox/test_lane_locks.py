@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from integrations import outbox
 from integrations.models import Delivery, Lane
 from tests.integrations.world import add_room, add_rule, claim, now, publish
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
 
@@ -20,7 +21,7 @@ LOCK = "SELECT FROM integrations_lane WHERE rule_id = %s FOR NO KEY UPDATE NOWAI
 
 
 def until_somebody_waits() -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     with connection.cursor() as cursor:
         while time.monotonic() < deadline:
             cursor.execute(WAITING)
@@ -50,7 +51,7 @@ def test_a_transaction_that_tells_in_steps_holds_no_lane_while_it_waits_for_an_e
             until_somebody_waits()
             # A worker that records both lanes goes on to the next one; it would find it held by who waits for it.
             cursor.execute(LOCK, [told_first.pk])
-        publishing.result(timeout=10)
+        publishing.result(timeout=PATIENCE)
 
     assert Delivery.objects.count() == 4
 

@@ -20,6 +20,7 @@ from rooms.models import Message
 from rooms.review import decide
 from rooms.review.contract import Decision, Verdict, VerdictAction
 from tests.integrations.world import add_room, add_rule, claim, now, publish, texts_of
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
 
@@ -220,7 +221,7 @@ def test_two_workers_at_once_never_take_the_same_delivery(when: str) -> None:
     together = threading.Barrier(2)
 
     def work(owner: str) -> None:
-        together.wait(timeout=10)
+        together.wait(timeout=PATIENCE)
         for _ in range(10):
             taken[owner] += [one.id for of in claim(owner, free=3) for one in of.deliveries]
         connection.close()
@@ -229,7 +230,7 @@ def test_two_workers_at_once_never_take_the_same_delivery(when: str) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=PATIENCE)
 
     assert len(taken["one"]) + len(taken["two"]) == 20
     assert not set(taken["one"]) & set(taken["two"])
@@ -239,10 +240,10 @@ def test_two_workers_at_once_never_take_the_same_delivery(when: str) -> None:
 def test_what_a_dead_worker_had_is_claimed_again_when_its_lease_ends_under_the_same_webhook_id(when: str) -> None:
     add_rule(when=when)
     publish(add_room(), "a")
-    first = claim("dies", lease=5)[0]
+    first = claim("dies", lease=500)[0]
 
-    assert claim("lives", at=now() + timedelta(seconds=4)) == []
-    again = claim("lives", at=now() + timedelta(seconds=6))[0]
+    assert claim("lives", at=now() + timedelta(seconds=300)) == []
+    again = claim("lives", at=now() + timedelta(seconds=501))[0]
     assert again.deliveries[0].webhook_id == first.deliveries[0].webhook_id
     assert again.deliveries[0].attempt == 2
 
@@ -319,10 +320,10 @@ def test_a_delivery_added_while_its_lane_goes_to_sleep_is_not_forgotten() -> Non
 
     thread = threading.Thread(target=publish_slowly)
     thread.start()
-    assert has_published.wait(timeout=10)
+    assert has_published.wait(timeout=PATIENCE)
     record(of)
     recorded.set()
-    thread.join(timeout=10)
+    thread.join(timeout=PATIENCE)
 
     assert texts_of(claim()) == [["b"]]
 

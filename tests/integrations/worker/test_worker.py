@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +25,7 @@ from rooms.database.threads import run
 from rooms.models import Message, Room, Status
 from tests.integrations.receiver import Received, Receiver
 from tests.integrations.world import add_room, add_rule, claim, now, publish
+from tests.patience import PATIENCE
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -44,11 +44,11 @@ async def working(**options: Any) -> AsyncIterator[Worker]:
         yield worker
     finally:
         worker.stop()
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, PATIENCE)
         await outgoing.close()
 
 
-async def until(condition: Callable[[], Any], *, seconds: float = 15.0) -> Any:
+async def until(condition: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
     """Return the first true value of a database query."""
     async with asyncio.timeout(seconds):
         while not (value := await run(condition)):
@@ -160,7 +160,7 @@ async def test_without_a_verdict_the_deadline_decides_by_the_rules_policy(
     receiver: Receiver, policy: str, status: str
 ) -> None:
     receiver.behaviour = lambda request: (202, {"status": "pending"})
-    await run(add_rule, receiver.url, when="before", budget_seconds=0.3, at_deadline=policy)
+    await run(add_rule, receiver.url, when="before", budget_seconds=2, at_deadline=policy)
     room = await run(add_room)
     async with working():
         await run(publish, room, "a")
@@ -181,7 +181,7 @@ async def test_a_verdict_that_comes_after_the_deadline_counts_where_the_rule_say
         return 200, {"action": "accept"}
 
     receiver.behaviour = slow
-    await run(add_rule, receiver.url, when="before", budget_seconds=0.3, at_deadline="reject", late=late)
+    await run(add_rule, receiver.url, when="before", budget_seconds=2, at_deadline="reject", late=late)
     room = await run(add_room)
     async with working():
         await run(publish, room, "a")
@@ -195,14 +195,12 @@ async def test_a_verdict_that_comes_after_the_deadline_counts_where_the_rule_say
 
 async def test_a_final_refusal_decides_by_the_policy_at_once_and_is_a_dead_letter(receiver: Receiver) -> None:
     receiver.behaviour = lambda request: (400, "no")
-    await run(add_rule, receiver.url, when="before", budget_seconds=60)
+    await run(add_rule, receiver.url, when="before", budget_seconds=600)
     room = await run(add_room)
-    began = time.monotonic()
     async with working():
         await run(publish, room, "a")
-        await until(decided)
+        await until(decided)  # with patience for less than its budget
 
-    assert time.monotonic() - began < 5
     assert (await run(Message.objects.get)).status == "rejected"
     assert (await run(Delivery.objects.get)).last_error == "The endpoint answered HTTP 400."
 
@@ -221,12 +219,13 @@ async def test_a_hanging_endpoint_before_publish_does_not_delay_the_healthy_one(
     async with working():
         await run(publish, one, *[str(number) for number in range(100)])
         await receiver.wait_for(25)
-        began = time.monotonic()
         await run(publish, two, "x")
         await until(lambda: Message.objects.filter(room=two, serial__isnull=False).exists())
-        took = time.monotonic() - began
+        asked = [request.path for request in receiver.requests]
+        hanging = receiver.under_way
 
-    assert took < 1.0
+    assert asked[-1] == "/works"
+    assert hanging == asked.count("/hangs")  # no call has ended to make room for that to the healthy one
 
 
 async def test_messages_of_one_author_are_published_in_order_whatever_order_the_verdicts_come_in(
@@ -306,7 +305,7 @@ async def test_a_failing_call_is_repeated_under_its_id_and_nothing_overtakes_it(
     room = await run(add_room)
     async with working():
         await run(publish, room, "a", "b")
-        await until(all_in("delivered"), seconds=30)
+        await until(all_in("delivered"))
 
     assert receiver.texts == ["a", "a", "a", "a", "b"]
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 2
@@ -377,9 +376,9 @@ async def test_a_worker_told_to_stop_finishes_what_it_does_and_gives_back_the_re
         await run(publish, short, "a")
         await run(publish, long, "b")
         await receiver.wait_for(2)
-        began = time.monotonic()
+        stopping = receiver.under_way
 
-    assert time.monotonic() - began < 5
+    assert stopping == 2
     states = await run(lambda: dict(Delivery.objects.values_list("room__name", "state")))
     assert states == {"short": "delivered", "long": "pending"}
 
@@ -396,25 +395,22 @@ async def test_a_worker_killed_in_the_middle_of_a_call_is_replaced_and_the_call_
     await run(add_rule, receiver.url, when="before", room_filter="^before")
     await run(add_rule, receiver.url, when="after", room_filter="^after")
     rooms: list[Room] = [await run(add_room, "before"), await run(add_room, "after")]
-    process = await run(start_worker, {"DELIVERY_LEASE_SECONDS": "60", "DELIVERY_TIMEOUT_SECONDS": "30"})
+    process = await run(start_worker, {"DELIVERY_LEASE_SECONDS": "7200", "DELIVERY_TIMEOUT_SECONDS": "30"})
     try:
         for room in rooms:
             await run(publish, room, "a")
         await receiver.wait_for(2)
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=10)
-    # Its leases last for half a minute and more; the second one finds that it is gone.
-    began = time.monotonic()
+        process.wait(timeout=PATIENCE)
+    # Its leases last longer than anybody waits here; the second one finds that it is gone.
     async with working(name="second"):
         await until(decided)
         await until(all_in("delivered"))
-        took = time.monotonic() - began
 
     by_channel: dict[str, set[str]] = {}
     for request in receiver.requests:
         by_channel.setdefault(request.json["channel"], set()).add(request.headers["webhook-id"])
-    assert took < 10
     assert len(receiver.requests) == 4
     assert {channel: len(ids) for channel, ids in by_channel.items()} == {"before": 1, "after": 1}
     assert await run(texts_by_serial) == ["a", "a"]

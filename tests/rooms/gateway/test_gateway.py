@@ -17,6 +17,7 @@ from rooms.gateway.gateway import EMPTY_HUB_SECONDS, Gateway
 from rooms.log.announce import group_of
 from rooms.log.directory import RoomRef
 from rooms.log.entries import pack
+from tests.patience import PATIENCE
 from tests.rooms.fanout.test_tail import entry
 
 ROOM, OTHER = RoomRef(1, "lobby", "abcdefgh"), RoomRef(2, "other", "abcdefgh")
@@ -111,7 +112,7 @@ async def test_lost_broadcasts_are_found_while_redis_hangs(gateway: Gateway, mon
     monkeypatch.setattr(threads, "run", run)
     hub = hub_of(gateway)
     tending = asyncio.create_task(gateway._tend_hubs())  # waits for Redis to subscribe the hub
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(PATIENCE):
         await gateway.healer.heal_all()
 
     assert hub.tail.position == 2
@@ -120,7 +121,7 @@ async def test_lost_broadcasts_are_found_while_redis_hangs(gateway: Gateway, mon
 
 
 async def test_broadcasts_of_another_version_do_not_hold_back_the_others(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     arriving: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     for entries in (msgspec.msgpack.encode([[1, "lobby"]]), b"\xc1", pack([entry(1)])):
@@ -128,7 +129,9 @@ async def test_broadcasts_of_another_version_do_not_hold_back_the_others(
     monkeypatch.setattr(gateway, "_layer", SimpleNamespace(receive=lambda channel: arriving.get()))
     hub = hub_of(gateway)
     receiving = asyncio.create_task(gateway._receive())
-    async with asyncio.timeout(0.5):  # less than the pause after other errors
+    async with asyncio.timeout(PATIENCE):
         while hub.tail.position != 1:
             await asyncio.sleep(0)
     receiving.cancel()
+
+    assert "waiting for Redis" not in caplog.text  # which comes with a pause

@@ -57,7 +57,7 @@ def test_the_place_of_a_moment_is_found_without_reading_the_room(long_room: Room
     bounds=st.tuples(*[st.none() | st.integers(-100, 1500)] * 2),
     forwards=st.booleans(),
 )
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_history_between_moments_is_all_that_was_published_between_them(
     room: Room, steps: list[tuple[int, int, int]], bounds: tuple[int | None, int | None], forwards: bool
 ) -> None:

@@ -30,7 +30,7 @@ def pair(room: Room) -> list[int]:
     gateways = [store.register(name, connections_max=19_000) for name in ("near", "far")]
     for gateway in gateways:
         store.beat(gateway, 1200 + gateway, [(room.pk, Metrics(connections=1200))])
-    GatewayProcess.objects.filter(pk=gateways[1]).update(seen_at=Now() - timedelta(seconds=30))
+    GatewayProcess.objects.filter(pk=gateways[1]).update(seen_at=Now() - timedelta(seconds=store.ALIVE_SECONDS + 30))
     return gateways
 
 

@@ -78,7 +78,7 @@ def test_active_rooms_are_listed_by_name_and_only_those(pair: tuple[int, int], r
     assert store.read_active(prefix="", after="", limit=9) == [("hall_1", FIVE), ("lobby", Metrics(7, 6, 5, 2, 3))]
     assert [name for name, _ in store.read_active(prefix="hall_", after="", limit=9)] == ["hall_1"]
     assert [name for name, _ in store.read_active(prefix="", after="hall_1", limit=9)] == ["lobby"]
-    silence(pair[0], 60)
+    silence(pair[0], store.ALIVE_SECONDS + 1)
     assert store.read_active(prefix="", after="", limit=9) == [("lobby", TWO)]
 
 

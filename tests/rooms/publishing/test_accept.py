@@ -216,7 +216,7 @@ def test_a_verdict_reads_no_more_of_the_author_than_it_may_set_free(room: Room, 
         st.sampled_from([VerdictAction.PUBLISH, VerdictAction.REJECT, VerdictAction.HOLD]), min_size=8, max_size=8
     ),
 )
-@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_whatever_the_order_of_verdicts_an_author_is_published_in_the_order_of_acceptance(
     room: Room, obedient: Obedient, verdicts: list[int], sizes: list[int], actions: list[VerdictAction]
 ) -> None:

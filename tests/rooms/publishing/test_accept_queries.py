@@ -64,7 +64,7 @@ asked = st.tuples(
 
 
 @given(batches=st.lists(st.lists(asked, min_size=1, max_size=8), min_size=1, max_size=5))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_however_it_is_cut_into_batches_accepting_is_one_message_after_the_other(
     db: None, obedient: Obedient, batches: list[list[Asked]]
 ) -> None:

@@ -16,6 +16,7 @@ from rooms.log import announce
 from rooms.log.content import Draft
 from rooms.models import Message, Room
 from rooms.publishing.acceptor import Acceptor
+from tests.patience import PATIENCE
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
 
@@ -98,5 +99,5 @@ async def test_a_closed_acceptor_keeps_no_thread(acceptor: Acceptor) -> None:
     assert threads
     await acceptor.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
         assert not thread.is_alive()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rooms.publishing.batcher import Batcher, Full
+from tests.patience import PATIENCE
 
 
 class Work:
@@ -124,7 +125,7 @@ async def test_a_rest_ends_with_what_is_urgent_a_full_batch_or_the_end(ends: str
     else:
         await batcher.close()
 
-    assert await asyncio.wait_for(late, 5) == "B"
+    assert await asyncio.wait_for(late, PATIENCE) == "B"
     await batcher.close()
 
 
@@ -137,5 +138,5 @@ async def test_an_urgent_item_that_comes_during_a_batch_is_not_held_back_after_i
     urgent = batcher.submit("b")
     work.go.set()
 
-    assert await asyncio.wait_for(urgent, 5) == "B"
+    assert await asyncio.wait_for(urgent, PATIENCE) == "B"
     await batcher.close()

@@ -16,6 +16,7 @@ import pytest
 from django.db import connection
 
 from rooms.models import Message, Room
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOMS, SHARED, OWN = 6, 300, 300  # rooms, ids that both processes publish, ids of each alone
@@ -69,7 +70,7 @@ def test_processes_that_accept_the_same_ids_at_once_agree_and_leave_no_gap() -> 
         assert process.stdin is not None
         process.stdin.write(json.dumps(batches_of(asked, chance)) + "\n")
         process.stdin.flush()
-    said = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+    said = [json.loads(process.communicate(timeout=PATIENCE)[0]) for process in processes]
 
     told: dict[tuple[int, str], set[tuple[int, str]]] = {}
     for asked, answers in zip(lines, said, strict=True):

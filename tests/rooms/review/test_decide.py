@@ -74,7 +74,7 @@ words = st.lists(
 
 
 @given(asked=messages_of_two, said=words, cuts=st.lists(st.integers(1, 6), min_size=16, max_size=16))
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_however_decisions_are_batched_each_message_ends_as_it_would_one_by_one(
     room: Room,
     obedient: Obedient,

@@ -188,7 +188,7 @@ def test_the_refusal_of_one_late_step_is_not_lost_behind_the_edit_of_another(roo
     verdicts=st.lists(st.tuples(st.integers(0, 7), st.sampled_from(VerdictAction)), max_size=12),
     cuts=st.lists(st.integers(1, 4), min_size=12, max_size=12),
 )
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_however_late_verdicts_are_batched_each_message_hears_its_first(
     room: Room, obedient: Obedient, texts: list[str], verdicts: list[tuple[int, VerdictAction]], cuts: list[int]
 ) -> None:

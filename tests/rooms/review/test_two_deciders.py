@@ -21,6 +21,7 @@ from rooms.review.contract import Decision, Verdict, VerdictAction
 from rooms.review.deadlines import expire, hasten
 from rooms.review.decide import decide
 from rooms.review.overrule import overrule
+from tests.patience import PATIENCE
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
 
@@ -80,15 +81,15 @@ def test_whoever_decides_at_once_each_message_hears_one_and_the_logs_have_no_gap
         others = [threads.submit(alone, lambda: hasten("obedient:one", now=NOW + timedelta(seconds=1)))]
         told: Counter[int] = Counter()
         for done in deciding:
-            told.update(message for message, kind in done.result(timeout=30) if kind in COUNTED)  # type: ignore[attr-defined]
+            told.update(message for message, kind in done.result(timeout=PATIENCE) if kind in COUNTED)  # type: ignore[attr-defined]
         assert sorted(told) == sorted(first) and set(told.values()) == {1}
 
         # The second half is decided by its deadline, and by late verdicts that race with it and with each other.
         others += [threads.submit(alone, lambda: expire(now=overdue)) for _ in range(2)]
         overruling = [threads.submit(alone, lambda c=seed: in_batches(overrule, second, c)) for seed in seeds[2:4]]
-        more.result(timeout=30)
+        more.result(timeout=PATIENCE)
         for other in [*others, *overruling]:
-            other.result(timeout=30)
+            other.result(timeout=PATIENCE)
     while expire(now=overdue):
         pass
     told_late = in_batches(overrule, second, seeds[4])

@@ -25,6 +25,7 @@ from integrations.secrets.sealing import seal
 from tests.integrations import aws_verifier
 from tests.integrations.aws_verifier import KEY, REGION, SECRET
 from tests.integrations.receiver import Received, Receiver, Reply
+from tests.patience import PATIENCE
 
 OWN = AwsCredentials(access_key_id=KEY, secret_access_key=SECRET)
 ROLE = "arn:aws:iam::123456789012:role/chat"
@@ -76,7 +77,7 @@ async def test_a_thousand_calls_at_once_fetch_credentials_once() -> None:
         await asyncio.sleep(0)
         return OWN
 
-    kept = CredentialCache(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=PATIENCE)
     found = await asyncio.gather(*[kept.get() for _ in range(1_000)])
 
     assert fetched == 1
@@ -92,13 +93,13 @@ async def test_credentials_are_renewed_before_they_end_and_nobody_waits_for_it(m
         await gate.wait()
         return dated(3600, next(keys))
 
-    kept = CredentialCache(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=PATIENCE)
     await kept.get()
     clock.now += 3600 - 200
     gate.clear()
     assert (await kept.get()).access_key_id == "first"
     gate.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while (await kept.get()).access_key_id != "second":
             await asyncio.sleep(0)
 
@@ -114,7 +115,7 @@ async def test_credentials_that_ended_are_not_used_though_no_others_can_be_had(m
         assert isinstance(found, AwsCredentials)
         return found
 
-    kept = CredentialCache(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=PATIENCE)
     await kept.get()
     clock.now += 600
     with pytest.raises(CallFailed, match="away"):
@@ -129,7 +130,7 @@ async def test_a_failed_fetch_is_everybody_s_answer_for_a_moment(monkeypatch: py
         tried += 1
         raise CallFailed("No AWS credentials")
 
-    kept = CredentialCache(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=PATIENCE)
     for _ in range(20):
         with pytest.raises(CallFailed, match="No AWS credentials"):
             await kept.get()
@@ -147,7 +148,7 @@ async def test_who_gives_up_leaves_the_fetching_to_the_others() -> None:
         await gate.wait()
         return OWN
 
-    kept = CredentialCache(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=PATIENCE)
     impatient, patient = asyncio.create_task(kept.get()), asyncio.create_task(kept.get())
     await asyncio.sleep(0)
     impatient.cancel()
@@ -168,7 +169,7 @@ async def test_whatever_goes_wrong_with_credentials_is_a_failed_call_that_names_
     async def fetch() -> AwsCredentials:
         raise error
 
-    kept = CredentialCache(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=PATIENCE)
     for _ in range(2):
         with pytest.raises(CallFailed, match="cannot be read") as caught:
             await kept.get()
@@ -183,7 +184,7 @@ async def test_refused_credentials_are_fetched_anew_but_not_by_every_call(monkey
         fetched += 1
         return OWN
 
-    kept = CredentialCache(fetch, seconds=5)
+    kept = CredentialCache(fetch, seconds=PATIENCE)
     for _ in range(10):
         kept.refuse(await kept.get())
     assert fetched == 1

@@ -69,7 +69,7 @@ async def test_the_sdk_invokes_the_function_by_name_arn_and_alias(serve: Serve) 
 
 async def test_a_failure_of_the_function_is_a_200_with_its_account(serve: Serve) -> None:
     dice = Dice()
-    served = await serve("work.py", WORK, timeout_seconds=0.5, dice=dice)
+    served = await serve("work.py", WORK, timeout_seconds=3, dice=dice)
     answer = await sdk(served, Payload=b'{"raise": true}')
     account = json.load(answer["Payload"])
     assert (answer["StatusCode"], answer["FunctionError"]) == (200, "Unhandled")
@@ -81,7 +81,7 @@ async def test_a_failure_of_the_function_is_a_200_with_its_account(serve: Serve)
     dice.faults = Faults(timeout_rate=1)
     account = json.load((await sdk(served))["Payload"])
     assert account["errorType"] == "Sandbox.Timedout"
-    assert account["errorMessage"].endswith("Task timed out after 0.50 seconds")
+    assert account["errorMessage"].endswith("Task timed out after 3.00 seconds")
     dice.faults = Faults(throttle_rate=1)
     with pytest.raises(ClientError) as caught:
         await sdk(served)

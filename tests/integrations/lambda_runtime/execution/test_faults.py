@@ -68,7 +68,7 @@ def test_impossible_faults_are_refused(wrong: Callable[[], object]) -> None:
 
 async def test_each_fault_looks_as_it_does_at_aws_and_the_function_is_there_again_after_it(serve: Serve) -> None:
     dice = Dice()
-    served = await serve("fine.py", FINE, dice=dice, timeout_seconds=0.2, concurrency=1)
+    served = await serve("fine.py", FINE, dice=dice, timeout_seconds=2, concurrency=1)
     for faults, status, line in (
         (Faults(error_rate=1), 502, "Fault: error"),
         (Faults(throttle_rate=1), 429, "Fault: throttle"),
@@ -77,7 +77,7 @@ async def test_each_fault_looks_as_it_does_at_aws_and_the_function_is_there_agai
         dice.faults = faults
         began = time.monotonic()
         assert (await served.get()).status_code == status
-        assert (time.monotonic() - began >= 0.2) == (faults.timeout_rate == 1)
+        assert (time.monotonic() - began >= 2) == (faults.timeout_rate == 1)
         assert line in served.log
         dice.faults = Faults()
         assert (await served.get()).json() == {"fine": True}
