@@ -149,7 +149,10 @@ class FaultyServer:
 
     async def deliver(self, member: ServerConnection, room: Room, serial: int, content: dict[str, Any]) -> None:
         position = serials.encode(EPOCH, serial)
-        await self.send(member, action=15, channel=room.name, channelSerial=position, messages=[content])
+        try:
+            await self.send(member, action=15, channel=room.name, channelSerial=position, messages=[content])
+        except ConnectionClosed:
+            pass  # it has left; whoever published must not suffer for that
 
     async def send(self, socket: ServerConnection, **message: Any) -> None:
         await socket.send(json.dumps(message))
