@@ -23,7 +23,7 @@ from chatsite.swarm.processes import run_crowd, run_publishers
 from chatsite.swarm.results.latency import Latency
 from chatsite.swarm.results.report import Report, compile_report
 from chatsite.swarm.results.tally import EndpointTally, Published, Tally
-from chatsite.swarm.server import meter
+from chatsite.swarm.server.meter import usage_of
 from chatsite.swarm.server.target import Target
 
 LEAD_SECONDS = 0.3  # between the order to publish and its moment
@@ -95,7 +95,7 @@ class Conductor:
         self._crowds = [self._start(run_crowd, plan, *share) for share in enumerate(plan.member_shares())]
         self._publishers = [self._start(run_publishers, plan, places) for places in plan.publisher_shares()]
         self._wait_for_members()
-        memory = sum(meter.resident_bytes(child.process.pid or 0) for child in self._children)
+        used = [usage_of(child.process.pid or 0) or (0.0, 0) for child in self._children]
         started = time.monotonic() + LEAD_SECONDS
         self._target.publishing(started)
         for child in self._children:
@@ -105,7 +105,7 @@ class Conductor:
         tallies = self._finish(published)
         usage = self._target.usage()
         usage.started, usage.publish_seconds = started, publish_seconds
-        usage.swarm_processes, usage.swarm_memory_bytes = len(self._children), memory
+        usage.swarm_processes, usage.swarm_memory_bytes = len(self._children), sum(memory for _, memory in used)
         usage.endpoint = self._ask_endpoint()
         return compile_report(plan, published, tallies, usage)
 

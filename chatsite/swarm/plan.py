@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 from urllib.parse import urlsplit
 
 from rooms.protocol.wire import Format
@@ -29,41 +33,85 @@ class Protocol(StrEnum):
     NCHAN = "nchan"  # nginx's module, as a peer to compare with: plain frames, and POSTs
 
 
+MIDDLE = -1.0  # of the time of publishing
+KILL = "kill -9 one {} of the instance at DATA, S seconds into publishing (default: in the middle)"
+REVIEW = "let a Lambda of the swarm's own check each message before it is published (docs/load.md)"
+NAP = "rest after each look at the sockets: less CPU where swarm and server share a machine, more latency"
+PROTOCOL = "nchan: drive nginx with nchan instead, to compare (docs/load.md)"
+
+
 class SwarmFailed(Exception):
     """The run cannot be carried out; the text says why, and what to do."""
 
 
+def number(kind: type[int] | type[float], least: float) -> Callable[[str], float]:
+    """Return a parser of numbers that are not less than `least`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ArgumentTypeError(f"must be a number, not {text!r}") from None
+        if not least <= value < float("inf"):
+            raise ArgumentTypeError(f"must be {'more than 0' if least else 'at least 0'}, not {text}")
+        return value
+
+    return parse
+
+
+def span(text: str) -> tuple[float, float]:
+    """Return two moments that are written as 5..65."""
+    first, _, last = text.partition("..")
+    try:
+        begin, end = float(first), float(last)
+        if 0 <= begin < end:
+            return begin, end
+    except ValueError:
+        pass
+    raise ArgumentTypeError(f"must be two moments in seconds such as 5..65, not {text!r}")
+
+
+WHOLE, SOME, SHARE, POSITIVE = number(int, 0), number(int, 1), number(float, 0), number(float, 0.001)
+
+
+def option(default: Any, metavar: str | None, text: str, kind: Callable[[str], Any] = str, **more: Any) -> Any:
+    """Return a field of the plan that is an option of the command line, too: `kill_worker` is --kill-worker."""
+    return field(default=default, metadata={"metavar": metavar, "help": text, "type": kind, **more})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One run. Sizes are bytes of message data, rates messages a second of all publishers together."""
+    """One run. Its fields are the options of the command line, but for the last ones."""
 
-    url: str
-    key: str
-    room: str
-    run: str  # tells this run's messages from other ones in the room
-    members: int
-    publishers: int
-    rate: float
-    seconds: float
-    size: int
-    processes: int
-    format: Format
-    connect_seconds: float  # members that are not attached by then stay out
-    settle_seconds: float  # how long the last messages may take to arrive
-    rooms: int = 1
-    batch: int = 1  # messages in each publish
-    churn: float = 0.0  # percent of the members that leave each second, and come back
-    slow_readers: int = 0  # of the members
-    slow_rate: int = 1024  # bytes a second that a slow reader reads
-    kill_after: float | None = None  # seconds of publishing before one gateway is killed
-    protocol: Protocol = Protocol.CHAT
-    nap_ms: float = 0.0  # that a process of members rests after each look at its sockets
+    url: str = option("", None, "of the server (default: %(default)s)")
+    key: str = option("", None, "appId.keyId:secret; default: one made for this run on the instance at DATA")
+    room: str = option("swarm", None, "with several: the part before :1, :2 (default: %(default)s)")
+    rooms: int = option(1, "N", "spread members and publishers over N", SOME)
+    members: int = option(1000, "N", "0: publish only", WHOLE)
+    rate: float = option(100, "N", "messages a second, in all", POSITIVE)
+    publishers: int = option(10, "N", "connections that publish", WHOLE)
+    batch: int = option(1, "N", "messages in each publish", SOME)
+    seconds: float = option(10, "S", "how long to publish", POSITIVE)
+    size: int = option(130, "BYTES", "of each message's data", int)
+    churn: float = option(0.0, "P", "percent of members that leave a second, and come back", SHARE)
+    kill_gateway: float | None = option(None, "S", KILL.format("gateway"), POSITIVE, nargs="?", const=MIDDLE)
+    review: Review | None = option(None, None, REVIEW, Review, choices=list(Review))  # noqa: RUF009
+    review_ms: float = option(0.0, "MS", "that this Lambda takes", SHARE)
+    review_port: int = option(9310, "N", "that it listens on (default: %(default)s)", WHOLE)
+    review_down: tuple[float, float] | None = option(
+        None, "S..S", "the Lambda is down from S to S seconds of publishing", span
+    )
+    kill_worker: float | None = option(None, "S", KILL.format("worker"), POSITIVE, nargs="?", const=MIDDLE)
+    slow_readers: int = option(0, "N", "of the members", WHOLE)
+    slow_rate: int = option(1024, "BYTES", "that they read a second", SOME)
+    processes: int = option(max(1, (os.cpu_count() or 2) // 2), "N", "more if need be", SOME)
+    nap_ms: float = option(0.0, "MS", NAP, SHARE)
+    format: Format = option(Format.JSON, None, "of the frames", Format, choices=list(Format))  # noqa: RUF009
+    protocol: Protocol = option(Protocol.CHAT, None, PROTOCOL, Protocol, choices=list(Protocol))  # noqa: RUF009
+    connect_seconds: float = option(60, "S", "for connecting; members that need longer stay out", POSITIVE)
+    settle_seconds: float = option(10, "S", "patience for the last message", POSITIVE)
+    run: str = ""  # tells this run's messages from other ones in the room
     members_per_process: int = MEMBERS_PER_PROCESS
-    review: Review | None = None
-    review_port: int = 0  # at which the swarm's Lambda listens
-    review_ms: float = 0.0  # that it takes for each call
-    review_down: tuple[float, float] | None = None  # seconds of publishing from which and until which it is down
-    kill_worker_after: float | None = None  # seconds of publishing before one worker is killed
 
     @property
     def publishes(self) -> int:

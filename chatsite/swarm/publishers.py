@@ -70,7 +70,6 @@ class Publisher(Listener):
             self.transmit(publish, stream)
 
     def ended(self, reason: str, retry_after: float | None) -> None:
-        """See Owner."""
         self._all.problems[reason] += 1
         self._all.result.reconnects += self.is_connected
         self.is_connected = False
@@ -103,12 +102,10 @@ class RealtimePublisher(Publisher):
         self._next_serial = 0
 
     def open(self) -> None:
-        """See Owner."""
         path = realtime.path_of(self._plan, client_id=f"{self._plan.run}-{self._place}")
         self._stream = WebSocket(self._all.poller, self._all.reader, self, path)
 
     def received(self, items: Sequence[Item]) -> None:
-        """See Listener."""
         for item in items:
             if not isinstance(item, Incoming):
                 continue
@@ -121,7 +118,6 @@ class RealtimePublisher(Publisher):
                 self._all.problems[str(item.error)] += 1
 
     def transmit(self, publish: Publish, stream: Stream) -> None:
-        """See Publisher."""
         plan, publish.msg_serial = self._plan, self._next_serial
         self._next_serial += 1
         room = plan.room_name(publish.room)
@@ -147,14 +143,13 @@ class NchanPublisher(Publisher):
     """Publishes by pipelined POSTs on one connection. A POST cannot be repeated: a cut refuses what it leaves open."""
 
     def open(self) -> None:
-        """See Owner: POSTs need no conversation before."""
+        """Connect; POSTs need no conversation before."""
         while self.unacknowledged:
             self.refused(self.unacknowledged.popleft(), 0, "a POST without an answer")
         self._stream = HttpStream(self._all.poller, self, self._answered)
         self.connected(self._stream)
 
     def transmit(self, publish: Publish, stream: Stream) -> None:
-        """See Publisher."""
         stream.send(nchan.post(self._plan, publish.tokens[0], sent_at=publish.sent_at))
 
     def _answered(self, response: Response) -> None:
@@ -185,14 +180,12 @@ class Publishers(Group[Publisher]):
         return sum(len(publisher.unacknowledged) for publisher in self._publishers) * self.plan.batch
 
     def step(self, seconds: float) -> None:
-        """See Group."""
         now = time.monotonic()
         while (publisher := self.next_due(now)) is not None:
             publisher.connect()
         self.poller.poll(seconds)
 
     def progress(self) -> Progress:
-        """See Group."""
         return Progress(
             ready=sum(publisher.is_connected for publisher in self._publishers),
             published=self.result.published,

@@ -41,7 +41,6 @@ class Crowd(Host):
         self._away: dict[Member, bool] = {}  # members that were in the room, and whether they left on purpose
 
     def step(self, seconds: float) -> None:
-        """See Group."""
         now = time.monotonic()
         while len(self._opening) < OPENING_AT_ONCE and (member := self.next_due(now)) is not None:
             self._opening[member] = now
@@ -56,7 +55,6 @@ class Crowd(Host):
         self.poller.poll(min(seconds, WAIT_SECONDS))
 
     def progress(self) -> Progress:
-        """See Group."""
         self.timings.count()
         return Progress(
             ready=self._attached,
@@ -109,7 +107,6 @@ class Crowd(Host):
     # --- Reports of members -------------------------------------------------------------------------------
 
     def attached(self, member: Member) -> None:
-        """See Host."""
         now, tally = time.monotonic(), self._tally
         member.is_attached, member.attempts = True, 0
         self._attached += 1
@@ -127,7 +124,7 @@ class Crowd(Host):
             self._reading.append((now, member))
 
     def cut_off(self, member: Member, reason: str, retry_after: float | None) -> None:
-        """See Host: the member comes back, when the server said or after a random pause."""
+        """Let a member whose connection ended come back, when the server said or after a random pause."""
         now, tally = time.monotonic(), self._tally
         self._opening.pop(member, None)
         self.problems[reason] += 1
@@ -140,7 +137,6 @@ class Crowd(Host):
         self.connect_at(now + (retry_after or 0.0) + random.random() * pause, member)
 
     def skipped(self, member: Member) -> None:
-        """See Host."""
         if isinstance(member, SlowMember):
             self._tally.slow.discontinuities += 1
         else:

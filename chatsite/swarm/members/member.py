@@ -78,19 +78,17 @@ class Member(Listener):
         return self.cursor.position if self.cursor is not None else 0
 
     def open(self) -> None:
-        """See Owner."""
         host = self._host
         self.opened_at = time.monotonic()
         path = host.path or nchan.path_of(host.plan, self.room)
         self.socket = WebSocket(host.poller, host.reader, self, path, receive_buffer=self.receive_buffer)
 
     def opened(self) -> None:
-        """See Listener: a peer without a protocol of its own has its members from here on."""
+        """Enter the room of a peer without a protocol of its own, whose members are there from here on."""
         if self._host.plan.protocol is Protocol.NCHAN:
             self._enter(self.position)
 
     def received_run(self, batch: Batch) -> bool:
-        """See Listener."""
         cursor = self.cursor
         if cursor is None or batch.first != cursor.position + 1 or batch.room != self.room or self.live_from:
             return False
@@ -105,7 +103,6 @@ class Member(Listener):
         return True
 
     def received(self, items: Sequence[Item]) -> None:
-        """See Listener."""
         for item in items:
             if isinstance(item, Arrival):
                 self._arrived(item)
@@ -113,7 +110,6 @@ class Member(Listener):
                 self._handle(item)
 
     def ended(self, reason: str, retry_after: float | None) -> None:
-        """See Owner."""
         self._host.cut_off(self, reason, retry_after)
 
     def _arrived(self, arrival: Arrival) -> None:
@@ -173,7 +169,6 @@ class SlowMember(Member):
         self.is_slow = True  # until the end of the run, to see whether it catches up
 
     def received_run(self, batch: Batch) -> bool:
-        """See Listener."""
         return False
 
     def _count(self, arrival: Arrival) -> None:

@@ -36,8 +36,8 @@ class Target:
 
     def publishing(self, started: float) -> None:
         """Measure CPU from now on, and the memory that the members took. `started`: when publishing begins."""
-        self._busy, self._memory = Meter(self._pids), self._idle.memory()
-        moments = {"gateway": self._plan.kill_after, "worker": self._plan.kill_worker_after}
+        self._busy, (_, self._memory) = Meter(self._pids), self._idle.used()
+        moments = {"gateway": self._plan.kill_gateway, "worker": self._plan.kill_worker}
         self._due = {command: started + after for command, after in moments.items() if after is not None}
 
     def kill_when_due(self) -> None:
@@ -49,7 +49,7 @@ class Target:
         for command, moment in list(self._due.items()):
             if moment <= time.monotonic():
                 del self._due[command]
-                self._busy.cpu()  # the last look at a process that is about to end
+                self._busy.used()  # the last look at a process that is about to end
                 self.kills[command] = kill_one(self._data, command)
 
     def usage(self) -> Usage:
@@ -58,7 +58,7 @@ class Target:
         return Usage(
             clock_offset=self._offset,
             server_processes=self._busy.processes,
-            server_cpu_seconds=self._busy.cpu() if is_measured else None,
+            server_cpu_seconds=self._busy.used()[0] if is_measured else None,
             server_memory_bytes=self._memory if is_measured else None,
             kill=self.kills.get("gateway"),
             worker_kill=self.kills.get("worker"),

@@ -7,6 +7,7 @@ machine affordable. Moments are in steps of 0.1 ms of the monotonic clock.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -31,8 +32,15 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{self.code} {self.message}"
 
 
+class Content(msgspec.Struct, frozen=True):
+    """A message of a room, as far as it is looked at."""
+
+    data: Any = None
+    timestamp: int | None = None
+
+
 class Incoming(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """A protocol message other than those that bring the room's messages, as far as it is looked at."""
+    """A protocol message, as far as it is looked at. Those that bring messages of a room become Arrivals."""
 
     action: int
     channel: str | None = None
@@ -41,6 +49,7 @@ class Incoming(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     msg_serial: int = 0
     count: int = 1
     res: list[dict[str, list[str | None]]] = []
+    messages: list[Content] = []
 
 
 class Arrival(msgspec.Struct, frozen=True):

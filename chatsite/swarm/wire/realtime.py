@@ -11,22 +11,9 @@ import msgspec
 from chatsite.swarm.plan import Plan
 from chatsite.swarm.results.tally import Place, Token
 from chatsite.swarm.wire.frames import Opcode, frame
-from chatsite.swarm.wire.messages import MARK, Arrival, Incoming, Item, Reader, mark_of, read_data, write_data
+from chatsite.swarm.wire.messages import MARK, Arrival, Content, Incoming, Item, Reader, mark_of, read_data, write_data
 from rooms.protocol import serials
 from rooms.protocol.wire import Action, Format
-
-
-class Content(msgspec.Struct, frozen=True):
-    """A message of a room, as far as it is looked at."""
-
-    data: Any = None
-    timestamp: int | None = None
-
-
-class Received(Incoming, frozen=True, rename="camel", kw_only=True):
-    """Any protocol message, as far as it is looked at."""
-
-    messages: list[Content] = []
 
 
 def path_of(plan: Plan, *, client_id: str | None = None) -> str:
@@ -43,11 +30,8 @@ class Decoder:
     def __init__(self, plan: Plan) -> None:
         self._mark = mark_of(plan.run)
         self._rooms = {plan.room_name(room): room for room in range(plan.rooms)}
-        self._decode: Callable[[bytes], Received] = (
-            msgspec.msgpack.Decoder(Received).decode
-            if plan.format is Format.MSGPACK
-            else msgspec.json.Decoder(Received).decode
-        )
+        decoder = msgspec.msgpack.Decoder if plan.format is Format.MSGPACK else msgspec.json.Decoder
+        self._decode: Callable[[bytes], Incoming] = decoder(Incoming).decode
 
     def __call__(self, payload: bytes, reader: Reader) -> list[Item]:
         """Return the messages in a frame. Raises ValueError for messages that the swarm cannot check."""

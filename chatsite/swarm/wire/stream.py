@@ -155,7 +155,7 @@ class Stream:
             data, self._unsent = self._unsent, b""
             self._write(data)
         if events & ~OUT or self._poller.tls is not None:
-            self._read(to_the_end=bool(events & END))
+            self._read(events & END)
 
     def read(self, size: int) -> None:
         """Receive at most this many bytes of what has arrived."""
@@ -167,7 +167,7 @@ class Stream:
         if self.is_open:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
             self._poller.watch(self)
-            self._read(to_the_end=True)  # what TLS has decrypted already is no event
+            self._read(END)  # what TLS has decrypted already is no event
 
     def close(self, *, reset: bool = False) -> None:
         """Drop the connection without a word to its owner."""
@@ -184,7 +184,7 @@ class Stream:
             self.close()
             self._owner.ended(reason, retry_after)
 
-    def _read(self, *, to_the_end: bool) -> None:
+    def _read(self, end: int) -> None:
         for _ in range(READS_AT_ONCE):
             data = self._try_to_receive(RECEIVE_BYTES)
             if not data:
@@ -192,9 +192,9 @@ class Stream:
             self.got(data)
             if not self.is_open:
                 return
-            # A short read has emptied the socket of bytes, though not of an end that came with them, which epoll reports
-            # only this once. TLS hands out records: there only an error says that nothing is left.
-            if len(data) < RECEIVE_BYTES and not to_the_end and self._poller.tls is None:
+            # A short read has emptied the socket of bytes, though not of an end that came with them, which epoll
+            # reports only this once. TLS hands out records: there only an error says that nothing is left.
+            if len(data) < RECEIVE_BYTES and not end and self._poller.tls is None:
                 return
         self._poller.look_again(self)
 

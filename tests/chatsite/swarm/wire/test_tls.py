@@ -16,7 +16,7 @@ from tests.chatsite.swarm.test_swarm import run
 
 async def test_a_server_behind_tls_is_measured_and_checked_like_any_other(tmp_path: Path) -> None:
     async with FaultyServer.running("drop", ssl=server_context(tmp_path)) as url:
-        report = await run(plan(url=url, slow_readers=1, size=20_000))
+        report = await run(plan(url=url, slow_readers=1, size=20_000, settle_seconds=2))
     assert (report.attached, report.acknowledged, report.lost) == (6, 50, 1)
 
 
