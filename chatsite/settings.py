@@ -144,9 +144,6 @@ DATABASE_THREADS = environment.integer(
 HTTP_CONCURRENCY = environment.integer(
     "HTTP_CONCURRENCY", 16, "HTTP requests that one gateway works on at once; further ones wait.", minimum=1
 )
-HTTP_BACKLOG = environment.integer(
-    "HTTP_BACKLOG", 1000, "HTTP requests that may wait in one gateway; above it the answer is 503.", minimum=1
-)
 DATABASE_PREPARE = environment.flag(
     "DATABASE_PREPARE",
     "Prepare the statements that accept messages; turn it off behind a pooler that shares connections.",
@@ -219,12 +216,7 @@ REDIS_TIMEOUT_SECONDS = environment.seconds(
     minimum=0.1,
     maximum=60,
 )
-BROADCAST_INBOX_BYTES = environment.integer(
-    "BROADCAST_INBOX_BYTES",
-    16_777_216,
-    "Broadcasts that may wait in a gateway to be handled; above it the oldest go and are read from Postgres.",
-    minimum=2_097_152,
-)
+BROADCAST_INBOX_BYTES = 16_777_216  # that wait in a gateway; above it the oldest go and are read from Postgres
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "chatsite.channel_layer.layer.BroadcastLayer",
@@ -248,9 +240,7 @@ ROOMS_REVIEWERS = ["moderation.reviewer.LocalReviewer", "integrations.review.rev
 MESSAGE_MAX_BYTES = environment.integer(
     "MESSAGE_MAX_BYTES", 65_536, "Largest message (name, data, client id, extras) in bytes.", minimum=1024
 )
-FRAME_MAX_BYTES = environment.integer(
-    "FRAME_MAX_BYTES", 262_144, "Largest WebSocket frame that a client may send, in bytes.", minimum=4096
-)
+FRAME_MAX_BYTES = 4 * MESSAGE_MAX_BYTES  # of a WebSocket frame that a client sends: base64, names, several messages
 PUBLISH_MAX_MESSAGES = environment.integer("PUBLISH_MAX_MESSAGES", 200, "Most messages in one publish.", minimum=1)
 CONNECTION_MAX_UNACKED = environment.integer(
     "CONNECTION_MAX_UNACKED", 256, "Publishes that a connection may have unacknowledged; then it is not read."
@@ -258,40 +248,13 @@ CONNECTION_MAX_UNACKED = environment.integer(
 CONNECTION_MAX_ROOMS = environment.integer(
     "CONNECTION_MAX_ROOMS", 200, "Rooms that one connection may be attached to.", minimum=1
 )
-CONNECTION_MAX_UNSENT_BYTES = environment.integer(
-    "CONNECTION_MAX_UNSENT_BYTES", 1_048_576, "Replies that a client may leave unread before it is closed."
-)
-CONNECTION_STATE_SECONDS = environment.integer(
-    "CONNECTION_STATE_SECONDS", 120, "How long clients are told that a lost connection can be resumed."
-)
-CONNECTION_MAX_IDLE_SECONDS = environment.integer(
-    "CONNECTION_MAX_IDLE_SECONDS", 15, "A client hears from the server at least this often.", minimum=5
-)
 CONNECTION_MAX_PER_GATEWAY = environment.integer(
     "CONNECTION_MAX_PER_GATEWAY",
     19_000,
     "WebSockets that one gateway holds; more go to others, or are told to try again (503).",
 )
-CONNECTION_DEAD_SECONDS = environment.seconds(
-    "CONNECTION_DEAD_SECONDS",
-    40.0,
-    "A peer that acknowledges nothing of what it was sent for so long is dropped, by the kernel.",
-    minimum=1,
-)
 CONNECTION_SLOW_SECONDS = environment.seconds(
     "CONNECTION_SLOW_SECONDS", 120.0, "The same for a peer that reads more slowly than it is sent to.", minimum=1
-)
-CONNECTION_KERNEL_UNSENT_BYTES = environment.integer(
-    "CONNECTION_KERNEL_UNSENT_BYTES",
-    32_768,
-    "What the kernel takes for a connection beyond what the peer has room for (TCP_NOTSENT_LOWAT).",
-    minimum=4096,
-)
-HANDSHAKES_MAX_PER_GATEWAY = environment.integer(
-    "HANDSHAKES_MAX_PER_GATEWAY",
-    500,
-    "Connections without a whole request yet; further ones wait, and late ones are dropped for them.",
-    minimum=1,
 )
 GATEWAY_DRAIN_SECONDS = environment.seconds(
     "GATEWAY_DRAIN_SECONDS", 10.0, "After SIGTERM a gateway sends its members elsewhere, spread over this time."
@@ -299,58 +262,12 @@ GATEWAY_DRAIN_SECONDS = environment.seconds(
 RESUME_SECONDS_WITHOUT_HISTORY = environment.integer(
     "RESUME_SECONDS_WITHOUT_HISTORY", 86_400, "How far back a token without the operation history may resume a room."
 )
-ROOM_MEMORY_BYTES = environment.integer(
-    "ROOM_MEMORY_BYTES", 4_194_304, "Tail of a room's log that a gateway keeps in memory.", minimum=65_536
-)
 ROOM_NAME_MAX_CHARACTERS = 255
 ROOMS_MEMORY_BYTES = environment.integer(
     "ROOMS_MEMORY_BYTES", 268_435_456, "The same for all rooms of a gateway together; quiet rooms give first."
 )
-BATCHES_MEMORY_BYTES = environment.integer(
-    "BATCHES_MEMORY_BYTES", 16_777_216, "Encoded frames that a gateway keeps for members that catch up."
-)
-HUB_PRELOAD_MESSAGES = environment.integer(
-    "HUB_PRELOAD_MESSAGES", 100, "Last messages of a room that a gateway reads when its first member comes."
-)
 HUB_PAUSE_SHARE = environment.seconds(
     "HUB_PAUSE_SHARE", 1.0, "Pause between two passes over a busy room, in lengths of a pass; what comes is gathered."
-)
-HUB_PAUSE_SECONDS = environment.seconds("HUB_PAUSE_SECONDS", 1.0, "Longest such pause.")
-HUB_SLICE_SECONDS = environment.seconds(
-    "HUB_SLICE_SECONDS", 0.002, "Longest time that passes take in one turn of the event loop.", minimum=0.0001
-)
-HUB_HEAL_SECONDS = environment.seconds(
-    "HUB_HEAL_SECONDS",
-    2.0,
-    "How often a gateway compares its rooms with Postgres to find lost broadcasts.",
-    minimum=0.1,
-)
-CATCH_UP_MESSAGES = environment.integer(
-    "CATCH_UP_MESSAGES", 500, "Messages read from Postgres at once for members that catch up.", minimum=1
-)
-LOG_PAGE_BYTES = environment.integer(
-    "LOG_PAGE_BYTES",
-    8_388_608,
-    "Data of one page of history, or of one read to catch up; its last message may exceed it.",
-    minimum=65_536,
-)
-CATCH_UP_CONCURRENCY = environment.integer(
-    "CATCH_UP_CONCURRENCY", 4, "Catch-up reads that one gateway has under way at once.", minimum=1
-)
-OCCUPANCY_ROOMS_PER_SECOND = environment.integer(
-    "OCCUPANCY_ROOMS_PER_SECOND",
-    1000,
-    "Rooms whose counts a gateway writes, and reads for members who asked, in one second; more take turns.",
-    minimum=1,
-)
-OCCUPANCY_FRAMES_PER_SECOND = environment.integer(
-    "OCCUPANCY_FRAMES_PER_SECOND",
-    4000,
-    "Occupancy events that a gateway sends in one second; in larger rooms each asker hears less often.",
-    minimum=1,
-)
-OCCUPANCY_MAX_ASKERS = environment.integer(
-    "OCCUPANCY_MAX_ASKERS", 100_000, "Attachments with the parameter occupancy in one gateway.", minimum=0
 )
 ACCEPT_QUEUE_MESSAGES = environment.integer(
     "ACCEPT_QUEUE_MESSAGES",
@@ -364,28 +281,13 @@ ACCEPT_QUEUE_BYTES = environment.integer(
     "Content of publishes waiting in one process, or in its transaction; above it they are refused (42910).",
     minimum=65_536,
 )
-ACCEPT_BATCH_MESSAGES = environment.integer(
-    "ACCEPT_BATCH_MESSAGES", 500, "Most publishes accepted in one transaction.", minimum=1
-)
-ACCEPT_PAUSE_SECONDS = environment.seconds(
-    "ACCEPT_PAUSE_SECONDS", 0.005, "Longest pause between two transactions that accept; what comes is gathered."
-)
 ACCEPT_REST_SHARE = environment.seconds(
     "ACCEPT_REST_SHARE",
     3.0,
     "Pause of accepting for a large room, in lengths of writing to all its members: what comes is gathered.",
 )
-ACCEPT_REST_SECONDS = environment.seconds("ACCEPT_REST_SECONDS", 0.02, "Longest such pause.")
 ACCEPT_RETRY_SECONDS = environment.seconds(
     "ACCEPT_RETRY_SECONDS", 20.0, "How long a publish is retried while Postgres is away, before a NACK."
-)
-ACK_PATIENCE_SECONDS = environment.seconds(
-    "ACK_PATIENCE_SECONDS",
-    20.0,
-    "Longest wait for a verdict before a durable message is acknowledged without a serial.",
-)
-VERDICTS_KEPT = environment.integer(
-    "VERDICTS_KEPT", 10_000, "Late verdicts that a gateway remembers for authors who are about to ask.", minimum=1
 )
 REVIEW_DEADLINE_SECONDS = environment.seconds(
     "REVIEW_DEADLINE_SECONDS",
@@ -400,21 +302,6 @@ REVIEW_WAIT_SECONDS = environment.seconds(
     "Longest wait for a rule whose policy is to ask again until an answer comes; then a moderator decides.",
     minimum=1,
 )
-OCCUPANCY_EVENTS_PER_SECOND = environment.integer(
-    "OCCUPANCY_EVENTS_PER_SECOND",
-    500,
-    "Rooms whose counts rules are told of in one second, all workers together; more take turns.",
-    minimum=1,
-)
-OCCUPANCY_EVENT_SECONDS = environment.seconds(
-    "OCCUPANCY_EVENT_SECONDS", 1.0, "Shortest time between two occupancy events of one room to rules.", minimum=0
-)
-ROOM_CLOSED_SECONDS = environment.seconds(
-    "ROOM_CLOSED_SECONDS",
-    10.0,
-    "So long nobody is in a room before rules are told that it is closed: who reconnects opens it no new time.",
-    minimum=5,
-)
 TRUST_KNOWN_MESSAGES = environment.integer(
     "TRUST_KNOWN_MESSAGES", 20, "Published messages after which an author is no longer new.", minimum=1
 )
@@ -427,7 +314,7 @@ DELIVERY_TIMEOUT_SECONDS = environment.seconds(
 DELIVERY_LEASE_SECONDS = environment.seconds(
     "DELIVERY_LEASE_SECONDS",
     30.0,
-    "After this a delivery claimed by a dead worker is claimed again.",
+    "After this a delivery claimed by a hung worker is claimed again; a dead one's sooner.",
     minimum=1,
 )
 DELIVERY_MAX_ATTEMPTS = environment.integer(
@@ -451,18 +338,6 @@ DELIVERY_KEEP_SECONDS = environment.seconds(
 DELIVERY_DEAD_KEEP_SECONDS = environment.seconds(
     "DELIVERY_DEAD_KEEP_SECONDS", 2_592_000.0, "How long dead letters are kept.", minimum=60
 )
-VERDICT_CACHE_TEXTS = environment.integer(
-    "VERDICT_CACHE_TEXTS", 20_000, "Texts whose verdicts a worker remembers, for rules that share them.", minimum=1
-)
-VERDICT_CACHE_WAITING = environment.integer(
-    "VERDICT_CACHE_WAITING",
-    500,
-    "Messages of one worker that wait for the verdict on another one that says the same; more are asked about.",
-    minimum=0,
-)
-BREAKER_PROBE_SECONDS = environment.seconds(
-    "BREAKER_PROBE_SECONDS", 10.0, "Longest pause between two probes of a target that is down.", minimum=0.1
-)
 RULE_WARN_SECONDS = environment.seconds(
     "RULE_WARN_SECONDS", 86_400.0, "So long a rule's calls must all have failed before admins get a notice.", minimum=1
 )
@@ -475,63 +350,17 @@ RULE_DISABLE_SECONDS = environment.seconds(
 RULE_SECRET_OVERLAP_SECONDS = environment.seconds(
     "RULE_SECRET_OVERLAP_SECONDS", 86_400.0, "How long calls carry signatures by a rule's former secret too.", minimum=0
 )
-RULE_WARN_BEFORE_SECONDS = environment.seconds(
-    "RULE_WARN_BEFORE_SECONDS",
-    60.0,
-    "The same for rules before publish, on whose verdicts people wait.",
-    minimum=1,
-)
-RULE_MINUTES_KEEP_SECONDS = environment.seconds(
-    "RULE_MINUTES_KEEP_SECONDS", 604_800.0, "How long the figures of rules by the minute are kept.", minimum=86_400
-)
-NOTICE_KEEP_SECONDS = environment.seconds(
-    "NOTICE_KEEP_SECONDS", 2_592_000.0, "How long notices are kept after they were dismissed.", minimum=60
-)
-NOTICE_MAILS_PER_HOUR = environment.integer(
-    "NOTICE_MAILS_PER_HOUR", 20, "Notices of one hour that are mailed to ADMINS; all are shown in the admin."
-)
-CLEANUP_SECONDS = environment.seconds(
-    "CLEANUP_SECONDS", 60.0, "How often workers look for what was kept long enough.", minimum=1
-)
-CLEANUP_BATCH_ROWS = environment.integer(
-    "CLEANUP_BATCH_ROWS", 2_000, "Rows that are looked at, or deleted, in one transaction of that.", minimum=1
-)
 CALLBACK_LATE_SECONDS = environment.seconds(
     "CALLBACK_LATE_SECONDS",
     86_400.0,
     "How long after the deadline a callback is taken, where the rule applies late verdicts.",
     minimum=120,
 )
-CALLBACK_FORGED_PER_MINUTE = environment.integer(
-    "CALLBACK_FORGED_PER_MINUTE", 60, "Uses of forged callback tokens that each process records; all are counted."
-)
-CALLBACK_KEEP_SECONDS = environment.seconds(
-    "CALLBACK_KEEP_SECONDS", 604_800.0, "How long uses of callback tokens are kept.", minimum=60
-)
 AWS_REGION = environment.text(
     "AWS_REGION", "", "Region of Lambda functions where neither the rule nor its URL or ARN names one."
 )
 AWS_ENDPOINT_URL_STS = environment.text(
     "AWS_ENDPOINT_URL_STS", "", "Where roles are assumed, if not at AWS: for tests and for VPC endpoints."
-)
-AWS_CREDENTIALS_SECONDS = environment.seconds(
-    "AWS_CREDENTIALS_SECONDS", 5.0, "Longest wait for AWS credentials of the environment or the instance.", minimum=0.1
-)
-WEBHOOK_ANSWER_MAX_BYTES = environment.integer(
-    "WEBHOOK_ANSWER_MAX_BYTES", 32_768, "Longest answer to a webhook call.", minimum=1_024, maximum=1_048_576
-)
-WEBHOOK_CONNECT_SECONDS = environment.seconds(
-    "WEBHOOK_CONNECT_SECONDS", 3.0, "Longest time to find a target's address and to connect to it.", minimum=0.1
-)
-WEBHOOK_KEEP_ALIVE_SECONDS = environment.seconds(
-    "WEBHOOK_KEEP_ALIVE_SECONDS", 20.0, "How long an unused connection to a target is kept open.", minimum=0.1
-)
-WEBHOOK_RESOLVE_THREADS = environment.integer(
-    "WEBHOOK_RESOLVE_THREADS",
-    16,
-    "Names of targets that one worker asks the system about at once; while that many hang, others wait.",
-    minimum=1,
-    maximum=1_000,
 )
 WEBHOOK_ALLOW_PRIVATE = environment.listing(
     "WEBHOOK_ALLOW_PRIVATE",
@@ -542,17 +371,8 @@ TOKEN_TTL_SECONDS = environment.integer(
     "TOKEN_TTL_SECONDS", 3600, "Life of a token when the request names none.", minimum=1
 )
 TOKEN_MAX_TTL_SECONDS = environment.integer("TOKEN_MAX_TTL_SECONDS", 86_400, "Longest life of a token.", minimum=1)
-TOKEN_REQUEST_WINDOW_SECONDS = environment.integer(
-    "TOKEN_REQUEST_WINDOW_SECONDS", 900, "How far a token request's timestamp may be from now.", minimum=1
-)
 API_KEY_OVERLAP_SECONDS = environment.seconds(
     "API_KEY_OVERLAP_SECONDS", 86_400.0, "How long a rotated key's former secret stays good, and what it signed."
-)
-REVOCATIONS_MAX = environment.integer(
-    "REVOCATIONS_MAX", 100_000, "Revocations of tokens in force at once; each gateway has them in memory.", minimum=1
-)
-AUTHENTICATION_CACHE_SECONDS = environment.seconds(
-    "AUTHENTICATION_CACHE_SECONDS", 0.75, "How long a gateway trusts a key that it has looked up.", maximum=60
 )
 METRICS_ALLOW = environment.listing(
     "METRICS_ALLOW", "127.0.0.0/8,::1", "Addresses that may read /metrics without signing in: CIDR, comma-separated."
@@ -568,7 +388,7 @@ EMAIL_PORT = environment.integer("EMAIL_PORT", 25, "Its port.", minimum=1, maxim
 EMAIL_HOST_USER = environment.text("EMAIL_HOST_USER", "", "User name at the mail server.")
 EMAIL_HOST_PASSWORD = environment.text("EMAIL_HOST_PASSWORD", "", "Password at the mail server.")
 EMAIL_USE_TLS = environment.flag("EMAIL_USE_TLS", "Talk to the mail server by STARTTLS.", default=False)
-EMAIL_TIMEOUT = environment.integer("EMAIL_TIMEOUT", 10, "Longest wait (s) for the mail server.", minimum=1)
+EMAIL_TIMEOUT = 10  # seconds; a mail server that hangs costs a thread for so long
 SERVER_EMAIL = DEFAULT_FROM_EMAIL = environment.text("EMAIL_FROM", "chat@localhost", "Sender of notices.")
 EMAIL_SUBJECT_PREFIX = "[chat] "
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from django.conf import settings
 
+HTTP_BACKLOG = 1000  # requests that wait; above it the answer is 503. Their bodies have a budget of their own
+
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
@@ -32,7 +34,7 @@ class Admission:
         if is_publish(scope):
             await self._publish(scope, receive, send)
             return
-        if self._waiting >= settings.HTTP_BACKLOG:
+        if self._waiting >= HTTP_BACKLOG:
             await refuse(send)
             return
         self._waiting += 1
@@ -46,7 +48,7 @@ class Admission:
             self._slots.release()
 
     async def _publish(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if self._publishing >= settings.HTTP_BACKLOG:
+        if self._publishing >= HTTP_BACKLOG:
             await refuse(send)
             return
         self._publishing += 1

@@ -9,8 +9,9 @@ from twisted.internet.interfaces import IPullProducer
 from zope.interface import implementer
 
 from chatsite.server import kernel
+from chatsite.server.kernel import CONNECTION_DEAD_SECONDS
 from chatsite.server.transport import Transport
-from rooms.fanout.sockets import Frames, Framing
+from rooms.fanout.sockets import CONNECTION_MAX_UNSENT_BYTES, Frames, Framing
 
 PING = b"\x89\x00"
 
@@ -71,7 +72,7 @@ class BroadcastSocket:
             piece, self._first = self._first + piece, b""
         if self.write(piece):
             return
-        if self.unsent > settings.CONNECTION_MAX_UNSENT_BYTES:
+        if self.unsent > CONNECTION_MAX_UNSENT_BYTES:
             self._transport.abortConnection()
         else:
             self._transport.write(piece)
@@ -119,7 +120,7 @@ class BroadcastSocket:
             self.is_slow = True
             self._slow[self] = None
         elif is_connected:
-            self._give_up_after(settings.CONNECTION_DEAD_SECONDS)
+            self._give_up_after(CONNECTION_DEAD_SECONDS)
 
     def forget(self) -> None:
         """Take the peer out of the slow ones: its connection is over, or it is slow no more."""

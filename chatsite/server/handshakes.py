@@ -10,10 +10,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
-
 from chatsite.server.transport import Transport
 from chatsite.server.upgrade import HEAD_END, HEAD_MAX_BYTES, Upgrade, read_upgrade
+
+HANDSHAKES_MAX_PER_GATEWAY = 500  # connections without a whole request; late ones are dropped for new ones
 
 HEADER_SECONDS = 15.0
 CROWDED_SECONDS = 0.5  # where all places are taken, a newcomer gets the place of one that has waited for so long
@@ -57,7 +57,7 @@ class Handshakes:
 
     def make_room(self, now: float) -> bool:
         """Return whether one more connection may wait. Drops the oldest one for it if that is late."""
-        if len(self._waiting) < settings.HANDSHAKES_MAX_PER_GATEWAY:
+        if len(self._waiting) < HANDSHAKES_MAX_PER_GATEWAY:
             return True
         return self._drop_oldest(now - CROWDED_SECONDS)
 

@@ -11,7 +11,8 @@ import struct
 import sys
 import termios
 
-from django.conf import settings
+CONNECTION_DEAD_SECONDS = 40.0  # a peer that acknowledges nothing for so long is dropped, by the kernel
+CONNECTION_KERNEL_UNSENT_BYTES = 32_768  # TCP_NOTSENT_LOWAT: what a slow peer leaves in the kernel: half a pass
 
 TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # the socket module of Python 3.11 has no name for it
 
@@ -23,8 +24,8 @@ def prepare_listener(listener: socket.socket) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if sys.platform == "linux":
         # Bytes beyond the peer's window stay with the hub, which gathers and may skip, not with the kernel.
-        listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, settings.CONNECTION_KERNEL_UNSENT_BYTES)
-        give_up_after(listener, settings.CONNECTION_DEAD_SECONDS)
+        listener.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, CONNECTION_KERNEL_UNSENT_BYTES)
+        give_up_after(listener, CONNECTION_DEAD_SECONDS)
 
 
 def give_up_after(connection: socket.socket, seconds: float) -> None:

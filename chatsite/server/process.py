@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 
 from chatsite.server import figures, kernel
 from chatsite.server.board import Board
-from chatsite.server.handshakes import Handshakes
+from chatsite.server.handshakes import HANDSHAKES_MAX_PER_GATEWAY, Handshakes
 from chatsite.server.http import HTTPFactory
 from chatsite.server.library_internals import BareServer
 from chatsite.server.listener import Listener
@@ -122,7 +122,7 @@ class GatewayServer(BareServer):
         return len(self._applications) + len(self.handshakes) >= settings.CONNECTION_MAX_PER_GATEWAY
 
     def _has_room(self, now: float) -> bool:
-        most = settings.CONNECTION_MAX_PER_GATEWAY + settings.HANDSHAKES_MAX_PER_GATEWAY
+        most = settings.CONNECTION_MAX_PER_GATEWAY + HANDSHAKES_MAX_PER_GATEWAY
         return len(self._open) < most and self.handshakes.make_room(now)
 
     def _accepted(self, accepted: sockets.socket, address: tuple[Any, ...], now: float) -> None:

@@ -21,6 +21,8 @@ from rooms.database.threads import run
 from rooms.errors import ChatError, Code
 from rooms.publishing.batcher import Batcher, Full
 
+AUTHENTICATION_CACHE_SECONDS = 0.75  # a revoked key may be used for so long: revocations promise a second
+
 # An unknown key is looked up again soon, because it may have just been made. This stops a flood of one wrong key.
 UNKNOWN_SECONDS = 0.2
 MAX_KEPT_KEYS = 4096
@@ -151,7 +153,7 @@ class KeyRing:
     async def _load(self, names: Sequence[str]) -> list[SigningKey | None]:
         asked_at = time.monotonic()
         found = await run(self._find, set(names))
-        known_for: float = settings.AUTHENTICATION_CACHE_SECONDS
+        known_for: float = AUTHENTICATION_CACHE_SECONDS
         for name in names:
             key = found.get(name)
             self._kept[name] = (asked_at + (known_for if key else min(known_for, UNKNOWN_SECONDS)), key)

@@ -20,6 +20,8 @@ from integrations.models import UsedNonce
 from rooms.access.capabilities import Capability
 from rooms.errors import ChatError, Code
 
+TOKEN_REQUEST_WINDOW_SECONDS = 900.0  # between a request's clock and ours; used nonces are kept as long
+
 NONCE_CHARACTERS = range(16, 129)
 # Expired nonces deleted with each request; more than one, so that the table shrinks after a rush.
 CLEANED_PER_REQUEST = 20
@@ -110,7 +112,7 @@ def answer(key_name: str, request: TokenRequest, shown_key: str | None, now: dat
 def check_signed(key_name: str, request: TokenRequest, now: datetime) -> SigningKey:
     """Return the key that signed a request, if its timestamp is current. Raises ChatError."""
     key = _signer_of(request, keys.require_known(keys.find([key_name]).get(key_name)), now)
-    window = settings.TOKEN_REQUEST_WINDOW_SECONDS * 1000
+    window = TOKEN_REQUEST_WINDOW_SECONDS * 1000
     if abs((request.timestamp or 0) - now.timestamp() * 1000) > window:
         raise ChatError(
             Code.TIMESTAMP_NOT_CURRENT, "The token request is too old, or the clock that dated it is wrong."
@@ -146,7 +148,7 @@ def use_nonce(key: SigningKey, request: TokenRequest, now: datetime) -> None:
             Code.INVALID_PARAMETER, f"nonce must have {NONCE_CHARACTERS[0]} to {NONCE_CHARACTERS[-1]} characters."
         )
     signed_at = datetime.fromtimestamp((request.timestamp or 0) / 1000, UTC)
-    expires_at = signed_at + timedelta(seconds=settings.TOKEN_REQUEST_WINDOW_SECONDS)
+    expires_at = signed_at + timedelta(seconds=TOKEN_REQUEST_WINDOW_SECONDS)
     try:
         with transaction.atomic():
             UsedNonce.objects.create(key_id=key.id, nonce=nonce, expires_at=expires_at)

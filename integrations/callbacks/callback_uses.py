@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 
-from django.conf import settings
 from django.db import connection
 
 from integrations.models import CallbackResult, CallbackUse
 from integrations.wire.callback_tokens import CallbackClaims
 from rooms.errors import ChatError
+
+CALLBACK_FORGED_PER_MINUTE = 60  # forged tokens that are recorded; more are only counted
 
 MAX_PER_MESSAGE = 50  # rows for refusals and repeats
 DECISIVE = (CallbackResult.APPLIED, CallbackResult.LATE)
@@ -95,7 +96,7 @@ def find_decisive(claims: CallbackClaims) -> CallbackUse | None:
 
 def _may_record(use: Use) -> bool:
     if use.claims is None:
-        return forged.allow(settings.CALLBACK_FORGED_PER_MINUTE, time.monotonic())
+        return forged.allow(CALLBACK_FORGED_PER_MINUTE, time.monotonic())
     mine = CallbackUse.objects.filter(message_pk=use.claims.message).exclude(result__in=DECISIVE)
     return mine[:MAX_PER_MESSAGE].count() < MAX_PER_MESSAGE
 

@@ -21,12 +21,16 @@ from weakref import WeakSet
 import aiohttp
 import certifi
 from aiohttp.abc import AbstractResolver, ResolveResult
-from django.conf import settings
 from yarl import URL
 
 from integrations.egress import addresses
 from integrations.egress.addresses import AllowList, RefusedAddress
 from integrations.egress.answers import KEPT_HEADERS, Answer, CallFailed, in_words
+
+WEBHOOK_ANSWER_MAX_BYTES = 32_768  # of an answer: a verdict has a few hundred
+WEBHOOK_CONNECT_SECONDS = 3.0  # the rest of a call's time is the target's to answer
+WEBHOOK_KEEP_ALIVE_SECONDS = 20.0  # well below the minute after which load balancers close
+WEBHOOK_RESOLVE_THREADS = 16  # names looked up at once; a resolver that hangs holds these and nothing else
 
 OUR_HEADERS = {
     # The size of an answer is counted as it arrives: decompressed it could grow without bound.
@@ -62,7 +66,7 @@ class Outgoing:
 
         `max_bytes`: those of the answer; None: WEBHOOK_ANSWER_MAX_BYTES.
         """
-        most = settings.WEBHOOK_ANSWER_MAX_BYTES if max_bytes is None else max_bytes
+        most = WEBHOOK_ANSWER_MAX_BYTES if max_bytes is None else max_bytes
         try:
             async with asyncio.timeout(timeout):
                 return await self._post(_parse(url), body, headers, timeout, most)
@@ -73,9 +77,7 @@ class Outgoing:
         except aiohttp.InvalidURL:
             raise CallFailed("The URL cannot be used: its host is no name and no address.", is_final=True) from None
         except aiohttp.ConnectionTimeoutError:
-            raise CallFailed(
-                f"No connection within {in_words(min(timeout, settings.WEBHOOK_CONNECT_SECONDS))}."
-            ) from None
+            raise CallFailed(f"No connection within {in_words(min(timeout, WEBHOOK_CONNECT_SECONDS))}.") from None
         except TimeoutError:
             raise CallFailed(f"No answer within {in_words(timeout)}.") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -94,7 +96,7 @@ class Outgoing:
             "data": body,
             "headers": {**OUR_HEADERS, **headers},
             "allow_redirects": False,
-            "timeout": aiohttp.ClientTimeout(total=None, connect=min(timeout, settings.WEBHOOK_CONNECT_SECONDS)),
+            "timeout": aiohttp.ClientTimeout(total=None, connect=min(timeout, WEBHOOK_CONNECT_SECONDS)),
         }
         try:
             async with session.post(url, **how) as response:
@@ -110,7 +112,7 @@ class Outgoing:
         # Created at the first call: a session belongs to the running event loop.
         if self._keeping is None:
             self._tls = make_tls()
-            self._keeping = self._make_session(keepalive_timeout=settings.WEBHOOK_KEEP_ALIVE_SECONDS)
+            self._keeping = self._make_session(keepalive_timeout=WEBHOOK_KEEP_ALIVE_SECONDS)
             self._closing = self._make_session(force_close=True)
         # As many idle connections as busy ones are kept alive.
         has_room = self._guard.open_connections < 2 * self._max_connections
@@ -151,7 +153,7 @@ class _Guard(AbstractResolver):
 
     def __init__(self, allowed: AllowList, resolve: Resolve | None) -> None:
         self._allowed = allowed
-        self._threads = ThreadPoolExecutor(settings.WEBHOOK_RESOLVE_THREADS, thread_name_prefix="resolve")
+        self._threads = ThreadPoolExecutor(WEBHOOK_RESOLVE_THREADS, thread_name_prefix="resolve")
         self._ask = resolve or self._ask_system
         # One query at a time for each name: a name whose servers hang must not occupy all threads.
         self._questions: dict[tuple[str, int], asyncio.Future[list[str]]] = {}

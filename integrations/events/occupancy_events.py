@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -35,6 +34,10 @@ from rooms.occupancy import store
 from rooms.occupancy.counts import NOBODY, Metrics
 
 logger = logging.getLogger(__name__)
+
+ROOM_CLOSED_SECONDS = 10.0  # nobody is in a room before it is told to be closed: who reconnects opens it no new time
+OCCUPANCY_EVENTS_PER_SECOND = 500  # rooms whose counts rules are told of, by all workers together; more take turns
+OCCUPANCY_EVENT_SECONDS = 1.0  # between two occupancy events of one room
 
 TICK_SECONDS = 1.0
 ROOMS_AT_ONCE = 50  # locked in one transaction
@@ -208,9 +211,9 @@ def _forget() -> None:
 def _compare() -> list[RoomChange]:
     rows = _fetch_with_sums(
         _COMPARE,
-        closed=settings.ROOM_CLOSED_SECONDS,
-        quiet=settings.OCCUPANCY_EVENT_SECONDS,
-        limit=settings.OCCUPANCY_EVENTS_PER_SECOND,
+        closed=ROOM_CLOSED_SECONDS,
+        quiet=OCCUPANCY_EVENT_SECONDS,
+        limit=OCCUPANCY_EVENTS_PER_SECOND,
     )
     size = len(_COLUMNS)
     return [

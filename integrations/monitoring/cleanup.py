@@ -22,6 +22,12 @@ from rooms.faults import POSTGRES_AWAY
 
 logger = logging.getLogger(__name__)
 
+RULE_MINUTES_KEEP_SECONDS = 604_800.0  # a week of figures by the minute; totals stay
+NOTICE_KEEP_SECONDS = 2_592_000.0  # dismissed notices: a month
+CLEANUP_SECONDS = 60.0  # between two rounds
+CLEANUP_BATCH_ROWS = 2000  # in one transaction: claims of the same rows wait for it
+CALLBACK_KEEP_SECONDS = 604_800.0  # uses of callback tokens: a week
+
 LEAST_PAUSE_SECONDS: Final = 0.01
 
 # A round walks over the deliveries by id, which is about the order of their age; `place` is the last id of the step
@@ -77,7 +83,7 @@ class Cleanup:
     async def run(self) -> None:
         """Clean up every CLEANUP_SECONDS until cancelled, with a pause after each transaction as long as it took."""
         while True:
-            await asyncio.sleep(settings.CLEANUP_SECONDS)
+            await asyncio.sleep(CLEANUP_SECONDS)
             for step in self.steps:
                 try:
                     await self._until_done(step)
@@ -103,22 +109,22 @@ class Cleanup:
         ((deleted, place, seen, is_young),) = fetch(
             DELIVERIES,
             place=self._place,
-            limit=settings.CLEANUP_BATCH_ROWS,
+            limit=CLEANUP_BATCH_ROWS,
             before=now - timedelta(seconds=settings.DELIVERY_KEEP_SECONDS),
             dead_before=now - timedelta(seconds=settings.DELIVERY_DEAD_KEEP_SECONDS),
         )
         self.deleted["deliveries"] += deleted
-        is_over = is_young or seen < settings.CLEANUP_BATCH_ROWS
+        is_over = is_young or seen < CLEANUP_BATCH_ROWS
         self._place = 0 if is_over else place
         return not is_over
 
     def clean_minutes(self, now: datetime) -> bool:
         """Delete old figures by the minute; the totals stay."""
-        return self._delete("minutes", MINUTES, now - timedelta(seconds=settings.RULE_MINUTES_KEEP_SECONDS))
+        return self._delete("minutes", MINUTES, now - timedelta(seconds=RULE_MINUTES_KEEP_SECONDS))
 
     def clean_callbacks(self, now: datetime) -> bool:
         """Delete old uses of callback tokens."""
-        return self._delete("callbacks", CALLBACKS, now - timedelta(seconds=settings.CALLBACK_KEEP_SECONDS))
+        return self._delete("callbacks", CALLBACKS, now - timedelta(seconds=CALLBACK_KEEP_SECONDS))
 
     def clean_expired(self, now: datetime) -> bool:
         """Delete expired revocations and nonces."""
@@ -127,17 +133,17 @@ class Cleanup:
 
     def clean_notices(self, now: datetime) -> bool:
         """Delete notices that were dismissed long ago."""
-        before = now - timedelta(seconds=settings.NOTICE_KEEP_SECONDS)
-        return self._noted("notices", notices.tidy(before=before, limit=settings.CLEANUP_BATCH_ROWS))
+        before = now - timedelta(seconds=NOTICE_KEEP_SECONDS)
+        return self._noted("notices", notices.tidy(before=before, limit=CLEANUP_BATCH_ROWS))
 
     def _delete(self, label: str, sql: str, before: datetime) -> bool:
         with connection.cursor() as cursor:
-            cursor.execute(sql, {"before": before, "limit": settings.CLEANUP_BATCH_ROWS})
+            cursor.execute(sql, {"before": before, "limit": CLEANUP_BATCH_ROWS})
             return self._noted(label, cursor.rowcount)
 
     def _noted(self, label: str, count: int) -> bool:
         self.deleted[label] += count
-        return count >= settings.CLEANUP_BATCH_ROWS
+        return count >= CLEANUP_BATCH_ROWS
 
 
 def _alone(step: CleanupStep, now: datetime) -> bool:

@@ -17,6 +17,8 @@ from integrations.models import AtDeadline, IntegrationRule, NoticeLevel, RuleHe
 from integrations.monitoring import notices
 from integrations.rules import rules
 
+RULE_WARN_BEFORE_SECONDS = 60.0  # a rule before publish delays people: its failure is told after a minute
+
 ERROR_MAX_CHARACTERS: Final = 500
 
 
@@ -130,7 +132,7 @@ def _judge(health: RuleHealth, now: datetime) -> None:
     since = _failing_since(health)
     if since is None or not rule.enabled:
         return
-    warn_seconds = settings.RULE_WARN_BEFORE_SECONDS if decides(rule) else settings.RULE_WARN_SECONDS
+    warn_seconds = RULE_WARN_BEFORE_SECONDS if decides(rule) else settings.RULE_WARN_SECONDS
     if now - since >= timedelta(seconds=settings.RULE_DISABLE_SECONDS) and not decides(rule):
         _turn_off(rule, f"every call has failed since {_moment(since)}", now, error=health.last_error)
     elif now - since >= timedelta(seconds=warn_seconds) and (health.warned_at is None or health.warned_at < since):

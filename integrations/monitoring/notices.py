@@ -16,6 +16,8 @@ from integrations.models import Notice, NoticeLevel
 
 logger = logging.getLogger(__name__)
 
+NOTICE_MAILS_PER_HOUR = 20  # an outage of many rules fills nobody's mailbox
+
 TITLE_MAX_CHARACTERS = 200
 TEXT_MAX_CHARACTERS = 4000
 SHOWN = 50
@@ -41,7 +43,7 @@ def write(
             title=title, text=text[:TEXT_MAX_CHARACTERS], level=level, rule_id=rule_id, created_at=now
         )
         recent = Notice.objects.filter(created_at__gt=now - timedelta(hours=1)).count()
-        if recent <= settings.NOTICE_MAILS_PER_HOUR:
+        if recent <= NOTICE_MAILS_PER_HOUR:
             transaction.on_commit(lambda: _mail_in_background(notice))
     return notice
 

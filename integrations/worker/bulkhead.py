@@ -17,6 +17,8 @@ from integrations.models import IntegrationRule, When
 from integrations.outbox import Capacity
 from integrations.worker.throttle import Breaker, CallEnd, CallStart, Throttle
 
+BREAKER_PROBE_SECONDS = 10.0  # the longest pause between two probes of a target that is down
+
 RULE_SHARE = 0.75
 BATCHES_UNDER_WAY = 4  # calls of one batched rule outside lanes; more calls would mean smaller batches
 LEASE_MARGIN_SECONDS = 2.0
@@ -168,7 +170,7 @@ class Bulkhead:
 
 def longest_pause_of(rule: IntegrationRule, *, has_stand_in: bool) -> float:
     """Return the longest pause (seconds) between two probes: for rules before publish a part of their budget."""
-    longest: float = settings.BREAKER_PROBE_SECONDS
+    longest: float = BREAKER_PROBE_SECONDS
     # With a stand-in nobody waits for the target to come back, and each probe delays one author's message.
     if rule.when != When.BEFORE or rule.is_shadow or has_stand_in:
         return longest

@@ -31,6 +31,9 @@ from rooms.review.contract import Verdict
 
 logger = logging.getLogger(__name__)
 
+VERDICT_CACHE_TEXTS = 20_000  # texts whose verdicts are remembered; the oldest go first
+VERDICT_CACHE_WAITING = 500  # messages that wait for another's verdict; more are asked about
+
 LEAST_TIMEOUT_SECONDS = 0.1
 # If a call with a shorter timeout than this fails, that does not count against its target.
 TELLING_SECONDS = 1.0
@@ -72,7 +75,7 @@ class Caller:
     find_app_id: Callable[[], Awaitable[str]]
     count_workers: Callable[[], int]
     clock: Clock = field(default_factory=Clock)
-    cache: VerdictCache = field(default_factory=lambda: VerdictCache(max_texts=settings.VERDICT_CACHE_TEXTS))
+    cache: VerdictCache = field(default_factory=lambda: VerdictCache(max_texts=VERDICT_CACHE_TEXTS))
     _tasks: dict[asyncio.Task[None], Claim] = field(default_factory=dict)
     _parked: set[Parked] = field(default_factory=set)
 
@@ -116,7 +119,7 @@ class Caller:
             alone = Claim(rule=claim.rule, deliveries=[one])
             if isinstance(found, Verdict):
                 self._share(alone, found)
-            elif found is CacheMiss.WAIT and len(self._parked) < settings.VERDICT_CACHE_WAITING:
+            elif found is CacheMiss.WAIT and len(self._parked) < VERDICT_CACHE_WAITING:
                 self._park(Parked(claim=alone, subject=subject, since=time.monotonic()))
             else:
                 # Later messages of this claim with the same text wait for this one.

@@ -15,7 +15,7 @@ from integrations.egress.answers import Answer, CallFailed, in_words
 from integrations.egress.aws import endpoints, invoke
 from integrations.egress.aws.credentials import CredentialStore
 from integrations.egress.aws.signing import SERVICE_LAMBDA, AwsCredentials, sign
-from integrations.egress.outgoing import Outgoing
+from integrations.egress.outgoing import WEBHOOK_ANSWER_MAX_BYTES, Outgoing
 from integrations.models import IntegrationRule, Invocation, Late, TargetKind, When
 from integrations.outbox.conclusions import ClaimedDelivery
 from integrations.secrets.sealing import SealBroken
@@ -63,7 +63,7 @@ class Targets:
         """
         ends_at = time.monotonic() + timeout
         request = await self.request(rule, deliveries, app_id=app_id, now=now, timeout=timeout)
-        is_invoked, max_bytes = rule.target == TargetKind.INVOKE, settings.WEBHOOK_ANSWER_MAX_BYTES
+        is_invoked, max_bytes = rule.target == TargetKind.INVOKE, WEBHOOK_ANSWER_MAX_BYTES
         answer = await self._outgoing.post(
             request.url,
             body=request.body,

@@ -21,7 +21,7 @@ from rooms.connection.opening import Opening
 from rooms.connection.replies import send_reply
 from rooms.connection.session import Session
 from rooms.errors import ChatError, Code
-from rooms.fanout.sockets import ENCODINGS, PlainSocket, Socket
+from rooms.fanout.sockets import CONNECTION_MAX_UNSENT_BYTES, ENCODINGS, PlainSocket, Socket
 from rooms.gateway import gateway
 from rooms.protocol.wire import Action, ErrorInfo, Format, ProtocolMessage, decode
 
@@ -114,7 +114,7 @@ class ChatConsumer(AsyncConsumer):
         return PlainSocket(
             self.base_send,
             binary=self.format is Format.MSGPACK,
-            max_unsent_bytes=settings.CONNECTION_MAX_UNSENT_BYTES,
+            max_unsent_bytes=CONNECTION_MAX_UNSENT_BYTES,
         )
 
     def _refuse(self, error: ChatError) -> None:

@@ -25,12 +25,15 @@ from rooms.connection.publisher import Publisher
 from rooms.connection.replies import send_reply
 from rooms.errors import ChatError, Code
 from rooms.fanout.sockets import ENCODINGS, Socket
+from rooms.gateway.connections import CONNECTION_MAX_IDLE_SECONDS
 from rooms.gateway.gateway import Gateway
 from rooms.log.directory import require_name
 from rooms.protocol.wire import Action, ConnectionDetails, ErrorInfo, Flag, ProtocolMessage, encode
 from rooms.publishing.drafts import drafts_of
 
 logger = logging.getLogger(__name__)
+
+CONNECTION_STATE_SECONDS = 120  # a lost connection can be resumed for so long, clients are told
 
 HEARTBEATS = {
     encoding: encoding.join([encoding.piece(encode(ProtocolMessage(action=Action.HEARTBEAT), encoding.format))])
@@ -179,10 +182,10 @@ class Session:
                 connection_details=ConnectionDetails(
                     client_id=client_id or (ANY_CLIENT if self.grant.client_id == ANY_CLIENT else None),
                     connection_key=key,
-                    connection_state_ttl=settings.CONNECTION_STATE_SECONDS * 1000,
+                    connection_state_ttl=CONNECTION_STATE_SECONDS * 1000,
                     max_frame_size=settings.FRAME_MAX_BYTES,
                     max_inbound_rate=settings.CONNECTION_MAX_UNACKED,
-                    max_idle_interval=settings.CONNECTION_MAX_IDLE_SECONDS * 1000,
+                    max_idle_interval=CONNECTION_MAX_IDLE_SECONDS * 1000,
                     max_message_size=settings.MESSAGE_MAX_BYTES,
                     server_id=self._gateway.server_id,
                 ),

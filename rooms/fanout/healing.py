@@ -6,11 +6,10 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from django.conf import settings
-
 from rooms.database import threads
 from rooms.fanout.hub import Hub
 from rooms.log import reading
+from rooms.log.reading import CATCH_UP_MESSAGES
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ class Healer:
         while hub.tail.has_hole and not hub.is_closed:
             before = hub.tail.position
             try:
-                entries, reaches = await threads.run(reading.read_after, hub.room, before, settings.CATCH_UP_MESSAGES)
+                entries, reaches = await threads.run(reading.read_after, hub.room, before, CATCH_UP_MESSAGES)
             except Exception as error:
                 logger.warning("healing waits for Postgres (%s)", type(error).__name__)
                 return

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 from rooms import faults
 from rooms.protocol.wire import Format
 
+CONNECTION_MAX_UNSENT_BYTES = 1_048_576  # replies that a client may leave unread before it is closed
+
 Frames = bytes | tuple[bytes, ...]
 
 

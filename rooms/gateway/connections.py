@@ -16,6 +16,8 @@ from rooms.errors import ChatError, Code
 
 logger = logging.getLogger(__name__)
 
+CONNECTION_MAX_IDLE_SECONDS = 15  # a client hears from the server at least this often: the public service's figure
+
 SLOTS = 60
 # A round, as a share of the idle limit that clients are told. Whoever heard nothing for a whole round is written to,
 # so nobody waits for longer than two; what is sent then must also arrive.

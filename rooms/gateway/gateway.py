@@ -23,18 +23,27 @@ from rooms.fanout.hub import Hub, Resources
 from rooms.fanout.memory import FrameCache, Memory
 from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
-from rooms.gateway.connections import Connections
+from rooms.gateway.connections import CONNECTION_MAX_IDLE_SECONDS, Connections
 from rooms.gateway.starting_points import StartingPoints
 from rooms.log import announce, reading
 from rooms.log.announce import Announcer, GatewayOutcome
 from rooms.log.directory import Directory, RoomRef
 from rooms.log.entries import Entry, unpack
 from rooms.log.outcomes import News, Outcome, OutcomeKind
+from rooms.log.reading import CATCH_UP_MESSAGES
 from rooms.occupancy.heartbeat import BEAT_SECONDS, GatewayOccupancy
 from rooms.publishing.acceptor import Acceptor
 from rooms.review.deadlines import expire
 
 logger = logging.getLogger(__name__)
+
+ROOM_MEMORY_BYTES = 4_194_304  # of one room's tail: 64 of the largest messages
+BATCHES_MEMORY_BYTES = 16_777_216  # encoded frames that members who catch up share: 1,024 of their writes
+HUB_PRELOAD_MESSAGES = 100  # the end of a room that its first member here most likely asks for
+HUB_PAUSE_SECONDS = 1.0  # the longest pause between two passes, however large the room
+HUB_SLICE_SECONDS = 0.002  # of passes in one turn of the loop: what others wait for
+HUB_HEAL_SECONDS = 2.0  # between two comparisons with Postgres: how late a member gets what a broadcast lost
+CATCH_UP_CONCURRENCY = 4  # half of a process' database threads: accepting needs the others
 
 EARLY_MAX_ENTRIES = 1000  # kept for a hub that opens; what is more is read from Postgres
 EMPTY_HUB_SECONDS = 30.0  # a room's last member may be about to come back
@@ -52,23 +61,23 @@ class Gateway:
         self.healer = Healer(self.hubs)
         self.directory = Directory()
         self.acceptor = Acceptor(room_gone=self.directory.forget, fan_out_seconds=self._fan_out_seconds)
-        self.passes = Passes(slice_seconds=settings.HUB_SLICE_SECONDS)
-        self.reader = Reader(self.passes, limit=settings.CATCH_UP_MESSAGES, concurrency=settings.CATCH_UP_CONCURRENCY)
+        self.passes = Passes(slice_seconds=HUB_SLICE_SECONDS)
+        self.reader = Reader(self.passes, limit=CATCH_UP_MESSAGES, concurrency=CATCH_UP_CONCURRENCY)
         self.memory = Memory(max_bytes=settings.ROOMS_MEMORY_BYTES)
-        self.batches = FrameCache(max_bytes=settings.BATCHES_MEMORY_BYTES)
+        self.batches = FrameCache(max_bytes=BATCHES_MEMORY_BYTES)
         self._resources = Resources(
             passes=self.passes,
             reader=self.reader,
             memory=self.memory,
             batches=self.batches,
-            room_memory_bytes=settings.ROOM_MEMORY_BYTES,
+            room_memory_bytes=ROOM_MEMORY_BYTES,
             pause_share=settings.HUB_PAUSE_SHARE,
-            pause_seconds=settings.HUB_PAUSE_SECONDS,
+            pause_seconds=HUB_PAUSE_SECONDS,
         )
         self.starting_points = StartingPoints(heard=self.healer.hear)
         self.occupancy = GatewayOccupancy(self.server_id)
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here, origin=self.server_id)
-        self.connections = Connections(idle_seconds=settings.CONNECTION_MAX_IDLE_SECONDS)
+        self.connections = Connections(idle_seconds=CONNECTION_MAX_IDLE_SECONDS)
         self.delivered = 0  # by hubs that are closed by now
         self._layer: Any = get_channel_layer()
         self._connected = asyncio.Event()
@@ -78,8 +87,8 @@ class Gateway:
         announce.bind(self.announcer)
         self._tasks = [
             asyncio.create_task(self._receive(), name="gateway channel"),
-            asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self.healer.heal_all), name="heal"),
-            asyncio.create_task(self._every(settings.HUB_HEAL_SECONDS, self._tend_hubs), name="tend hubs"),
+            asyncio.create_task(self._every(HUB_HEAL_SECONDS, self.healer.heal_all), name="heal"),
+            asyncio.create_task(self._every(HUB_HEAL_SECONDS, self._tend_hubs), name="tend hubs"),
             asyncio.create_task(self._every(1.0, self.acceptor.pending.poll), name="verdicts"),
             asyncio.create_task(self._every(REVOKED_SECONDS, self.connections.end_revoked), name="revoked"),
             asyncio.create_task(self._every(EXPIRE_SECONDS, self._expire), name="expire"),
@@ -120,7 +129,7 @@ class Gateway:
             self._early[room.id] = []
             subscribed = await self._subscribe(room.id)
             # With the last entries: whoever comes back to a gateway that has just started missed little more.
-            end = await threads.repeat(reading.read_end, room, settings.HUB_PRELOAD_MESSAGES)
+            end = await threads.repeat(reading.read_end, room, HUB_PRELOAD_MESSAGES)
             if end is None:
                 self.directory.forget(room.name)
                 raise ChatError(Code.NOT_FOUND, "The room was deleted a moment ago; attach again.")

@@ -6,11 +6,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from django.conf import settings
 from django.db import connection
 
 from rooms.log.entries import Entry
 from rooms.log.rows import READ, Row, entry_of, names, row_of
+
+CATCH_UP_MESSAGES = 500  # of one read to catch up; who needs more reads again
+LOG_PAGE_BYTES = 8_388_608  # data of one page or read; its last message may exceed it
 
 _COLUMNS = names(READ)
 # How far published_at may run back along a room's serials: clocks of several hosts, and waits for the room's lock.
@@ -80,7 +82,7 @@ def _read_page(room: AnyRoom, page: str, values: Sequence[Any], *, order: str) -
             f"SELECT room.head, message.page_rows, {names(READ, 'message')} FROM rooms_room AS room LEFT JOIN LATERAL "
             f"({_within_bytes(page, order)}) AS message ON message.bytes_before < %s "
             "WHERE room.id = %s ORDER BY message.serial",
-            [*values, settings.LOG_PAGE_BYTES, room.id],
+            [*values, LOG_PAGE_BYTES, room.id],
         )
         found = cursor.fetchall()
     if not found:
@@ -176,7 +178,7 @@ def read_history(
         cursor.execute(
             f"SELECT page_rows, {_COLUMNS} FROM ({_within_bytes(page, order)}) AS message "
             f"WHERE bytes_before < %s ORDER BY {order}",
-            [*values, limit + 1, settings.LOG_PAGE_BYTES],
+            [*values, limit + 1, LOG_PAGE_BYTES],
         )
         found = cursor.fetchall()
     rows = [row_of(record[1:]) for record in found[:limit]]

@@ -18,6 +18,10 @@ from rooms.occupancy.subscribers import OccupancySubscribers
 
 logger = logging.getLogger(__name__)
 
+OCCUPANCY_ROOMS_PER_SECOND = 1000  # rooms whose counts are written, and read, in one beat; more take turns
+OCCUPANCY_FRAMES_PER_SECOND = 4000  # sent in one beat; in larger rooms each subscriber hears less often
+OCCUPANCY_MAX_ASKERS = 100_000  # subscribers of one gateway: five for each of its sockets
+
 BEAT_SECONDS = 1.0
 SETTLE_BEATS = 3  # after a pause, so long the other gateways have to report again before they are missed
 TIDY_BEATS = 20
@@ -37,7 +41,7 @@ class GatewayOccupancy:
 
     def __init__(self, server_id: str) -> None:
         self.counters = Counters()
-        self.subscribers = OccupancySubscribers(server_id, limit=settings.OCCUPANCY_MAX_ASKERS)
+        self.subscribers = OccupancySubscribers(server_id, limit=OCCUPANCY_MAX_ASKERS)
         self.missed = 0  # heartbeats that failed, for the metrics
         self._server_id = server_id
         self._gateway_id: int | None = None
@@ -83,7 +87,7 @@ class GatewayOccupancy:
                 logger.warning("left without telling the other gateways (%s)", type(error).__name__)
 
     async def _report(self, connections: int) -> None:
-        changes = self.counters.changes(settings.OCCUPANCY_ROOMS_PER_SECOND)
+        changes = self.counters.changes(OCCUPANCY_ROOMS_PER_SECOND)
         if self._gateway_id is None or not await threads.run(store.beat, self._gateway_id, connections, changes):
             # New, or taken for dead, or Postgres has emptied the tables after a crash: everything is told anew.
             self._settling = 0 if self._gateway_id is None else SETTLE_BEATS
@@ -91,7 +95,7 @@ class GatewayOccupancy:
                 store.register, self._server_id, connections_max=settings.CONNECTION_MAX_PER_GATEWAY
             )
             self.counters.write_all_again()
-            changes = self.counters.changes(settings.OCCUPANCY_ROOMS_PER_SECOND)
+            changes = self.counters.changes(OCCUPANCY_ROOMS_PER_SECOND)
             await threads.run(store.beat, self._gateway_id, connections, changes)
         self.counters.written(changes)
         self._beats += 1
@@ -99,7 +103,7 @@ class GatewayOccupancy:
             await threads.run(store.forget_silent)
 
     async def _read(self) -> None:
-        rooms = self.subscribers.rooms(settings.OCCUPANCY_ROOMS_PER_SECOND)
+        rooms = self.subscribers.rooms(OCCUPANCY_ROOMS_PER_SECOND)
         if rooms:
             others = await threads.run(store.read_others, self._gateway_id, rooms)
             here = self.counters.here
@@ -109,5 +113,5 @@ class GatewayOccupancy:
             )
 
     async def _tell(self) -> None:
-        for _ in self.subscribers.deliver(settings.OCCUPANCY_FRAMES_PER_SECOND):
+        for _ in self.subscribers.deliver(OCCUPANCY_FRAMES_PER_SECOND):
             await asyncio.sleep(0)

@@ -22,6 +22,8 @@ from rooms.review import endings, pipeline, verdict_history
 from rooms.review.pipeline import Answers
 from rooms.review.verdict_history import StepVerdict
 
+ACCEPT_BATCH_MESSAGES = 500  # in one transaction, for whose locks others wait
+
 
 def accept(drafts: Sequence[Draft], *, now: datetime, lock_seconds: float | None = None) -> list[Outcome]:
     """Store drafts, review them, publish those that may be seen, and return the outcome of each, in order.

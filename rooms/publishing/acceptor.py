@@ -18,13 +18,16 @@ from rooms.faults import POSTGRES_AWAY
 from rooms.log import room_locks
 from rooms.log.content import Draft, size_of
 from rooms.log.outcomes import Outcome, OutcomeKind
-from rooms.publishing.accept import accept
+from rooms.publishing.accept import ACCEPT_BATCH_MESSAGES, accept
 from rooms.publishing.batcher import Batcher, Full
 from rooms.publishing.drafts import Publish
 from rooms.publishing.pending_outcomes import Final, PendingOutcomes
 from rooms.publishing.stuck_rooms import LOCK_SECONDS, RoomsLocked, StuckRooms
 
 logger = logging.getLogger(__name__)
+
+ACCEPT_PAUSE_SECONDS = 0.005  # the longest pause between two transactions under load, for the next to gather
+ACCEPT_REST_SECONDS = 0.02  # the longest rest for a large room's members, whatever ACCEPT_REST_SHARE makes of it
 
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 1.0
@@ -53,9 +56,9 @@ class Acceptor:
         self._thread = threads.SingleThread("accept")
         self._batcher: Batcher[Publish, Accepted] = Batcher(
             self._accept,
-            max_batch=settings.ACCEPT_BATCH_MESSAGES,
+            max_batch=ACCEPT_BATCH_MESSAGES,
             max_waiting=settings.ACCEPT_QUEUE_MESSAGES,
-            pause=settings.ACCEPT_PAUSE_SECONDS,
+            pause=ACCEPT_PAUSE_SECONDS,
             rest=self._rest_after,
         )
 
@@ -88,7 +91,7 @@ class Acceptor:
         """Return for how long (seconds) nothing that follows this batch in its rooms could be written to members."""
         rooms = {draft.room_id for publish in publishes for draft in publish}
         fan_out = sum(map(self._fan_out_seconds, rooms)) * settings.ACCEPT_REST_SHARE
-        return min(fan_out, settings.ACCEPT_REST_SECONDS) if fan_out >= BUSY_ROOM_SECONDS else 0.0
+        return min(fan_out, ACCEPT_REST_SECONDS) if fan_out >= BUSY_ROOM_SECONDS else 0.0
 
     async def close(self) -> None:
         """Wait until everything queued is durable or refused. The caller bounds the wait."""

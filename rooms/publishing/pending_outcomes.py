@@ -6,12 +6,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from django.conf import settings
-
 from rooms.database import threads
 from rooms.log import message_queries
 from rooms.log.outcomes import Outcome, OutcomeKind, outcome_of
 from rooms.models import Room
+
+ACK_PATIENCE_SECONDS = 20.0  # then a durable message is acknowledged without a serial: SDKs wait for little longer
+VERDICTS_KEPT = 10_000  # late outcomes kept for authors who are about to ask; the others ask Postgres
 
 POLL_SECONDS = 1.0
 POLL_BATCH_MESSAGES = 1000
@@ -71,7 +72,7 @@ class PendingOutcomes:
             for _, future in self._waiting.pop(outcome.message, ()):
                 if not future.done():
                     future.set_result(outcome)
-        while len(self._recent) > settings.VERDICTS_KEPT:
+        while len(self._recent) > VERDICTS_KEPT:
             self._recent.popitem(last=False)
 
     async def poll(self) -> None:
@@ -88,7 +89,7 @@ class PendingOutcomes:
 
     def _end_patience(self, now: float) -> None:
         for message, waiters in list(self._waiting.items()):
-            if now - waiters[0][0] > settings.ACK_PATIENCE_SECONDS:
+            if now - waiters[0][0] > ACK_PATIENCE_SECONDS:
                 del self._waiting[message]
                 for _, future in waiters:
                     if not future.done():

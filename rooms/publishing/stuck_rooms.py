@@ -19,6 +19,7 @@ from rooms.database.threads import SingleThread
 from rooms.errors import ChatError, Code
 from rooms.log.content import size_of
 from rooms.log.outcomes import Outcome
+from rooms.publishing.accept import ACCEPT_BATCH_MESSAGES
 from rooms.publishing.drafts import Publish
 from rooms.publishing.pending_outcomes import Final
 
@@ -170,7 +171,7 @@ def _first_of(line: deque[Waiting]) -> list[Waiting]:
     messages = 0
     for waiting in line:
         messages += len(waiting.publish)
-        if taken and messages > settings.ACCEPT_BATCH_MESSAGES:
+        if taken and messages > ACCEPT_BATCH_MESSAGES:
             break
         taken.append(waiting)
     return taken

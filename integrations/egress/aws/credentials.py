@@ -21,6 +21,8 @@ from integrations.egress.outgoing import Outgoing
 from integrations.models import IntegrationRule
 from integrations.secrets.sealing import SealBroken, unseal
 
+AWS_CREDENTIALS_SECONDS = 5.0  # the longest wait for credentials; a message's budget is three times that
+
 MAX_ROLES = 500
 SESSION_NAME = "chatsite"  # in AWS's logs
 
@@ -50,7 +52,7 @@ class CredentialStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="aws-credentials")
         self._reading: asyncio.Future[AwsCredentials | None] | None = None
         self._loading: asyncio.Future[None] | None = None
-        self._ambient = CredentialCache(self._fetch_ambient, seconds=settings.AWS_CREDENTIALS_SECONDS)
+        self._ambient = CredentialCache(self._fetch_ambient, seconds=AWS_CREDENTIALS_SECONDS)
         self._roles: OrderedDict[_Role, CredentialCache] = OrderedDict()
 
     async def get(self, rule: IntegrationRule, *, region: str) -> AwsCredentials:
@@ -75,9 +77,7 @@ class CredentialStore:
     def _role(self, role: _Role) -> CredentialCache:
         kept = self._roles.get(role)
         if kept is None:
-            kept = self._roles[role] = CredentialCache(
-                lambda: self._assume(role), seconds=settings.AWS_CREDENTIALS_SECONDS
-            )
+            kept = self._roles[role] = CredentialCache(lambda: self._assume(role), seconds=AWS_CREDENTIALS_SECONDS)
             if len(self._roles) > MAX_ROLES:
                 self._roles.popitem(last=False)[1].close()
         self._roles.move_to_end(role)
@@ -88,7 +88,7 @@ class CredentialStore:
         url = settings.AWS_ENDPOINT_URL_STS or endpoints.sts_url(role.region)
         body = sts.assume_role(role.arn, external_id=role.external_id, session=SESSION_NAME)
         headers = sign(base, url=url, body=body, headers=sts.HEADERS, service=SERVICE_STS, region=role.region)
-        answer = await self._outgoing.post(url, body=body, headers=headers, timeout=settings.AWS_CREDENTIALS_SECONDS)
+        answer = await self._outgoing.post(url, body=body, headers=headers, timeout=AWS_CREDENTIALS_SECONDS)
         return sts.read(answer)
 
     async def _base(self, sealed: bytes | None) -> AwsCredentials:

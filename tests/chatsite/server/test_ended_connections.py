@@ -22,10 +22,10 @@ import pytest
 
 from chatsite.asgi import serve
 from chatsite.server.broadcast import BroadcastSocket
-from chatsite.server.handshakes import Door
+from chatsite.server.handshakes import Handshake
 from chatsite.server.process import GatewayServer
 from chatsite.server.receive_queue import ReceiveQueue
-from chatsite.server.transport import Connection
+from chatsite.server.transport import Transport
 from chatsite.server.upgrade import Upgrade
 from chatsite.server.websocket import WebSocket, WebSocketFactory
 from rooms.access.capabilities import Capability
@@ -45,7 +45,7 @@ from tests.rooms.fanout.test_hub import make_hub
 from tests.rooms.fanout.test_tail import entry
 
 PARTS = (
-    *(Door, Upgrade, Connection, WebSocket, ReceiveQueue, BroadcastSocket),
+    *(Handshake, Upgrade, Transport, WebSocket, ReceiveQueue, BroadcastSocket),
     *(ChatConsumer, Session, Publisher, Attachments, Attachment, Member, Grant),
 )
 CLOSED = b"\x88\x02\x03\xe8"  # the server's frame: 1000
@@ -97,7 +97,7 @@ async def here(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
     monkeypatch.setattr(GatewayServer, "_begin", lambda server: server.listener.start())
     monkeypatch.setattr(GatewayServer, "before_shutdown", lambda server, work: None)
     # Twisted's own runs on another loop, which stands still.
-    monkeypatch.setattr(Connection, "reactor", SimpleNamespace(callLater=asyncio.get_running_loop().call_later))
+    monkeypatch.setattr(Transport, "reactor", SimpleNamespace(callLater=asyncio.get_running_loop().call_later))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
         server = GatewayServer(serve, listening)
@@ -153,7 +153,7 @@ async def test_a_websocket_that_ended_leaves_nothing_to_the_garbage_collector(
     gc.disable()
     try:
         peer = await connect(here)
-        assert living() == Counter({part.__name__: 1 for part in PARTS if part not in (Door, Upgrade)})
+        assert living() == Counter({part.__name__: 1 for part in PARTS if part not in (Handshake, Upgrade)})
         await ending(here, peer)
         await until(lambda: not here.held)
         await until(lambda: not living())

@@ -84,8 +84,10 @@ def test_who_is_late_is_dropped_however_much_it_sends() -> None:
     assert (len(hall.handshakes), hall.handshakes.dropped) == (1, 1)
 
 
-def test_where_all_places_are_taken_a_newcomer_waits_until_the_oldest_is_late_for_it(settings: Any) -> None:
-    settings.HANDSHAKES_MAX_PER_GATEWAY = 2
+def test_where_all_places_are_taken_a_newcomer_waits_until_the_oldest_is_late_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chatsite.server.handshakes.HANDSHAKES_MAX_PER_GATEWAY", 2)
     hall = Hall()
     assert hall.handshakes.make_room(0.0)
     _, oldest = hall.accept(0.0)

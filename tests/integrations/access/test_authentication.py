@@ -12,7 +12,6 @@ import jwt
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
-from pytest_django import Settings
 
 from integrations.access import authentication, keys, opaque_tokens
 from integrations.access.authentication import MAX_KEPT_KEYS, KeyRing, authenticate
@@ -83,16 +82,16 @@ async def test_a_wrong_key_is_refused_and_says_why() -> None:
     assert await code_of(key=f"{new.row.app_id}.unknown:guess") == Code.KEY_UNKNOWN
 
 
-async def test_a_revoked_key_is_refused_within_the_time_that_keys_are_trusted(settings: Settings) -> None:
-    settings.AUTHENTICATION_CACHE_SECONDS = 0.0
+async def test_a_revoked_key_is_refused_within_the_time_that_keys_are_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.access.authentication.AUTHENTICATION_CACHE_SECONDS", 0.0)
     new = await make()
     await show(key=new.text)
     await run(keys.revoke, new.row.name, timezone.now())
     assert await code_of(key=new.text) == Code.KEY_REVOKED
 
 
-async def test_a_key_that_was_asked_for_before_it_existed_works_at_once(settings: Settings) -> None:
-    settings.AUTHENTICATION_CACHE_SECONDS = 60.0
+async def test_a_key_that_was_asked_for_before_it_existed_works_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.access.authentication.AUTHENTICATION_CACHE_SECONDS", 60.0)
     new = await make()
     await run(ApiKey.objects.all().delete)
     assert await code_of(key=new.text) == Code.KEY_UNKNOWN
@@ -156,8 +155,8 @@ async def test_an_expired_token_is_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["opaque", "jwt"])
-async def test_a_token_ends_with_its_key(kind: str, settings: Settings) -> None:
-    settings.AUTHENTICATION_CACHE_SECONDS = 0.0
+async def test_a_token_ends_with_its_key(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.access.authentication.AUTHENTICATION_CACHE_SECONDS", 0.0)
     new = await make()
     token = await token_of(new) if kind == "opaque" else jwt_of(new)
     await run(keys.revoke, new.row.name, timezone.now())
@@ -256,8 +255,8 @@ async def test_while_the_database_is_away_a_client_is_told_to_try_again() -> Non
 # --- Rotation ---------------------------------------------------------------------------------------------
 
 
-async def test_what_a_former_secret_signed_is_good_until_its_overlap_ends(settings: Settings) -> None:
-    settings.AUTHENTICATION_CACHE_SECONDS = 0.0
+async def test_what_a_former_secret_signed_is_good_until_its_overlap_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.access.authentication.AUTHENTICATION_CACHE_SECONDS", 0.0)
     former = await make()
     shown: list[dict[str, str | None]] = [
         {"key": former.text},

@@ -12,7 +12,6 @@ import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
-from pytest_django import Settings
 
 from integrations.access import keys
 from integrations.access.keys import NewKey
@@ -98,8 +97,8 @@ def test_what_is_no_target_is_refused(text: str) -> None:
     assert refused.value.code == Code.INVALID_PARAMETER
 
 
-def test_no_more_are_taken_than_every_gateway_can_hold(new: NewKey, settings: Settings) -> None:
-    settings.REVOCATIONS_MAX = 2
+def test_no_more_are_taken_than_every_gateway_can_hold(new: NewKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.access.revocations.REVOCATIONS_MAX", 2)
     assert ask(new, "clientId:a", "clientId:b").status_code == 201
     answer = ask(new, "clientId:c")
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, Code.TOO_MANY_PUBLISHES)

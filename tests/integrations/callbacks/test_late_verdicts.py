@@ -200,8 +200,8 @@ def test_a_token_with_a_changed_claim_is_refused() -> None:
     assert CallbackUse.objects.count() == 12
 
 
-def test_forged_tokens_fill_no_table(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.CALLBACK_FORGED_PER_MINUTE = 3
+def test_forged_tokens_fill_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.callbacks.callback_uses.CALLBACK_FORGED_PER_MINUTE", 3)
     monkeypatch.setattr(callback_uses, "forged", callback_uses.RateLimit())
     before = dict(callback_uses.counts.figures())
     for _ in range(10):

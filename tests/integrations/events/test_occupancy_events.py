@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -26,8 +25,8 @@ ALL = ("channel.occupancy", "channel.opened", "channel.closed")
 
 
 @pytest.fixture(autouse=True)
-def _every_call_compares(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.OCCUPANCY_EVENT_SECONDS = 0.0
+def _every_call_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.events.occupancy_events.OCCUPANCY_EVENT_SECONDS", 0.0)
     monkeypatch.setattr(occupancy_events, "TICK_SECONDS", 0.0)
     monkeypatch.setattr(store, "ALIVE_SECONDS", 600.0)  # nobody falls silent because a machine is slow
 
@@ -195,8 +194,8 @@ def test_what_two_workers_found_at_the_same_time_is_told_once(gateway: GatewayPr
     assert [occupancy_events._notify_part(one, rule_book.read()) for one in found] == [1, 0]
 
 
-def test_many_rooms_take_turns(gateway: GatewayProcess, settings: Any) -> None:
-    settings.OCCUPANCY_EVENTS_PER_SECOND = 2
+def test_many_rooms_take_turns(gateway: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.events.occupancy_events.OCCUPANCY_EVENTS_PER_SECOND", 2)
     add_rule(events=["channel.opened"])
     told()
     for number in range(5):

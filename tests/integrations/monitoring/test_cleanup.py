@@ -75,8 +75,8 @@ def test_finished_deliveries_go_after_a_week_dead_letters_after_a_month_and_unfi
 
 
 @pytest.mark.django_db
-def test_a_round_passes_what_stays_and_ends_at_what_is_young(settings: Any) -> None:
-    settings.CLEANUP_BATCH_ROWS = 5
+def test_a_round_passes_what_stays_and_ends_at_what_is_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.monitoring.cleanup.CLEANUP_BATCH_ROWS", 5)
     rule, room = add_rule(), add_room()
     for number in range(23):
         owe(rule, room, DeliveryState.DEAD if number % 2 else DeliveryState.DELIVERED, DAY * 10)
@@ -152,10 +152,8 @@ async def test_one_worker_cleans_at_a_time() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_trouble_in_one_table_does_not_keep_others_from_being_cleaned(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.CLEANUP_SECONDS = 0.0
+async def test_trouble_in_one_table_does_not_keep_others_from_being_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.monitoring.cleanup.CLEANUP_SECONDS", 0.0)
     cleaned = asyncio.Event()
     loop = asyncio.get_running_loop()
 

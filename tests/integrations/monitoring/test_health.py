@@ -224,9 +224,9 @@ def test_a_mail_server_that_is_away_harms_nothing(settings: Any) -> None:
 
 
 def test_an_hour_brings_a_bounded_number_of_mails(
-    settings: Any, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
-    settings.NOTICE_MAILS_PER_HOUR = 3
+    monkeypatch.setattr("integrations.monitoring.notices.NOTICE_MAILS_PER_HOUR", 3)
     mailed: list[str] = []
     monkeypatch.setattr(notices, "_mail_in_background", lambda notice: mailed.append(notice.title))
     now = datetime.now(UTC)

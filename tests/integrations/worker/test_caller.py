@@ -17,7 +17,7 @@ from integrations.monitoring.traffic import Traffic
 from integrations.outbox import Claim
 from integrations.outbox.conclusions import ClaimedDelivery, Fate
 from integrations.wire import callback_tokens
-from integrations.worker.bulkhead import Bulkhead
+from integrations.worker.bulkhead import BREAKER_PROBE_SECONDS, Bulkhead
 from integrations.worker.caller import Caller, FinishedCall, kept_of
 from integrations.worker.targets import Targets
 from integrations.worker.throttle import Breaker, Throttle
@@ -270,15 +270,15 @@ async def test_what_the_target_did_not_answer_goes_to_the_stand_in_in_time_thoug
     assert all(one.due_at < deadline for done in world.done for one in done.report.conclusions)
 
 
-async def test_a_target_that_is_stood_in_for_is_probed_seldom(settings: Any) -> None:
+async def test_a_target_that_is_stood_in_for_is_probed_seldom() -> None:
     main, stand_in = rule(), rule(2, shadow_of_id=1, stands_in=True)
     world = World(accept, main)
     alone = dict(world.bulkhead.throttles)[1]
-    assert alone.longest_pause < settings.BREAKER_PROBE_SECONDS
+    assert alone.longest_pause < BREAKER_PROBE_SECONDS
     world.bulkhead.learn({1: main, 2: stand_in})
 
     assert dict(world.bulkhead.throttles)[1] is alone
-    assert alone.longest_pause == settings.BREAKER_PROBE_SECONDS
+    assert alone.longest_pause == BREAKER_PROBE_SECONDS
 
 
 async def test_a_target_that_asks_to_be_left_alone_is_stood_in_for() -> None:

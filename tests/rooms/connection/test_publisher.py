@@ -68,8 +68,11 @@ class Slow(Acceptor):
         return [[Outcome(kind=OutcomeKind.PUBLISHED, message=1, serial="s") for _ in drafts] for drafts in publishes]
 
 
-async def test_a_publish_that_finds_too_little_room_is_refused_whole(settings: Any) -> None:
-    settings.ACCEPT_QUEUE_MESSAGES, settings.ACCEPT_BATCH_MESSAGES = 4, 1
+async def test_a_publish_that_finds_too_little_room_is_refused_whole(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.ACCEPT_QUEUE_MESSAGES = 4
+    monkeypatch.setattr("rooms.publishing.acceptor.ACCEPT_BATCH_MESSAGES", 1)
     replies: list[ProtocolMessage] = []
     acceptor = Slow()
     publisher = Publisher(acceptor, replies.append)

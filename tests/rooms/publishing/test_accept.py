@@ -234,9 +234,9 @@ def test_whatever_the_order_of_verdicts_an_author_is_published_in_the_order_of_a
 
 
 def test_a_page_ends_where_its_bytes_do_and_says_that_more_follows(
-    room: Room, obedient: Obedient, settings: Any
+    room: Room, obedient: Obedient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.LOG_PAGE_BYTES = 25
+    monkeypatch.setattr("rooms.log.reading.LOG_PAGE_BYTES", 25)
     accept([draft(room, "x" * 10) for _ in range(5)], now=NOW)
 
     entries, reaches = reading.read_after(room, 0, 10)

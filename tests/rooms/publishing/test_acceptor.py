@@ -72,9 +72,9 @@ async def test_while_postgres_is_away_a_publish_is_refused_as_one_to_be_made_aga
 
 
 async def test_a_publish_is_one_transaction_s_even_where_it_is_more_than_a_batch(
-    acceptor: Acceptor, settings: Any
+    acceptor: Acceptor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.ACCEPT_BATCH_MESSAGES = 3
+    monkeypatch.setattr("rooms.publishing.acceptor.ACCEPT_BATCH_MESSAGES", 3)
     room, small = await make_room(), Acceptor()
 
     assert await kinds_of(small, [draft(room, f"{number}") for number in range(7)]) == [["published"] * 7]

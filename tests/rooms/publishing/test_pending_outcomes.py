@@ -17,13 +17,13 @@ from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
 
 
-async def test_patience_ends_while_postgres_is_away(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+async def test_patience_ends_while_postgres_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(*_: Any) -> Any:
         raise OperationalError
 
     monkeypatch.setattr(pending_outcomes.threads, "run", away)
     monkeypatch.setattr(pending_outcomes, "POLL_SECONDS", -1.0)
-    settings.ACK_PATIENCE_SECONDS = -1.0
+    monkeypatch.setattr("rooms.publishing.pending_outcomes.ACK_PATIENCE_SECONDS", -1.0)
     waiting = PendingOutcomes()
     told = waiting.wait(7)
     with pytest.raises(OperationalError):

@@ -221,8 +221,10 @@ async def test_no_credentials_anywhere_is_said_with_what_to_do() -> None:
     assert not caught.value.is_final
 
 
-async def test_a_metadata_service_that_hangs_holds_nobody_longer_than_the_limit(settings: Any) -> None:
-    settings.AWS_CREDENTIALS_SECONDS = 0.05
+async def test_a_metadata_service_that_hangs_holds_nobody_longer_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("integrations.egress.aws.credentials.AWS_CREDENTIALS_SECONDS", 0.05)
     gate, asked = threading.Event(), 0
 
     def read() -> AwsCredentials:
