@@ -21,6 +21,7 @@ from integrations.worker.bulkhead import BREAKER_PROBE_SECONDS, Bulkhead
 from integrations.worker.caller import Caller, FinishedCall, kept_of
 from integrations.worker.targets import Targets
 from integrations.worker.throttle import Breaker, Throttle
+from rooms import faults
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ACCEPT = Answer(status=200, body=b'{"action": "accept"}')
@@ -315,9 +316,9 @@ async def test_one_rule_that_hangs_leaves_the_others_their_share() -> None:
     await world.caller.finish(0.0)
 
 
-async def test_an_unexpected_error_frees_its_place_and_brings_nothing() -> None:
+async def test_an_unexpected_error_frees_its_place_and_brings_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def break_down(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
-        raise RuntimeError
+        raise RuntimeError("a bug")
 
     asked_rule = rule()
     world = World(break_down, asked_rule)
@@ -325,9 +326,10 @@ async def test_an_unexpected_error_frees_its_place_and_brings_nothing() -> None:
     await world.settle()
 
     assert (world.bulkhead.under_way, world.done) == (0, [])
+    assert faults.counts()["calling a target"] >= 1 and "RuntimeError: a bug" in caplog.text
 
 
-async def test_what_cannot_be_read_ends_no_worker() -> None:
+async def test_what_cannot_be_read_ends_no_worker(caplog: pytest.LogCaptureFixture) -> None:
     asked_rule = rule()
     world = World(accept, asked_rule)
     world.caller.begin(Claim(rule=asked_rule, deliveries=[replace(ask(1), payload="{")]))
@@ -335,6 +337,7 @@ async def test_what_cannot_be_read_ends_no_worker() -> None:
     await world.settle()
 
     assert world.fates == ["delivered"]
+    assert faults.counts()["beginning a call"] >= 1 and "Traceback (most recent call last)" in caplog.text
 
 
 async def test_a_rule_that_was_changed_begins_anew() -> None:
