@@ -71,6 +71,8 @@ class Request(BareRequest):
         serving = super().process()
         if not self.has_application:
             self._bodies.release(self)
+        if self.is_handed_over:
+            self.channel: Any = None  # which holds this request, too: only the garbage collector would find the two
         return serving
 
     def connectionLost(self, reason: Any) -> None:

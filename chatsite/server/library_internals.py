@@ -37,7 +37,7 @@ METHODS: Final[dict[type, tuple[str, ...]]] = {
         *("_connectionMade", "_dataReceived", "_connectionLost", "_invalid_payload", "consumeData", "sendCloseFrame"),
         *("failHandshake", "onConnect", "onOpen", "onMessage", "onPing", "onClose"),
     ),
-    DaphneWebSocket: ("handle_reply", "serverAccept", "serverReject", "serverClose", "handle_exception"),
+    DaphneWebSocket: ("_onOpen", "handle_reply", "serverAccept", "serverReject", "serverClose", "handle_exception"),
     WebRequest: ("gotLength", "handleContentChunk", "process", "connectionLost"),
     HTTPChannel: ("dataReceived", "allContentReceived", "timeoutConnection", "loseConnection"),
     DaphneServer: ("run", "stop", "create_application", "kill_all_applications"),
@@ -148,6 +148,10 @@ class BareWebSocket(DaphneWebSocket):
         self.peer = "peer"
         self._connectionMade()
 
+    def _onOpen(self) -> None:
+        """Take an answered handshake. Autobahn's own asks for TLS that it would have to know of, and fails."""
+        self.onOpen()
+
     def connectionLost(self, reason: Any = None) -> None:
         """End as autobahn does, without formatting what it would log."""
         WebSocketProtocol._connectionLost(self, reason)
@@ -202,6 +206,11 @@ class BareRequest(WebRequest):
     def has_application(self) -> bool:
         """Whether the request was handed to the application."""
         return self.application_queue is not None
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether its connection became a WebSocket."""
+        return self.transport is None
 
 
 class BareChannel(HTTPChannel):

@@ -23,6 +23,7 @@ import pytest
 from chatsite.asgi import serve
 from chatsite.server.broadcast import BroadcastSocket
 from chatsite.server.handshakes import Handshake
+from chatsite.server.http import Channel, HTTPFactory, Request
 from chatsite.server.process import GatewayServer
 from chatsite.server.receive_queue import ReceiveQueue
 from chatsite.server.transport import Transport
@@ -45,9 +46,11 @@ from tests.rooms.fanout.test_hub import make_hub
 from tests.rooms.fanout.test_tail import entry
 
 PARTS = (
-    *(Handshake, Upgrade, Transport, WebSocket, ReceiveQueue, BroadcastSocket),
+    *(Handshake, Channel, Request, Upgrade, Transport, WebSocket, ReceiveQueue, BroadcastSocket),
     *(ChatConsumer, Session, Publisher, Attachments, Attachment, Member, Grant),
 )
+BEFORE = (Handshake, Channel, Request, Upgrade)  # the handshake is over
+UNUSUAL = PLAIN[:-2] + b"Sec-WebSocket-Protocol: chat\r\n\r\n"  # autobahn reads it
 CLOSED = b"\x88\x02\x03\xe8"  # the server's frame: 1000
 CLOSE = b"\x88\x82\0\0\0\0\x03\xe8"  # the same from a client
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
@@ -103,7 +106,10 @@ async def here(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
         server = GatewayServer(serve, listening)
         server.ws_factory = WebSocketFactory(server, server="")
         server.ws_factory.setProtocolOptions(maxFramePayloadSize=10_000, maxMessagePayloadSize=10_000)
+        server.http_factory = HTTPFactory(server)
+        server.connections = {}
         server.ready_callable()
+        here.forget_requests = server.connections.clear  # as Daphne does each second
         here.address = listening.getsockname()
         yield here
         server.listener.stop()
@@ -144,16 +150,17 @@ async def fall_behind(here: Here, peer: socket.socket) -> None:
     await leave(here, peer)
 
 
+@pytest.mark.parametrize("request_head", [PLAIN, UNUSUAL], ids=["plain", "unusual"])
 @pytest.mark.parametrize("ending", [leave, reset, say_goodbye, be_sent_away, fall_behind])
 async def test_a_websocket_that_ended_leaves_nothing_to_the_garbage_collector(
-    here: Here, ending: Callable[[Here, socket.socket], Awaitable[None]]
+    here: Here, ending: Callable[[Here, socket.socket], Awaitable[None]], request_head: bytes
 ) -> None:
     gc.collect()
     gc.freeze()  # what is there by now is not looked at
     gc.disable()
     try:
-        peer = await connect(here)
-        assert living() == Counter({part.__name__: 1 for part in PARTS if part not in (Handshake, Upgrade)})
+        peer = await connect(here, request_head)
+        assert living() == Counter({part.__name__: 1 for part in PARTS if part not in BEFORE})
         await ending(here, peer)
         await until(lambda: not here.held)
         await until(lambda: not living())
@@ -164,17 +171,18 @@ async def test_a_websocket_that_ended_leaves_nothing_to_the_garbage_collector(
     assert not left
 
 
-async def connect(here: Here) -> socket.socket:
+async def connect(here: Here, request_head: bytes) -> socket.socket:
     """Return the socket of a member that has attached and received a message."""
     loop = asyncio.get_running_loop()
     peer = socket.create_connection(here.address)
     peer.setblocking(False)
-    await loop.sock_sendall(peer, PLAIN)
+    await loop.sock_sendall(peer, request_head)
     await read(peer, b'"connectionKey"')
     await loop.sock_sendall(peer, frame({"action": int(Action.ATTACH), "channel": "lobby"}))
     await read(peer, b"channelSerial")
     here.its_hub.receive([entry(here.its_hub.tail.position + 1)])
     await read(peer, b'"messages"')
+    here.forget_requests()
     return peer
 
 
