@@ -86,7 +86,7 @@ class Publisher(Listener):
         result.heads[publish.room] = max(result.heads[publish.room], *positions, 0)
 
     def refused(self, publish: Publish, code: int, reason: str) -> None:
-        """Record that the server does not take a publish."""
+        """Record that the server refuses a publish."""
         result = self._all.result
         result.refused += len(publish.tokens)
         self._all.problems[reason] += 1

@@ -12,7 +12,7 @@ from chatsite.swarm.results.tally import Faults, Place, Sent, Token
 
 
 def check(places: Set[Place], acknowledged: Iterable[Sent], rejected: Iterable[Sent] = ()) -> dict[int, Faults]:
-    """Compare what members received, all of them together, with what publishers were told. By room; only faults."""
+    """Return the faults of each room that has any: its log as received, against the publishers' answers."""
     received: defaultdict[int, set[Place]] = defaultdict(set)
     for place in places:
         received[place.room].add(place)
@@ -24,7 +24,7 @@ def check(places: Set[Place], acknowledged: Iterable[Sent], rejected: Iterable[S
 
 
 def check_room(places: Set[Place], acknowledged: Set[Token], rejected: Set[Token]) -> Faults:
-    """Compare one room's log with what its publishers were told."""
+    """Return the faults of one room's log, against the answers that its publishers received."""
     messages = Counter(place.token for place in places)
     return Faults(
         duplicated=sum(count - 1 for count in messages.values()),

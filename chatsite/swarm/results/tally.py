@@ -62,7 +62,7 @@ class Sums(msgspec.Struct, kw_only=True, rename="camel"):
 
     @classmethod
     def total(cls, parts: Iterable[Self]) -> Self:
-        """Return the sum. It takes over what is in the dictionaries of the parts, which are used up."""
+        """Return the sum. Its dictionaries share values with the parts, which are not to be used afterwards."""
         return reduce(operator.iadd, parts, cls())
 
 

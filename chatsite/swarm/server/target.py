@@ -41,7 +41,7 @@ class Target:
         self._due = {command: started + after for command, after in moments.items() if after is not None}
 
     def kill_when_due(self) -> None:
-        """Kill what is to be killed by now, and measure the gateway that takes a killed one's place."""
+        """Kill what is to be killed by now, and measure the gateway that replaces a killed one."""
         if self._data is None:
             return
         if self.kills.get("gateway") is not None:

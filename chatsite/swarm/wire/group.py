@@ -19,7 +19,7 @@ One = TypeVar("One", bound=Owner)
 
 
 class Group(Generic[One]):
-    """Members or publishers. `step` connects and handles what arrives; whoever is cut off connects again later.
+    """Members or publishers. `step` connects and handles what arrives; those that are cut off connect again later.
 
     `place` is the number of the process: each connects from addresses of its own.
     """

@@ -163,7 +163,7 @@ class Stream:
             self.got(data)
 
     def quicken(self) -> None:
-        """Read all that comes again, after the poller was told to ignore this stream."""
+        """Read everything that comes again, after the poller has ignored this stream for a while."""
         if self.is_open:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
             self._poller.watch(self)
