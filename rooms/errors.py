@@ -1,4 +1,4 @@
-"""Errors as the wire shows them: a code that clients know, an HTTP status, and a sentence that says what to do.
+"""Errors as clients get them: a public code, an HTTP status, and a sentence that says what to do.
 
 Codes are the public ones (repository ably/ably-common, protocol/errors.json).
 """
@@ -60,7 +60,7 @@ class Code(IntEnum):
 
 
 class ChatError(Exception):
-    """Something that the peer is told: what is wrong and what it may do about it."""
+    """An error whose code and message are sent to the client; other exceptions never reach it."""
 
     def __init__(
         self, code: Code | int, message: str, *, status: int | None = None, detail: dict[str, Any] | None = None
@@ -72,7 +72,7 @@ class ChatError(Exception):
         self.detail = detail
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the public ErrorInfo shape."""
+        """Return the error as the public ErrorInfo."""
         shape: dict[str, Any] = {"code": self.code, "statusCode": self.status, "message": self.message}
         if self.detail:
             shape["detail"] = self.detail

@@ -1,6 +1,6 @@
-"""Unexpected exceptions of this process: logged with their traceback, and counted by the place that caught them.
+"""Logs unexpected exceptions with their traceback, and counts them by the place that caught them.
 
-A task that must go on catches by name what may happen while Postgres or Redis is away. Anything else is a fault:
+A task that must go on catches by name the exceptions of an absent Postgres or Redis. Any other is a fault:
 
     except POSTGRES_AWAY as error:
         logger.warning("catching up waits for Postgres (%s)", type(error).__name__)
@@ -29,7 +29,7 @@ _counts: Counter[str] = Counter()
 
 
 def record(place: str, error: BaseException | None = None) -> None:
-    """Log an exception with its traceback, and count it. By default the one that is being handled in an `except` block.
+    """Log an exception with its traceback, and count it; without `error` the one that an `except` block handles.
 
     `place` is a constant that names the task, such as "hub pass": each value becomes a label of the metric.
     """

@@ -1,1 +1,1 @@
-"""Access: credentials, what they allow, and the guests of the page."""
+"""Credentials, the operations that they allow, and the guests of the page."""

@@ -1,4 +1,4 @@
-"""The door to the app that keeps keys: rooms knows it by dotted path only."""
+"""Calls the app that keeps keys and revocations; the settings name its functions, so that rooms imports nothing."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from rooms.errors import ChatError
 
 
 class Endings(Protocol):
-    """What ended of that by which peers were let in. Answers from memory, except where it says so."""
+    """The keys and tokens that were ended early. Answers from memory, except in `look`."""
 
     async def look(self, sources: Collection[Source]) -> bool:
-        """Ask the database, for peers of these sources. Return whether any that was let in before is concerned."""
+        """Read from the database what ended of these keys. Return whether grants given before may be concerned."""
 
     def judge(self, grant: Grant) -> ChatError | None:
-        """Return why a grant is no longer good, None if it is."""
+        """Return the error for a grant that is no longer valid; None while it is."""
 
     def wants_renewal(self, grant: Grant) -> bool:
-        """Tell whether a grant was found, at the last look, to end soon: the peer has time to get another."""
+        """Return whether the last `look` saw that a grant ends soon, so that the client can renew its token in time."""
 
 
 async def authenticate(credentials: Credentials) -> Grant:
-    """Check credentials (setting ROOMS_AUTHENTICATE) and return what they allow. Raises ChatError 401xx."""
+    """Check credentials with the function in ROOMS_AUTHENTICATE and return their grant. Raises ChatError 401xx."""
     check: Callable[[Credentials], Awaitable[Grant]] = import_string(settings.ROOMS_AUTHENTICATE)
     return await check(credentials)
 
 
 def endings() -> Endings:
-    """Return what the running loop knows of revocations (setting ROOMS_ENDINGS)."""
+    """Return the revocations that the running event loop knows, from the function in ROOMS_ENDINGS."""
     find: Callable[[], Endings] = import_string(settings.ROOMS_ENDINGS)
     return find()

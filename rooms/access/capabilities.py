@@ -1,4 +1,4 @@
-"""What a key or token may do: room patterns and the operations allowed on them. Pure.
+"""Capabilities of keys and tokens: room patterns, and the operations allowed on their rooms. Pure.
 
 The text form, the wildcards and the canonical order follow the public protocol (features.md, TokenRequest#capability).
 """
@@ -26,7 +26,7 @@ MAX_TEXT_CHARACTERS = 65_536
 
 @dataclass(frozen=True)
 class Capability:
-    """A map of room pattern to operations; "*" as an operation stands for all of them."""
+    """The operations allowed for each room pattern; "*" as an operation stands for all of them."""
 
     patterns: Mapping[str, frozenset[str]]
 
@@ -42,25 +42,25 @@ class Capability:
         return cls({pattern: _operations(pattern, listed) for pattern, listed in source.items()})
 
     def allows(self, room: str, operation: str) -> bool:
-        """Tell whether the operation is allowed on the room."""
+        """Return whether the operation is allowed on the room."""
         return any(
             (operation in operations or "*" in operations) and matches(pattern, room)
             for pattern, operations in self.patterns.items()
         )
 
     def allows_everywhere(self, operation: str) -> bool:
-        """Tell whether the operation is allowed on all rooms."""
+        """Return whether the operation is allowed on all rooms."""
         return any(
             (operation in operations or "*" in operations) and pattern in ("*", "[*]*")
             for pattern, operations in self.patterns.items()
         )
 
     def allows_any(self, room: str) -> bool:
-        """Tell whether anything at all is allowed on the room."""
+        """Return whether anything at all is allowed on the room."""
         return any(matches(pattern, room) for pattern in self.patterns)
 
     def intersect(self, other: Capability) -> Capability:
-        """Return what both allow: a token asks for the first, the key behind it allows the second."""
+        """Return the capability of what both allow: the one that a token asks for, and the one of its key."""
         both: dict[str, frozenset[str]] = {}
         for mine, my_operations in self.patterns.items():
             for theirs, their_operations in other.patterns.items():
@@ -71,7 +71,7 @@ class Capability:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing is allowed."""
+        """Whether nothing is allowed."""
         return not self.patterns
 
     def as_dict(self) -> dict[str, list[str]]:
@@ -84,7 +84,7 @@ class Capability:
 
 
 def matches(pattern: str, room: str) -> bool:
-    """Tell whether a pattern covers a room: "*", the same name, "a:*" for all under a:, "[*]*" for all spaces."""
+    """Return whether a pattern covers a room: "*", the same name, "a:*" for all under a:, "[*]*" for all spaces."""
     if pattern in ("[*]*", room):
         return True
     if pattern == "*":
@@ -98,7 +98,7 @@ def matches(pattern: str, room: str) -> bool:
 
 
 def narrower(one: str, other: str) -> str | None:
-    """Return the pattern that covers what both cover, None if they have nothing in common."""
+    """Return the pattern that covers the rooms of both patterns; None if they have none in common."""
     if matches(one, other):
         return other
     if matches(other, one):

@@ -1,4 +1,4 @@
-"""Who a peer is and what it may do, as every operation is checked against it."""
+"""Grants: a client's identity and capability, which every operation is checked against."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Source = tuple[str, int]  # a key's name, and which of its secrets, counted from
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """What a peer showed: a key (`app.id:secret`) or a token, and the client id that it asked for."""
+    """The key (`app.id:secret`) or token that a client showed, and the client id that it asked for."""
 
     key: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
@@ -23,10 +23,11 @@ class Credentials:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """What the credentials allow. `client_id` None: anonymous; "*": any. Times in seconds since the epoch.
+    """A client's identity and capability. `client_id` None: anonymous; "*": any. Times in seconds since the epoch.
 
-    The rest says which credentials these were, for whoever ends them early: the key, by which of its secrets; and of
-    a token its id, when and to whom it was issued (not None only for "*"), and by what else it can be revoked.
+    The other fields identify the credentials, so that revocations find the grant: the key and which of its secrets;
+    of a token its id, its time of issue, the client id that it was issued to (only where `client_id` is "*") and its
+    revocation key.
     """
 
     client_id: str | None
@@ -41,7 +42,7 @@ class Grant:
 
     @property
     def source(self) -> Source:
-        """What it came from, as few distinct values as there are secrets in use."""
+        """The key and secret behind the grant: as few distinct values as there are secrets in use."""
         return self.key_name, self.secret_version
 
     def require(self, room: str, operation: str) -> None:
@@ -53,7 +54,7 @@ class Grant:
             )
 
     def author_for(self, claimed: str | None) -> str | None:
-        """Return the client id that a message gets. Raises ChatError 40012 where the claim is not covered."""
+        """Return the client id for a message that claims one. Raises ChatError 40012 for a claim outside the grant."""
         if claimed is None:
             return None if self.client_id == ANY_CLIENT else self.client_id
         if claimed in ("", ANY_CLIENT) or self.client_id not in (claimed, ANY_CLIENT):

@@ -1,4 +1,4 @@
-"""Who is looking at a page: a signed-in user, or a guest who picked a name (kept in the session)."""
+"""Identifies the person at a page: a signed-in user, or a guest who picked a name (kept in the session)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn"}
 
 
 class Guest(TypedDict):
-    """The shape in the session, also read by the token endpoint."""
+    """A guest as the session keeps it; the token endpoint reads it too."""
 
     name: str
     client_id: str
@@ -31,7 +31,7 @@ class Guest(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Somebody who may chat."""
+    """A user or guest who may chat."""
 
     name: str
     client_id: str
@@ -39,7 +39,7 @@ class Person:
 
 
 def person_of(request: HttpRequest) -> Person | None:
-    """Return who looks at the page, None for somebody who has not said yet."""
+    """Return the person at the page; None for a visitor who has not picked a name yet."""
     if request.user.is_authenticated:
         username = request.user.get_username()
         return Person(name=username, client_id=username, is_guest=False)
@@ -48,7 +48,7 @@ def person_of(request: HttpRequest) -> Person | None:
 
 
 def welcome(request: HttpRequest, name: str) -> Guest:
-    """Keep a cleaned name in a fresh session and return the guest. The same name keeps its client id."""
+    """Store a name from `clean_name` in a fresh session and return the guest. The same name keeps its client id."""
     known: Guest | None = request.session.get(SESSION_KEY)
     if known and known["name"] == name:
         return known
@@ -60,9 +60,9 @@ def welcome(request: HttpRequest, name: str) -> Guest:
 
 
 def clean_name(text: str) -> str:
-    """Return the name in one normal form. ValueError, with a sentence for the person, if it cannot be a name.
+    """Return a name in one normal form. Raises ValueError, with a sentence for the person, for an unusable name.
 
-    Characters that draw nothing or turn the direction of writing go: by them a name can look like another.
+    Invisible characters and those that turn the direction of writing are removed: they make names look alike.
     """
     normal = unicodedata.normalize("NFKC", text)
     visible = "".join(c for c in normal if c.isspace() or unicodedata.category(c) not in INVISIBLE)
@@ -77,12 +77,12 @@ def clean_name(text: str) -> str:
 
 
 class GuestForm(forms.Form):
-    """Pick a name. A registered user's name is refused whatever its case."""
+    """The form in which a guest picks a name. It refuses registered users' names, in any case of letters."""
 
     name = forms.CharField(label="Your name", max_length=200, strip=True)
 
     def clean_name(self) -> str:
-        """Return the name as others will see it."""
+        """Return the name in its normal form. Raises ValidationError."""
         try:
             name = clean_name(self.cleaned_data["name"])
         except ValueError as error:

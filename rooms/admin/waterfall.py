@@ -164,7 +164,7 @@ def duration(ms: float) -> str:
 
 
 def _is_until(step: Step, published: datetime) -> bool:
-    """Tell whether a step led to publishing. What rules are told begins in the same moment, and is no part of it."""
+    """Return whether a step led to publishing. What rules are told begins in the same moment, and is no part of it."""
     start = step.start
     return start is not None and (start < published or (start == published and step.began is None))
 

@@ -1,1 +1,1 @@
-"""Access to Postgres: threads, statements in one round trip, limits."""
+"""Access to Postgres: threads with connections, statements in one round trip, limits."""

@@ -1,4 +1,4 @@
-"""Questions to tables of millions of rows that cost what a small table's do. Nothing here counts or scans."""
+"""Queries on tables of millions of rows that read a bounded number of them: bounded counts, ranges of time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from django.db import connection, models
 
 COUNT_LIMIT = 10_000
-# Ids are drawn a moment before or after the time that is stored with them.
+# A row's id and its stored time are taken at different moments, by at most this much.
 SKEW = timedelta(minutes=1)
 
-# Bisect the primary key: each step probes one row. Nothing exists between `middle` and the row that was found.
+# Bisects the primary key: each step reads one row, the first at or above the middle of the range.
 FIRST_ID = """
 WITH RECURSIVE search (low, high) AS (
     SELECT (SELECT id FROM {table} ORDER BY id LIMIT 1), (SELECT id FROM {table} ORDER BY id DESC LIMIT 1) + 1
@@ -31,7 +31,7 @@ SELECT low FROM search WHERE low >= high
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """How many there are: exactly, or at least this many."""
+    """A number of rows: exact, or a lower bound where counting stopped at its limit."""
 
     number: int
     is_exact: bool
@@ -48,29 +48,29 @@ def count_up_to(rows: models.QuerySet[Any], limit: int = COUNT_LIMIT) -> Count:
 
 
 def estimate(model: type[models.Model]) -> int:
-    """Return about how many rows a table has, as its last VACUUM or ANALYZE saw it."""
+    """Return about how many rows a table has, from its last VACUUM or ANALYZE."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [model._meta.db_table])
         return max(0, int(cursor.fetchone()[0]))
 
 
 def first_id_at(model: type[models.Model], field: str, moment: datetime) -> int | None:
-    """Return an id that no row of `moment` or later is below, give or take SKEW; None for an empty table.
+    """Return the lowest id of the rows of `moment` or later, give or take SKEW; None for an empty table.
 
-    `field` grows with the primary key, as times of creation do, and so needs no index.
+    `field` must grow with the primary key, as times of creation do; it needs no index.
     """
     quote = connection.ops.quote_name
     sql = FIRST_ID.format(table=quote(model._meta.db_table), field=quote(field))
     with connection.cursor() as cursor:
         cursor.execute(sql, {"moment": moment})
-        found = cursor.fetchone()
-        return None if found is None else int(found[0])
+        record = cursor.fetchone()
+        return None if record is None else int(record[0])
 
 
 def between(
     rows: models.QuerySet[Any], field: str, start: datetime | None, end: datetime | None
 ) -> models.QuerySet[Any]:
-    """Return the rows of a time (end exclusive), as a range of primary keys."""
+    """Return the rows with `start` <= `field` < `end`, found by a range of primary keys. None: no bound."""
     bounds: tuple[tuple[str, datetime | None, Callable[[datetime], datetime]], ...] = (
         ("gte", start, lambda moment: moment - SKEW),
         ("lt", end, lambda moment: moment + SKEW),

@@ -1,4 +1,4 @@
-"""Whether a small table has changed since it was last read: for rules that every batch needs and few people edit."""
+"""Notices changes of small tables: of rules, which every batch needs and few people edit, so copies can be kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _read: ContextVar[Mapping[SmallTable, str] | None] = ContextVar("versions of sma
 
 
 class SmallTable:
-    """A table of rules. `name` and `condition` are our own SQL, never anybody's input. One instance a table."""
+    """A table of rules. `name` and `condition` are SQL of our own, never input. One instance for each table."""
 
     def __init__(self, name: str, condition: str = "true") -> None:
         # xmin is the transaction that wrote a row and ctid its place: Postgres keeps this version by itself.
@@ -24,9 +24,9 @@ class SmallTable:
         _tables.append(self)
 
     def version(self) -> str:
-        """Return a text that differs whenever one of the rows was added, changed or removed, by whomever.
+        """Return a text that changes whenever any process adds, changes or removes a row.
 
-        One query, or none inside `versions_read`.
+        Costs one query, or none inside `versions_read`.
         """
         read = _read.get()
         if read is not None and self in read:
@@ -37,28 +37,28 @@ class SmallTable:
 
     @property
     def query(self) -> str:
-        """The SQL of its version."""
+        """The SQL that selects the version."""
         return self._query
 
 
 def tables() -> tuple[SmallTable, ...]:
-    """Return all small tables, for whoever reads their versions together."""
+    """Return all small tables, so that one query can read the versions of all."""
     return tuple(_tables)
 
 
-def query_of(asked: Sequence[SmallTable]) -> str:
-    """Return the SQL of one row with the versions of tables; `versions_of` reads it."""
-    return f"SELECT {', '.join(f'({table.query})' for table in asked)}"
+def query_of(tables: Sequence[SmallTable]) -> str:
+    """Return the SQL that selects the versions of tables as one row; `versions_of` reads the result."""
+    return f"SELECT {', '.join(f'({table.query})' for table in tables)}"
 
 
-def versions_of(asked: Sequence[SmallTable], found: Sequence[Sequence[str]]) -> dict[SmallTable, str]:
-    """Return the versions of tables from the rows that `query_of` found. Where no app has such tables, that is none."""
-    return dict(zip(asked, found[0], strict=True)) if asked else {}
+def versions_of(tables: Sequence[SmallTable], records: Sequence[Sequence[str]]) -> dict[SmallTable, str]:
+    """Return the versions of tables from the result of `query_of`; empty if there are no tables."""
+    return dict(zip(tables, records[0], strict=True)) if tables else {}
 
 
 @contextmanager
 def versions_read(versions: Mapping[SmallTable, str]) -> Iterator[None]:
-    """Let the tables' versions be what query_of() has just returned, for the rest of this transaction."""
+    """Have `SmallTable.version` return these versions, just read, in place of a query each; for one transaction."""
     token = _read.set(versions)
     try:
         yield

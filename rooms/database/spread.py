@@ -1,4 +1,4 @@
-"""Many rows as the parameters of one statement: a column that is the same in all of them travels once, as most do."""
+"""Turns many rows into the parameters of one statement; a column with one value in all rows is sent once."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import msgspec
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """What a statement selects for each column, from where, and its parameters, which are in this order."""
+    """The parts of a statement that inserts many rows: an expression for each column, a FROM item, the parameters."""
 
     selected: dict[str, str]  # SQL by column
     source: str  # the FROM item; `new.place` is the row's number
-    values: list[Any]
+    values: list[Any]  # the parameters of `selected`, then of `source`
 
 
 def spread(columns: Mapping[str, Sequence[Any]], types: Mapping[str, str], *, many: Collection[str] = ()) -> Spread:
-    """Return columns of at least one row as parameters. Those in `many` come from `new` in any case."""
+    """Return the columns of at least one row as parameters. Columns in `many` are always sent for each row."""
     selected: dict[str, str] = {}
     once: list[Any] = []
     each: dict[str, Sequence[Any]] = {}

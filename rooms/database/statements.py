@@ -1,4 +1,4 @@
-"""SQL statements on the current connection, alone or many in one round trip."""
+"""Executes SQL statements on the current connection, alone or many in one round trip."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db import connection
 
 
 def fetch(sql: str, **values: Any) -> list[Any]:
-    """Execute a statement with named parameters and return its rows, none where it returns nothing."""
+    """Execute a statement with named parameters and return its rows; none for a statement without a result."""
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return cursor.fetchall() if cursor.description else []
@@ -23,16 +23,16 @@ Statement = tuple[str, Sequence[Any]]  # SQL and its parameters
 def together(statements: Sequence[Statement]) -> list[list[tuple[Any, ...]]]:
     """Execute statements in one round trip, inside the open transaction, and return the rows of each.
 
-    Each sees what was committed, and done by those before it, when it begins: one that waits for a lock shows
-    the next what the lock's former holder did. They are prepared once a connection: give them constant texts.
+    Each takes its snapshot when it begins: after a statement that waited for a lock, the next ones see the changes
+    of the lock's former holder. Statements are prepared once for each connection: their texts should be constants.
     """
     connection.validate_no_broken_transaction()
     connection.ensure_connection()
-    connected = connection.connection
-    assert connected is not None and connection.in_atomic_block
-    cursors = [psycopg.Cursor(connected) for _ in statements]
+    raw = connection.connection
+    assert raw is not None and connection.in_atomic_block
+    cursors = [psycopg.Cursor(raw) for _ in statements]
     with connection.wrap_database_errors:
-        with connected.pipeline():
+        with raw.pipeline():
             for cursor, (sql, values) in zip(cursors, statements, strict=True):
                 cursor.execute(sql, values, prepare=settings.DATABASE_PREPARE, binary=True)
         # Not `cursor.description`, which describes each column anew.

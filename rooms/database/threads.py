@@ -1,6 +1,6 @@
-"""The one way from async code to the database: a bounded pool of threads, each with a connection of its own.
+"""Runs database work of async code in a bounded pool of threads, each with a connection of its own.
 
-State changes are synchronous functions, because Django's transactions are. `thread_sensitive` code would put
+State changes are synchronous functions, because Django's transactions are. asgiref's `thread_sensitive` would put
 all of a process's database work on one thread; here up to DATABASE_THREADS calls run side by side.
 """
 
@@ -21,13 +21,13 @@ Result = TypeVar("Result")
 
 
 async def run(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-    """Call a synchronous function that uses the database. Cancelling stops the waiting, not the function."""
+    """Call a synchronous function that uses the database. A cancelled caller stops waiting; the function goes on."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_pool(), partial(_call, function, *args, **kwargs))
 
 
 async def repeat(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-    """Like `run`, once more where the connection was dead: for functions that may be called twice."""
+    """Call as `run` does, and once more if the connection was dead. For functions that may be called twice."""
     try:
         return await run(function, *args, **kwargs)
     except (OperationalError, InterfaceError):
@@ -35,7 +35,7 @@ async def repeat(function: Callable[Arguments, Result], *args: Arguments.args, *
 
 
 class SingleThread:
-    """A thread of its own for work that comes one at a time: its connection keeps its plans, and caches stay warm."""
+    """One thread with one connection, for work that comes one call at a time: prepared plans and caches stay warm."""
 
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
@@ -43,14 +43,14 @@ class SingleThread:
     async def run(
         self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
-        """See `run`."""
+        """Call a synchronous function on this thread, as `run` does on the pool."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(_call, function, *args, **kwargs))
 
     def close(self) -> None:
-        """End the thread, and give its connection back, when what it was given is done; nobody waits for that."""
+        """Give the connection back and end the thread once its calls are done. Does not wait for that."""
         with suppress(RuntimeError):  # it was closed before
-            # Not `connection.close` itself: that would be the method of the caller's connection.
+            # A lambda: `connection.close`, looked up here, would close the connection of the calling thread.
             self._pool.submit(lambda: connection.close())
         self._pool.shutdown(wait=False)
 

@@ -65,7 +65,7 @@ class Socket(Protocol):
         """Send a WebSocket ping if nothing is unsent. Return whether it was sent."""
 
     def was_quiet(self) -> bool:
-        """Tell whether nothing was sent since this was last asked."""
+        """Return whether nothing was sent since this was last asked."""
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         """Call back once, as soon as nothing is unsent; never if the socket closes first.

@@ -38,7 +38,7 @@ class Tail:
 
     @property
     def has_hole(self) -> bool:
-        """Tell whether something is known to exist that has not arrived."""
+        """Return whether something is known to exist that has not arrived."""
         return self.heard > self.position
 
     def hear_of(self, head: int) -> None:

@@ -67,7 +67,7 @@ class StartingPoints:
         return StartingPoint(after, resumed=True)
 
     async def _is_recent(self, hub: Hub, after: int) -> bool:
-        """Tell whether what comes after a serial is no older than a resume without the right to history may bridge."""
+        """Return whether the entries after a serial are as recent as a resume without the right to history needs."""
         limit = timezone.now() - timedelta(seconds=settings.RESUME_SECONDS_WITHOUT_HISTORY)
         missed = hub.tail.after(after, max_bytes=0)
         if missed is None:
@@ -76,7 +76,7 @@ class StartingPoints:
         return not missed or (changed_at or missed[0].wire.timestamp or 0) >= milliseconds(limit)
 
     async def _reaches(self, hub: Hub, serial: int) -> bool:
-        """Tell whether a room has that serial. Another gateway may have been faster than the hub to hear of it."""
+        """Return whether a room has that serial. Another gateway may have been faster than the hub to hear of it."""
         for _ in range(2):  # a question that was under way may be older than the serial; the next one is not
             if serial <= max(hub.tail.position, hub.tail.heard):
                 return True

@@ -1,1 +1,1 @@
-"""The public realtime protocol: the shapes of the wire and serials."""
+"""The public realtime protocol: the structs of the wire, and serials."""

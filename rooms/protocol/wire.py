@@ -1,4 +1,4 @@
-"""The shapes of the public realtime protocol, JSON and MessagePack. Pure: bytes in, structs out, and back.
+"""Encodes and decodes the messages of the public realtime protocol, as JSON and as MessagePack. Pure.
 
 Source: repository ably/specification, protocol.md (ProtocolMessage, actions) and features.md (TR*, TM*, CD*).
 """
@@ -16,7 +16,7 @@ from rooms.errors import ChatError, Code
 
 
 class Action(IntEnum):
-    """What a protocol message is."""
+    """The kinds of protocol messages."""
 
     HEARTBEAT = 0
     ACK = 1
@@ -59,12 +59,12 @@ class Flag(IntFlag):
     ANNOTATION_SUBSCRIBE = 1 << 22
 
 
-META_ACTION = 3  # of messages that the server itself says (TM5); those of members have rooms.models.MessageAction
+META_ACTION = 3  # of messages that the server itself sends (TM5); those of members have rooms.models.MessageAction
 MODES = Flag.PRESENCE | Flag.PUBLISH | Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE
 
 
 class Format(StrEnum):
-    """How frames are written; the value is the `format` of the connection's query."""
+    """The encoding of frames; the value is the parameter `format` of the connection's query."""
 
     JSON = "json"
     MSGPACK = "msgpack"
@@ -80,7 +80,7 @@ class Version(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
 
 
 class Message(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """One message. `data` is text or bytes going out; a client's JSON may hold any value in it."""
+    """One message. Its `data` is text or bytes when it is sent; a client's JSON may hold any value there."""
 
     id: str | None = None
     client_id: str | None = None
@@ -96,7 +96,7 @@ class Message(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
 
 
 class ErrorInfo(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """What went wrong, as clients read it."""
+    """An error as clients read it (TI1)."""
 
     code: int
     status_code: int
@@ -105,18 +105,18 @@ class ErrorInfo(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True
 
     @classmethod
     def of(cls, error: ChatError) -> ErrorInfo:
-        """Return the wire's form of an error."""
+        """Return an error as clients read it."""
         return cls(code=error.code, status_code=error.status, message=error.message, detail=error.detail)
 
 
 class AuthDetails(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """A new token for a live connection."""
+    """The content of AUTH: a new token for a live connection (AD1)."""
 
     access_token: str | None = None
 
 
 class ConnectionDetails(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """What CONNECTED tells a client about its connection (CD2). Durations in milliseconds, sizes in bytes."""
+    """The limits and the key of a connection, sent in CONNECTED (CD2). Durations in milliseconds, sizes in bytes."""
 
     client_id: str | None = None
     connection_key: str
@@ -129,7 +129,7 @@ class ConnectionDetails(msgspec.Struct, rename="camel", omit_defaults=True, kw_o
 
 
 class PublishResult(msgspec.Struct):
-    """The serials of one publish's messages; null: durable, but not yet visible."""
+    """The serials of one publish's messages; null for a message that is stored but not visible yet."""
 
     serials: list[str | None]
 
@@ -163,7 +163,7 @@ _msgpack_encoder = msgspec.msgpack.Encoder()
 
 
 def decode(frame: bytes | str, wire_format: Format) -> ProtocolMessage:
-    """Read a frame. Raises ChatError 40000 for noise, with the place of the mistake and none of its content."""
+    """Read a frame. Raises ChatError 40000 for one that is malformed, naming the field and quoting no content."""
     try:
         if wire_format is Format.JSON:
             return _json_decoder.decode(frame)
@@ -175,7 +175,7 @@ def decode(frame: bytes | str, wire_format: Format) -> ProtocolMessage:
 
 
 def encode(message: ProtocolMessage, wire_format: Format) -> bytes:
-    """Write a frame's payload. Binary data of messages must be written by `for_format` first."""
+    """Write a frame's payload. Pass messages with binary data through `for_format` first."""
     return _json_encoder.encode(message) if wire_format is Format.JSON else _msgpack_encoder.encode(message)
 
 
@@ -191,7 +191,7 @@ def for_format(message: Message, wire_format: Format) -> Message:
 
 
 def to_json_shape(message: Message) -> dict[str, Any]:
-    """Return the public JSON shape of a message: what webhooks, REST and the admin show."""
+    """Return a message as the JSON object that webhooks, REST and the admin show."""
     shape = msgspec.to_builtins(for_format(message, Format.JSON))
     assert isinstance(shape, dict)
     return shape

@@ -134,7 +134,7 @@ def standing_of(history: History, awaiting: str) -> tuple[Standing, bool]:
 
 
 def may_apply(policy: str, *, is_past_deadline: bool) -> bool:
-    """Tell whether a verdict under a LatePolicy may have come late and counts all the same: `EFFECTS` say how."""
+    """Return whether a verdict under a LatePolicy may have come late and counts all the same: `EFFECTS` say how."""
     return is_past_deadline and policy == LatePolicy.APPLY
 
 
@@ -149,5 +149,5 @@ def late_of(awaiting: str) -> str:
 
 
 def is_late(step: str) -> bool:
-    """Tell whether a step is that of a late verdict."""
+    """Return whether a step is that of a late verdict."""
     return step.startswith(LATE)
