@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from moderation import word_rules
-from moderation.matcher import Effect
+from moderation.matcher import MatchEffect
 from moderation.models import HeldMessage, WordRule
 from rooms.admin import MessageAdmin, message_search
 from rooms.admin.filters import RoomFilter
@@ -30,7 +30,7 @@ from rooms.review import decide
 from rooms.review.contract import Decision, Verdict, VerdictAction
 
 REASON_MAX_CHARACTERS = 500
-EFFECT_TONES = {Effect.MASK: Tone.PLAIN, Effect.HOLD: Tone.WAITING, Effect.REJECT: Tone.BAD}
+EFFECT_TONES = {MatchEffect.MASK: Tone.PLAIN, MatchEffect.HOLD: Tone.WAITING, MatchEffect.REJECT: Tone.BAD}
 
 
 # --- Word rules -------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class WordRuleAdmin(PlainTitleAdmin):
     @admin.display(description="action", ordering="action")
     def action_badge(self, rule: WordRule) -> SafeString:
         """The effect of a match."""
-        return badge(rule.action, EFFECT_TONES[Effect(rule.action)])
+        return badge(rule.action, EFFECT_TONES[MatchEffect(rule.action)])
 
     @admin.display(description="rooms")
     def rooms(self, rule: WordRule) -> SafeString:

@@ -41,7 +41,7 @@ class Kind(StrEnum):
     REGEX = "regex"
 
 
-class Effect(StrEnum):
+class MatchEffect(StrEnum):
     """The effect of a match on the message, the strongest last."""
 
     MASK = "mask"
@@ -60,7 +60,7 @@ class Rule:
     id: int
     pattern: str
     kind: Kind
-    effect: Effect
+    effect: MatchEffect
     name: str = ""  # for moderators
     reason: str = ""  # for the author
     room_filter: str = ""  # regular expression searched in the room's name; empty: every room
@@ -113,7 +113,7 @@ def check_pattern(kind: Kind, pattern: str) -> None:
     if not _bare(pattern):
         raise PatternError("A word has at least one visible character that is not `*`.")
     try:
-        _Word(Rule(id=0, pattern=pattern, kind=kind, effect=Effect.MASK))
+        _Word(Rule(id=0, pattern=pattern, kind=kind, effect=MatchEffect.MASK))
     except re2.error:
         raise PatternError("This word is too long to be matched in all its disguises.") from None
 

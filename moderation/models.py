@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from moderation import matcher
-from moderation.matcher import PATTERN_MAX_CHARACTERS, Effect, Kind, PatternError
+from moderation.matcher import PATTERN_MAX_CHARACTERS, Kind, MatchEffect, PatternError
 from rooms.models import Message
 
 
@@ -32,11 +32,11 @@ class WordRule(models.Model):
     action = models.CharField(
         max_length=6,
         choices=[
-            (Effect.MASK.value, "mask what matches with ***"),
-            (Effect.HOLD.value, "hold the message for a moderator"),
-            (Effect.REJECT.value, "reject the message"),
+            (MatchEffect.MASK.value, "mask what matches with ***"),
+            (MatchEffect.HOLD.value, "hold the message for a moderator"),
+            (MatchEffect.REJECT.value, "reject the message"),
         ],
-        default=Effect.MASK.value,
+        default=MatchEffect.MASK.value,
     )
     room_filter = models.CharField(
         max_length=PATTERN_MAX_CHARACTERS,
@@ -55,7 +55,7 @@ class WordRule(models.Model):
             models.CheckConstraint(condition=~Q(pattern=""), name="word_rule_has_a_pattern"),
             models.CheckConstraint(condition=Q(kind__in=[kind.value for kind in Kind]), name="word_rule_kind_known"),
             models.CheckConstraint(
-                condition=Q(action__in=[effect.value for effect in Effect]), name="word_rule_action_known"
+                condition=Q(action__in=[effect.value for effect in MatchEffect]), name="word_rule_action_known"
             ),
         )
         indexes = (models.Index(fields=["id"], condition=Q(enabled=True), name="word_rule_enabled"),)
@@ -82,7 +82,7 @@ class WordRule(models.Model):
             id=self.pk,
             pattern=self.pattern,
             kind=Kind(self.kind),
-            effect=Effect(self.action),
+            effect=MatchEffect(self.action),
             name=self.name,
             reason=self.reason,
             room_filter=self.room_filter,

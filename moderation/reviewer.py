@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from moderation import word_rules
 from moderation.folding import fold, is_visible, mask
-from moderation.matcher import Effect, Hit, Matcher
+from moderation.matcher import Hit, MatchEffect, Matcher
 from moderation.texts import replace_texts, texts_of
 from rooms.errors import Code
 from rooms.log.content import Content, Draft
@@ -56,10 +56,10 @@ def _apply_rules(content: Content, matcher: Matcher) -> Verdict | None:
     if not found:
         return None
     strongest = min((hit for hits in found.values() for hit in hits), key=_weakness)
-    if strongest.rule.effect is Effect.REJECT:
+    if strongest.rule.effect is MatchEffect.REJECT:
         reason = strongest.rule.reason or FORBIDDEN
         return Verdict(action=VerdictAction.REJECT, code=Code.REJECTED_BY_MODERATION, reason=reason)
-    if strongest.rule.effect is Effect.HOLD:
+    if strongest.rule.effect is MatchEffect.HOLD:
         return Verdict(action=VerdictAction.HOLD, reason=f"Held by the word rule “{strongest.rule.name}”.")
     return Verdict(
         action=VerdictAction.REPLACE, content=replace_texts(content, lambda text: _mask(text, found.get(text, [])))
@@ -67,7 +67,7 @@ def _apply_rules(content: Content, matcher: Matcher) -> Verdict | None:
 
 
 def _weakness(hit: Hit) -> int:
-    return (Effect.REJECT, Effect.HOLD, Effect.MASK).index(hit.rule.effect)
+    return (MatchEffect.REJECT, MatchEffect.HOLD, MatchEffect.MASK).index(hit.rule.effect)
 
 
 def _mask(text: str, hits: Sequence[Hit]) -> str:

@@ -1,8 +1,7 @@
 """Opens every connection of this project to another server; import-linter keeps all other modules from it.
 
 No redirects, no proxies from the environment, TLS verified, bounded time and size, and no private address. All
-addresses of a name are checked after it was resolved, and the connection goes to a checked address: a name that
-resolves to something else a moment later changes nothing.
+addresses of a name are checked after it was resolved, and the connection goes to one of them, without a second look-up.
 """
 
 from __future__ import annotations

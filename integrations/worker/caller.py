@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-
-from django.conf import settings
+from datetime import datetime
 
 from integrations.egress.answers import Answer, CallFailed
-from integrations.models import IntegrationRule, Late, When
+from integrations.models import IntegrationRule, Late
 from integrations.monitoring.traffic import Traffic
 from integrations.outbox import Claim, retry
-from integrations.outbox.conclusions import RESPONSE_KEPT_CHARACTERS, CallReport, ClaimedDelivery, Fate, Judge
-from integrations.wire import callback_tokens
+from integrations.outbox.conclusions import CallReport, ClaimedDelivery, Fate
 from integrations.wire.verdicts import read_payload
 from integrations.worker.bulkhead import LEASE_MARGIN_SECONDS, Bulkhead, CallTarget, timeout_of
+from integrations.worker.call_results import ended_of, judge_of, kept_of
 from integrations.worker.clock import Clock
 from integrations.worker.targets import Targets
 from integrations.worker.throttle import CallEnd, CallStart
@@ -267,20 +264,6 @@ class _CallUnderWay:
     verdicts: Mapping[int, Verdict] = field(default_factory=dict)
 
 
-def judge_of(rule: IntegrationRule, now: datetime, *, has_other: bool = False) -> Judge:
-    """Return the Judge of a rule's answers."""
-    return Judge(
-        has_verdicts=rule.when == When.BEFORE,
-        late_counts=rule.late == Late.APPLY,
-        now=now,
-        max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
-        retry_for=timedelta(seconds=settings.DELIVERY_RETRY_SECONDS),
-        message_max_bytes=settings.MESSAGE_MAX_BYTES,
-        chance=random.uniform,
-        has_other=has_other,
-    )
-
-
 def timeout_for(timeout: float, deliveries: Sequence[ClaimedDelivery], now: datetime, *, share: float = 1.0) -> float:
     """Return the seconds that a call may take: at most until the first deadline of its deliveries.
 
@@ -290,20 +273,3 @@ def timeout_for(timeout: float, deliveries: Sequence[ClaimedDelivery], now: date
     if not deadlines:
         return timeout
     return max(LEAST_TIMEOUT_SECONDS, min(timeout, (min(deadlines) - now).total_seconds() * share))
-
-
-def ended_of(came: Answer | CallFailed, *, was_cut: bool) -> CallEnd:
-    """Return what the end of a call says about its target."""
-    if isinstance(came, CallFailed):
-        return CallEnd.UNKNOWN if came.is_final or was_cut else CallEnd.FAILED
-    if came.status == 429:
-        return CallEnd.TOO_MUCH
-    return CallEnd.FAILED if retry.judge(came.status) is retry.StatusMeaning.TEMPORARY else CallEnd.WELL
-
-
-def kept_of(came: Answer | CallFailed) -> str:
-    """Return the beginning of an answer's body, for the attempt in the admin. Callback tokens are hidden."""
-    if isinstance(came, CallFailed):
-        return ""
-    text = came.body[: RESPONSE_KEPT_CHARACTERS * 4].decode(errors="replace")
-    return callback_tokens.hide(text).replace("\0", "\ufffd")[:RESPONSE_KEPT_CHARACTERS]

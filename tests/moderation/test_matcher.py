@@ -6,11 +6,11 @@ import time
 import pytest
 
 from moderation.folding import fold, mask
-from moderation.matcher import Effect, Kind, Matcher, PatternError, Rule, check_pattern, check_regex
+from moderation.matcher import Kind, MatchEffect, Matcher, PatternError, Rule, check_pattern, check_regex
 
 
 def rule(pattern: str, kind: Kind = Kind.WORD, id: int = 1) -> Rule:
-    return Rule(id=id, pattern=pattern, kind=kind, effect=Effect.MASK)
+    return Rule(id=id, pattern=pattern, kind=kind, effect=MatchEffect.MASK)
 
 
 def masked(text: str, *rules: Rule) -> str:

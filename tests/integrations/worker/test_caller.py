@@ -18,7 +18,8 @@ from integrations.outbox import Claim
 from integrations.outbox.conclusions import ClaimedDelivery, Fate
 from integrations.wire import callback_tokens
 from integrations.worker.bulkhead import BREAKER_PROBE_SECONDS, Bulkhead
-from integrations.worker.caller import Caller, FinishedCall, kept_of
+from integrations.worker.call_results import kept_of
+from integrations.worker.caller import Caller, FinishedCall
 from integrations.worker.targets import Targets
 from integrations.worker.throttle import Breaker, Throttle
 from rooms import faults
