@@ -9,7 +9,7 @@ from rooms.database.statements import fetch
 
 @unique
 class AdvisoryLock(IntEnum):
-    """What only one transaction at a time does. The numbers stay: processes of two versions may run side by side."""
+    """Actions of one transaction at a time. The numbers stay: processes of two versions may run side by side."""
 
     MAKING_KEYS = 0x6B657973
     REVOKING = 0x7265766F

@@ -35,8 +35,8 @@ from rooms.occupancy.counts import NOBODY, Metrics
 
 logger = logging.getLogger(__name__)
 
-ROOM_CLOSED_SECONDS = 10.0  # nobody is in a room before it is told to be closed: who reconnects opens it no new time
-OCCUPANCY_EVENTS_PER_SECOND = 500  # rooms whose counts rules are told of, by all workers together; more take turns
+ROOM_CLOSED_SECONDS = 10.0  # an empty room counts as closed after so long: a member who reconnects does not reopen it
+OCCUPANCY_EVENTS_PER_SECOND = 500  # changed rooms with events in one second, all workers together; the others wait
 OCCUPANCY_EVENT_SECONDS = 1.0  # between two occupancy events of one room
 
 TICK_SECONDS = 1.0

@@ -99,7 +99,7 @@ class RuleHealth(models.Model):
 
 
 class NoticeLevel(models.TextChoices):
-    """How urgent a notice is."""
+    """The urgency of a notice."""
 
     INFO = "info", "good to know"
     WARNING = "warning", "look at it soon"

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 
 class KeyPurpose(models.TextChoices):
-    """Who made a key and what for."""
+    """The purpose of a key."""
 
     GENERAL = "", "made by a person"
     PAGE = "page", "signs the tokens of this server's own page"

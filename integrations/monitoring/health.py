@@ -17,7 +17,7 @@ from integrations.models import AtDeadline, IntegrationRule, NoticeLevel, RuleHe
 from integrations.monitoring import notices
 from integrations.rules import rules
 
-RULE_WARN_BEFORE_SECONDS = 60.0  # a rule before publish delays people: its failure is told after a minute
+RULE_WARN_BEFORE_SECONDS = 60.0  # soon: messages wait for a rule before publish
 
 ERROR_MAX_CHARACTERS: Final = 500
 
@@ -165,7 +165,7 @@ def _turn_off(rule: IntegrationRule, why: str, now: datetime, *, error: str = ""
     with transaction.atomic():
         current = IntegrationRule.objects.select_for_update().filter(pk=rule.pk, enabled=True).first()
         if current is None or current.changed_at != rule.changed_at:
-            return  # somebody else did, or just changed it
+            return  # another worker was first, or the rule was just changed
         rules.switch(current.name, enabled=False, now=now)
         notices.withdraw(_failing_title(rule), rule_id=rule.pk, now=now)
         text = "What it is owed is kept, and goes out when you turn it on again."

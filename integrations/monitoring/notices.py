@@ -16,7 +16,7 @@ from integrations.models import Notice, NoticeLevel
 
 logger = logging.getLogger(__name__)
 
-NOTICE_MAILS_PER_HOUR = 20  # an outage of many rules fills nobody's mailbox
+NOTICE_MAILS_PER_HOUR = 20  # an outage of many rules must not fill mailboxes
 
 TITLE_MAX_CHARACTERS = 200
 TEXT_MAX_CHARACTERS = 4000

@@ -54,7 +54,7 @@ def record_singles(
 
 
 def overrule(decisions: Mapping[int, Decision], *, now: datetime) -> Recorded:
-    """Let verdicts that came after their deadline overrule what it decided; `decisions` are by delivery."""
+    """Apply verdicts that came after their deadline had decided; `decisions` are by delivery."""
     with transaction.atomic():
         order = list(decisions)
         outcomes = late.overrule([decisions[delivery] for delivery in order], now=now) if order else []

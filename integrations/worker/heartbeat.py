@@ -156,9 +156,9 @@ WHERE name = ANY(%(names)s) ORDER BY id FOR UPDATE SKIP LOCKED
 
 
 def beat(name: str, *, calls: int, told: Sequence[ThrottleReport], sees_silence: bool = True) -> Census:
-    """Say that this worker lives and how it calls, and look at the others.
+    """Write this worker's row and throttles, and find dead workers.
 
-    `sees_silence`: one that has said nothing for long is dead, wherever its process is.
+    `sees_silence`: a worker that has not reported for SILENT_SECONDS counts as dead, on whatever host it runs.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('synchronous_commit', 'off', true)")
@@ -170,7 +170,7 @@ def beat(name: str, *, calls: int, told: Sequence[ThrottleReport], sees_silence:
         cursor.execute(FIND_OTHERS, {"name": name, "silent": SILENT_SECONDS, "most": MOST_WORKERS})
         others = cursor.fetchall()
     here = host()
-    # Process ids can be looked up where they mean the same as here.
+    # On this host, a dead process shows at once.
     dead = [
         other
         for other, of, pid, is_silent in others
