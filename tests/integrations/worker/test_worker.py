@@ -392,10 +392,10 @@ async def test_a_worker_killed_in_the_middle_of_a_call_is_replaced_and_the_call_
         return 200, {"action": "accept"}
 
     receiver.behaviour = first_hangs
-    await run(add_rule, receiver.url, when="before", room_filter="^before")
+    await run(add_rule, receiver.url, when="before", budget_seconds=600, room_filter="^before")
     await run(add_rule, receiver.url, when="after", room_filter="^after")
     rooms: list[Room] = [await run(add_room, "before"), await run(add_room, "after")]
-    process = await run(start_worker, {"DELIVERY_LEASE_SECONDS": "7200", "DELIVERY_TIMEOUT_SECONDS": "30"})
+    process = await run(start_worker, {"DELIVERY_LEASE_SECONDS": "600", "DELIVERY_TIMEOUT_SECONDS": "600"})
     try:
         for room in rooms:
             await run(publish, room, "a")
