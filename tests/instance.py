@@ -151,6 +151,16 @@ class Instance:
         """Return the process id of each service by name: postgres, valkey, lambda, gateway-1, worker-1 ..."""
         return dict(self.facts["processes"])
 
+    def gateways(self) -> dict[str, int]:
+        """Return the process ids of the gateways by name."""
+        return {name: pid for name, pid in self.pids().items() if name.startswith("gateway")}
+
+    def listening(self) -> list[str]:
+        """Return the gateways that listen, as each says on their board: `up` is ready when one of them does."""
+        board = self.data / "gateways"
+        marks = board.read_bytes() if board.exists() else b""
+        return [name for name in self.gateways() if any(marks[16 * int(name[-1]) :][:8])]
+
     def kill(self, name: str) -> int:
         """kill -9 one service, wait until `up` has started it again, and return the new process id."""
         old = self.pids()[name]

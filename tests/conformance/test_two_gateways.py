@@ -24,6 +24,11 @@ from tests.patience import PATIENCE
 TRIES = 64
 
 
+@pytest.fixture(autouse=True)
+def _both_listen(pair: Instance) -> None:
+    wait_until(lambda: len(pair.listening()) == 2, what="both gateways listen")
+
+
 @pytest.fixture
 async def near_and_far(pair: Instance, pair_key: str) -> AsyncIterator[tuple[RawClient, RawClient]]:
     """One client at each gateway."""

@@ -36,20 +36,13 @@ def small() -> Iterator[Instance]:
             patch.setenv("GATEWAY_DRAIN_SECONDS", str(DRAIN_SECONDS))
             patch.setenv("CONNECTION_SLOW_SECONDS", "2")
             running = stack.enter_context(Instance.temporary(gateways=2))
-        wait_until(lambda: len(listening(running)) == 2, what="both gateways listen")
+        wait_until(lambda: len(running.listening()) == 2, what="both gateways listen")
         yield running
 
 
 @pytest.fixture(scope="module")
 def small_key(small: Instance) -> str:
     return small.key()
-
-
-def listening(instance: Instance) -> list[str]:
-    """Return the gateways that listen: both have said so on their board."""
-    board = instance.data / "gateways"
-    marks = board.read_bytes() if board.exists() else b""
-    return [name for name in traffic.gateways(instance) if any(marks[16 * int(name[-1]) :][:8])]
 
 
 def knock(instance: Instance, key: str) -> tuple[socket.socket, bytes]:
@@ -108,7 +101,7 @@ def test_connections_are_spread_evenly_over_the_gateways(small: Instance, small_
                 connection.status == psutil.CONN_ESTABLISHED
                 for connection in psutil.Process(pid).net_connections("tcp")
             )
-            for pid in traffic.gateways(small).values()
+            for pid in small.gateways().values()
         ]
 
     wait_until(lambda: sum(shares()) < 8, what="the test before has left")
@@ -130,7 +123,7 @@ def test_who_is_sent_away_by_sigterm_misses_nothing_and_the_gateway_is_started_a
 
 
 async def test_sigterm_answers_publishes_before_it_tells_clients_to_come_back(small: Instance, small_key: str) -> None:
-    wait_until(lambda: len(listening(small)) == 2, what="both gateways listen")
+    wait_until(lambda: len(small.listening()) == 2, what="both gateways listen")
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(RawClient.connected(small.url, key=small_key)) for _ in range(20)]
         servers = [(await client.expect(Action.CONNECTED))["connectionDetails"]["serverId"] for client in clients]
@@ -166,7 +159,7 @@ def test_a_peer_that_takes_nothing_for_too_long_is_dropped_by_the_kernel(small: 
         port = deaf.getsockname()[1]
 
         def is_held() -> bool:
-            connections = (psutil.Process(pid).net_connections("tcp") for pid in traffic.gateways(small).values())
+            connections = (psutil.Process(pid).net_connections("tcp") for pid in small.gateways().values())
             return any(each.raddr and each.raddr.port == port for some in connections for each in some)
 
         assert is_held()

@@ -92,7 +92,7 @@ def deaf_members(instance: Instance, key: str) -> Iterator[list[DeafMember]]:
 def test_members_that_never_read_cost_bounded_memory_and_nobody_else_anything(
     instance: Instance, key: str, deaf_members: list[DeafMember]
 ) -> None:
-    (pid,) = traffic.gateways(instance).values()
+    (pid,) = instance.gateways().values()
     before = psutil.Process(pid).memory_info().rss
     # Each deaf member is owed 6 MB: 120 MB if the server queued what they do not read.
     report = traffic.run(instance, key, room=ROOM, members=10, rate=300, seconds=4, size=4600)
@@ -108,7 +108,7 @@ def test_members_that_never_read_cost_bounded_memory_and_nobody_else_anything(
 
 def test_fifty_members_that_read_nothing_cost_the_process_little_each(instance: Instance, key: str) -> None:
     """The kernel takes little more for each than it has room for, and the room's frames are there once for all."""
-    (pid,) = traffic.gateways(instance).values()
+    (pid,) = instance.gateways().values()
     with ExitStack() as stack:
         for _ in range(50):
             stack.callback(DeafMember(instance.port, key).socket.close)
@@ -123,7 +123,7 @@ def test_fifty_members_that_read_nothing_cost_the_process_little_each(instance: 
 
 def test_a_client_that_floods_is_read_no_faster_than_it_is_served(instance: Instance, key: str) -> None:
     """It publishes without reading one acknowledgement; others get theirs at once."""
-    (pid,) = traffic.gateways(instance).values()
+    (pid,) = instance.gateways().values()
     flood = DeafMember(instance.port, key)
     before = psutil.Process(pid).memory_info().rss
     flood.socket.settimeout(0.5)

@@ -25,7 +25,7 @@ def test_requests_of_which_the_rest_never_comes_are_dropped(instance: Instance, 
         assert response.status == 200
     # After 15 s of silence, and 30 s of who asked to become a WebSocket.
     wait_until(lambda: all(request.is_dropped() for request in half_sent), what="all are dropped")
-    (pid,) = traffic.gateways(instance).values()
+    (pid,) = instance.gateways().values()
     assert psutil.Process(pid).memory_info().rss < 250 * MEGABYTE
     assert len(psutil.Process(pid).net_connections()) < 50
 

@@ -50,15 +50,10 @@ def run(
                 done.append(pool.submit(meanwhile))
 
         plan = Plan(url=instance.url, key=key, **usual | changes)
-        report = Conductor(plan, list(gateways(instance).values()), show).run()
+        report = Conductor(plan, list(instance.gateways().values()), show).run()
         assert len(done) == 1
         done[0].result()
     return report
-
-
-def gateways(instance: Instance) -> dict[str, int]:
-    """Return the process ids of the gateways by name."""
-    return {name: pid for name, pid in instance.pids().items() if name.startswith("gateway")}
 
 
 def check(report: Report) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from integrations.lambda_runtime import limits
 from tests.integrations.lambda_runtime.served import Serve, serving_handlers
 from tests.patience import PATIENCE
 
 
 @pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
     """Serve a handler: `await serve("name.py", source)`."""
+    monkeypatch.setattr(limits, "INIT_TIMEOUT_SECONDS", PATIENCE)  # a runtime starts slowly on a busy machine
     async with serving_handlers(tmp_path) as start:
         yield start
 
