@@ -10,8 +10,8 @@ from typing import Any
 from django.conf import settings
 
 from chatsite.server.handshakes import HEADER_SECONDS
+from chatsite.server.incoming import Incoming
 from chatsite.server.library_internals import BareChannel, BareHTTPFactory, BareRequest
-from chatsite.server.request_bodies import RequestBodies
 
 LEAST_BYTES_PER_SECOND = 10_000  # what a body must bring on average, besides HEADER_SECONDS
 UPGRADE_MAX_BYTES = 65_536  # of a body that comes with the request for a WebSocket: autobahn takes it for frames
@@ -41,7 +41,7 @@ class Request(BareRequest):
         super().__init__(*args, **kwargs)
         self._received = 0
         self._is_refused = False
-        self._bodies: RequestBodies = self.server.request_bodies
+        self._bodies: Incoming = self.server.request_bodies
 
     def gotLength(self, length: int | None) -> None:
         """Refuse a body that says that it is too large."""
@@ -82,7 +82,7 @@ class Request(BareRequest):
         super().connectionLost(reason)
 
     def refuse_for_memory(self) -> None:
-        """See request_bodies.Body."""
+        """See incoming.Sender."""
         self._refuse(BUSY)
 
     def _refuse(self, answer: bytes) -> None:

@@ -29,9 +29,9 @@ from chatsite.server import figures, kernel
 from chatsite.server.board import Board
 from chatsite.server.handshakes import HANDSHAKES_MAX_PER_GATEWAY, Handshakes
 from chatsite.server.http import HTTPFactory
+from chatsite.server.incoming import Incoming
 from chatsite.server.library_internals import BareServer
 from chatsite.server.listener import Listener
-from chatsite.server.request_bodies import RequestBodies
 from chatsite.server.transport import Transport
 from chatsite.server.upgrade import Upgrade
 from chatsite.server.websocket import WebSocket, WebSocketFactory
@@ -66,7 +66,7 @@ class GatewayServer(BareServer):
         )
         self._listening = listening
         self._board = board
-        self.request_bodies = RequestBodies(largest_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        self.request_bodies = Incoming(largest_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
         self._open: set[Transport] = set()
         self._lost = self._open.discard
         self._closed: deque[tuple[float, asyncio.Task[None]]] = deque()  # applications that should end soon
@@ -180,7 +180,7 @@ class GatewayServer(BareServer):
     def figures(self) -> dict[str, tuple[str, str, int]]:
         """See chatsite.server.figures."""
         handshakes, listener = self.handshakes, self.listener
-        receive, bodies = self.ws_factory.receive_budget, self.request_bodies
+        receive, unfinished, bodies = self.ws_factory.receive_budget, self.ws_factory.unfinished, self.request_bodies
         return {
             "chat_sockets": ("gauge", "Connections of all kinds", len(self._open)),
             "chat_handshakes": (
@@ -197,6 +197,16 @@ class GatewayServer(BareServer):
                 "gauge",
                 f"Bodies of HTTP requests that are not answered yet (limit: {bodies.max_bytes} bytes)",
                 bodies.used,
+            ),
+            "chat_unfinished_message_bytes": (
+                "gauge",
+                f"Messages of which only a part has come in (limit: {unfinished.max_bytes} bytes)",
+                unfinished.used,
+            ),
+            "chat_unfinished_messages_refused": (
+                "counter",
+                "WebSockets closed with 1013: there was no room for the message that came in",
+                unfinished.refused,
             ),
             "chat_request_bodies_refused": (
                 "counter",

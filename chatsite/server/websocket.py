@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from twisted.internet.defer import Deferred
 
 from chatsite.server.broadcast import BroadcastSocket
 from chatsite.server.frames import BINARY, PONG, read_plain
+from chatsite.server.incoming import Incoming
 from chatsite.server.library_internals import BareWebSocket, BareWebSocketFactory
 from chatsite.server.receive_queue import ReceiveBudget, ReceiveQueue
 from chatsite.server.transport import Transport
@@ -31,6 +33,7 @@ class WebSocket(BareWebSocket):
     application_queue: ReceiveQueue | None = None
     unread = b""  # came while the queue was full, or before the handshake was answered
     is_paused = False
+    is_counted = False  # as one on which a message is coming in
     response = b""  # accepts the handshake of a plain request; empty once it was sent
 
     def open(self, transport: Transport, upgrade: Upgrade, rest: bytes) -> None:
@@ -140,13 +143,33 @@ class WebSocket(BareWebSocket):
             if plain is None:
                 piece = data[start : start + AUTOBAHN_BYTES]
                 start += len(piece)
-                self.feed(piece)
+                self._feed(piece)
             else:
                 first, payload, start = plain
                 if first != PONG:
                     self.onMessage(payload, first == BINARY)
         if self._must_wait():
             self._pause_reading()
+
+    def _feed(self, piece: bytes) -> None:
+        """Let autobahn read, and count what it keeps of a message that is not whole yet."""
+        self.feed(piece)
+        if self.state == self.STATE_CONNECTING:
+            return
+        if self.is_between_frames:
+            if self.is_counted:
+                self.is_counted = False
+                self.factory.unfinished.release(self)
+        elif self.state == self.STATE_OPEN:
+            self.is_counted = True
+            if not self.factory.unfinished.grow(self, len(piece)):
+                self.refuse_for_memory()
+
+    def refuse_for_memory(self) -> None:
+        """See incoming.Sender. 1013: try again later."""
+        self.is_counted = False
+        self.sendCloseFrame(code=1013)
+        self.transport.loseConnection()
 
     def _must_wait(self) -> bool:
         """Return whether the application has to receive, or to answer the handshake, before more is read."""
@@ -198,6 +221,7 @@ class WebSocket(BareWebSocket):
             self.broadcast.forget()
         if self.application_queue is not None:
             self.unread = b""
+            self.factory.unfinished.release(self)
             self.application_queue.end({"type": "websocket.disconnect", "code": code})
             self.factory.closed(self)
 
@@ -213,5 +237,6 @@ class WebSocketFactory(BareWebSocketFactory):
         self.address: list[Any] = ["", 0]  # our own, for scopes
         self.slow: dict[BroadcastSocket, None] = {}
         self.receive_budget = ReceiveBudget()
+        self.unfinished = Incoming(largest_bytes=settings.FRAME_MAX_BYTES)
         self.start: Callable[[WebSocket, dict[str, Any]], None]  # with its scope
         self.closed: Callable[[WebSocket], None]

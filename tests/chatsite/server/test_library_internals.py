@@ -27,7 +27,7 @@ from chatsite.server.receive_queue import ReceiveBudget, ReceiveQueue
 from chatsite.server.transport import Transport
 from chatsite.server.websocket import WebSocket, WebSocketFactory
 from tests.chatsite.server.test_frames import masked
-from tests.chatsite.server.test_request_bodies import Server
+from tests.chatsite.server.test_incoming import Server
 from tests.library_contracts import ROOT, hint, missing, overridden_by_chance, parameters, private_uses
 
 MODULE = "chatsite/server/library_internals.py"

@@ -1,18 +1,23 @@
-"""Bodies of HTTP requests take a bounded part of the process' memory; what has no room is answered 503."""
+"""What comes in takes a bounded part of the process' memory: bodies are answered 503, WebSockets closed with 1013."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.testing import StringTransport
 
+from chatsite.server.frames import BINARY
 from chatsite.server.http import HTTPFactory
-from chatsite.server.request_bodies import RequestBodies
+from chatsite.server.incoming import Incoming
+from chatsite.server.receive_queue import ReceiveQueue
+from chatsite.server.websocket import WebSocket, WebSocketFactory
+from tests.chatsite.server.test_frames import masked
 
 
-class Incoming:
+class Slow:
     def __init__(self) -> None:
         self.is_refused = False
 
@@ -21,8 +26,8 @@ class Incoming:
 
 
 def test_what_came_in_slowly_makes_room_for_others() -> None:
-    bodies = RequestBodies(largest_bytes=1, max_bytes=100)
-    slow, quick = Incoming(), Incoming()
+    bodies = Incoming(largest_bytes=1, max_bytes=100)
+    slow, quick = Slow(), Slow()
     assert bodies.grow(slow, 90)
     assert bodies.grow(quick, 20)
 
@@ -31,8 +36,8 @@ def test_what_came_in_slowly_makes_room_for_others() -> None:
 
 
 def test_whole_bodies_are_kept_and_newcomers_refused() -> None:
-    bodies = RequestBodies(largest_bytes=1, max_bytes=100)
-    whole, newcomer = Incoming(), Incoming()
+    bodies = Incoming(largest_bytes=1, max_bytes=100)
+    whole, newcomer = Slow(), Slow()
     assert bodies.grow(whole, 90)
     bodies.complete(whole)
     assert not bodies.grow(newcomer, 20)
@@ -45,8 +50,8 @@ def test_whole_bodies_are_kept_and_newcomers_refused() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(["grow", "complete", "release"]), st.integers(0, 4), st.integers(0, 60))))
 def test_the_limit_holds_and_nothing_is_counted_twice(steps: list[tuple[str, int, int]]) -> None:
-    bodies = RequestBodies(largest_bytes=1, max_bytes=100)
-    requests = [Incoming() for _ in range(5)]
+    bodies = Incoming(largest_bytes=1, max_bytes=100)
+    requests = [Slow() for _ in range(5)]
     for step, number, size in steps:
         if step == "grow" and not requests[number].is_refused:
             bodies.grow(requests[number], size)
@@ -66,7 +71,7 @@ class Server:
     request_buffer_size = 8192
 
     def __init__(self, *, max_bytes: int) -> None:
-        self.request_bodies = RequestBodies(largest_bytes=1, max_bytes=max_bytes)
+        self.request_bodies = Incoming(largest_bytes=1, max_bytes=max_bytes)
         self.served: list[Any] = []
 
     def protocol_connected(self, protocol: Any) -> None:
@@ -118,3 +123,34 @@ def test_a_body_that_ends_with_its_connection_is_forgotten() -> None:
     channel.connectionLost(None)
 
     assert server.request_bodies.used == 0
+
+
+class Wire(StringTransport):
+    """A WebSocket's transport."""
+
+    connected = True
+
+    def loseConnection(self) -> None:
+        self.connected = False
+
+
+async def test_unfinished_messages_have_a_bound_and_the_slowest_is_closed() -> None:
+    factory = WebSocketFactory(None)
+    factory.setProtocolOptions(maxFramePayloadSize=100_000, maxMessagePayloadSize=100_000)
+    factory.unfinished = Incoming(largest_bytes=1, max_bytes=170_000)
+    sockets: list[Any] = []
+    for _ in range(3):
+        websocket: Any = factory.make()
+        websocket.transport, websocket.state = Wire(), WebSocket.STATE_OPEN
+        websocket.application_queue = ReceiveQueue(factory.receive_budget, asyncio.get_running_loop(), websocket)
+        websocket.dataReceived(masked(BINARY, bytes(80_000), bytes(4))[:60_000])
+        sockets.append(websocket)
+    slow, *others = sockets
+
+    assert slow.transport.value()[2:4] == (1013).to_bytes(2, "big") and not slow.transport.connected
+    assert factory.unfinished.used == 120_000 and factory.unfinished.refused == 1
+    for websocket in others:
+        websocket.dataReceived(masked(BINARY, bytes(80_000), bytes(4))[60_000:])
+        _, message = [await asyncio.wait_for(websocket.application_queue.receive(), 5) for _ in range(2)]
+        assert len(message["bytes"]) == 80_000
+    assert factory.unfinished.used == 0
