@@ -18,10 +18,9 @@ from django.conf import settings
 
 from rooms.access.authentication import authenticate
 from rooms.connection.opening import Opening
-from rooms.connection.replies import send_reply
 from rooms.connection.session import Session
 from rooms.errors import ChatError, Code
-from rooms.fanout.sockets import CONNECTION_MAX_UNSENT_BYTES, ENCODINGS, PlainSocket, Socket
+from rooms.fanout.sockets import CONNECTION_MAX_UNSENT_BYTES, ENCODINGS, PlainSocket, Socket, send_reply
 from rooms.gateway import gateway
 from rooms.protocol.wire import Action, ErrorInfo, Format, ProtocolMessage, decode
 

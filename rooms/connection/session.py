@@ -22,9 +22,8 @@ from rooms.connection import connection_keys
 from rooms.connection.attachments import Attachments
 from rooms.connection.opening import Opening
 from rooms.connection.publisher import Publisher
-from rooms.connection.replies import send_reply
 from rooms.errors import ChatError, Code
-from rooms.fanout.sockets import ENCODINGS, Socket
+from rooms.fanout.sockets import ENCODINGS, Socket, send_reply
 from rooms.gateway.connections import CONNECTION_MAX_IDLE_SECONDS
 from rooms.gateway.gateway import Gateway
 from rooms.log.directory import require_name

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
 
-from rooms.fanout.memory import FrameCache
 from rooms.fanout.sockets import Encoding, Frames
 from rooms.fanout.tail import Tail
 from rooms.log.directory import RoomRef
@@ -15,6 +15,34 @@ from rooms.protocol.wire import Action, ProtocolMessage, encode, for_format
 PASS_MAX_BYTES = 65_536  # what one write to a member in step carries, and so what a full socket leaves behind
 LAGGING_MAX_BYTES = 16_384  # the same for one that catches up; a single message may be larger than both
 SHARED_RUN = 32  # serials; those that catch up stop at multiples of it, and so meet in the same batches
+
+
+class FrameCache:
+    """Encoded batches that several members want, by a key that names their content; the last ones used stay."""
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self.bytes_kept = 0
+        self._max_bytes = max_bytes
+        self._batches: OrderedDict[Hashable, Frames] = OrderedDict()
+
+    def get(self, key: Hashable) -> Frames | None:
+        """Return a batch, None if it is not kept."""
+        batch = self._batches.get(key)
+        if batch is not None:
+            self._batches.move_to_end(key)
+        return batch
+
+    def put(self, key: Hashable, batch: Frames) -> None:
+        """Keep a batch, and drop the ones that nobody has asked for lately."""
+        self._batches[key] = batch
+        self.bytes_kept += _size_of(batch)
+        while self.bytes_kept > self._max_bytes:
+            _, dropped = self._batches.popitem(last=False)
+            self.bytes_kept -= _size_of(dropped)
+
+
+def _size_of(batch: Frames) -> int:
+    return len(batch) if isinstance(batch, bytes) else sum(map(len, batch))
 
 
 class FrameEncoder:

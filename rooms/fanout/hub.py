@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rooms.fanout.frames import LAGGING_MAX_BYTES, PASS_MAX_BYTES, FrameEncoder, parts, up_to_shared_end
-from rooms.fanout.memory import FrameCache, Memory
+from rooms.fanout.frames import LAGGING_MAX_BYTES, PASS_MAX_BYTES, FrameCache, FrameEncoder, parts, up_to_shared_end
+from rooms.fanout.memory import Memory
 from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
 from rooms.fanout.sockets import Encoding, Socket

@@ -1,12 +1,9 @@
-"""What all rooms of a process may keep in memory together: tails of their logs, and frames that are encoded. Pure."""
+"""The memory that the tails of all rooms of a process may take together. Pure."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
 from typing import Protocol
-
-from rooms.fanout.sockets import Frames
 
 
 class Shrinkable(Protocol):
@@ -43,31 +40,3 @@ class Memory:
         while freed := tail.shrink():
             self.used -= freed
         self._quiet_first.pop(tail, None)
-
-
-class FrameCache:
-    """Encoded batches that several members want, by a key that names their content; the last ones used stay."""
-
-    def __init__(self, *, max_bytes: int) -> None:
-        self.bytes_kept = 0
-        self._max_bytes = max_bytes
-        self._batches: OrderedDict[Hashable, Frames] = OrderedDict()
-
-    def get(self, key: Hashable) -> Frames | None:
-        """Return a batch, None if it is not kept."""
-        batch = self._batches.get(key)
-        if batch is not None:
-            self._batches.move_to_end(key)
-        return batch
-
-    def put(self, key: Hashable, batch: Frames) -> None:
-        """Keep a batch, and drop the ones that nobody has asked for lately."""
-        self._batches[key] = batch
-        self.bytes_kept += _size_of(batch)
-        while self.bytes_kept > self._max_bytes:
-            _, dropped = self._batches.popitem(last=False)
-            self.bytes_kept -= _size_of(dropped)
-
-
-def _size_of(batch: Frames) -> int:
-    return len(batch) if isinstance(batch, bytes) else sum(map(len, batch))

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from rooms import faults
-from rooms.protocol.wire import Format
+from rooms.protocol.wire import Format, ProtocolMessage, encode
 
 CONNECTION_MAX_UNSENT_BYTES = 1_048_576  # replies that a client may leave unread before it is closed
 
@@ -73,6 +73,12 @@ class Socket(Protocol):
         Several callbacks (a member of several rooms) take turns: when one of them fills the socket, those that wait
         come before it the next time.
         """
+
+
+def send_reply(socket: Socket, encoding: Encoding, message: ProtocolMessage) -> None:
+    """Send one protocol message to a client, after whatever is unsent."""
+    payload = encode(message, encoding.format)
+    socket.reply(encoding.piece(payload), binary=encoding.format is Format.MSGPACK)
 
 
 def frame(payload: bytes, *, binary: bool) -> bytes:

@@ -18,9 +18,10 @@ from django.conf import settings
 
 from rooms.database import threads
 from rooms.errors import ChatError, Code
+from rooms.fanout.frames import FrameCache
 from rooms.fanout.healing import Healer
 from rooms.fanout.hub import Hub, Resources
-from rooms.fanout.memory import FrameCache, Memory
+from rooms.fanout.memory import Memory
 from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
 from rooms.gateway.connections import CONNECTION_MAX_IDLE_SECONDS, Connections

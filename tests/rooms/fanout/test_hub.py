@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rooms.fanout.frames import LAGGING_MAX_BYTES, SHARED_RUN
+from rooms.fanout.frames import LAGGING_MAX_BYTES, SHARED_RUN, FrameCache
 from rooms.fanout.hub import STEP_MEMBERS, Hub, Member, Resources
-from rooms.fanout.memory import FrameCache, Memory
+from rooms.fanout.memory import Memory
 from rooms.fanout.passes import Passes
 from rooms.fanout.sockets import ENCODINGS, Frames, Framing
 from rooms.log.directory import RoomRef

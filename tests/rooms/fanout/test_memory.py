@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rooms.fanout.memory import FrameCache, Memory
+from rooms.fanout.frames import FrameCache
+from rooms.fanout.memory import Memory
 from rooms.fanout.tail import Tail
 from tests.rooms.fanout.test_tail import entry
 
