@@ -238,7 +238,7 @@ def test_two_workers_at_once_never_take_the_same_delivery(when: str) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_what_a_dead_worker_had_is_claimed_again_when_its_lease_ends_under_the_same_webhook_id(when: str) -> None:
-    add_rule(when=when)
+    add_rule(when=when, budget_seconds=1000)
     publish(add_room(), "a")
     first = claim("dies", lease=500)[0]
 
