@@ -1,4 +1,6 @@
-"""A room is a log: its messages, each at the place (serial) where it became visible or was last changed."""
+"""The tables of rooms, their messages, and the live counts of gateways.
+
+A room is a log: each message stands at the serial where it became visible or was last changed."""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from rooms.protocol.serials import draw_epoch, encode
 
 
 class Room(models.Model):
-    """A log with a name. `head` is the last serial given out; only rooms.log.room_locks moves it."""
+    """A log with a name. `head` is the last serial given out; only rooms.log.room_locks stores it."""
 
     name = models.CharField(max_length=255, unique=True)
     title = models.CharField(max_length=120, blank=True, help_text="Shown to people; the name where empty.")
@@ -36,7 +38,7 @@ class Room(models.Model):
 
 
 class MessageAction(models.IntegerChoices):
-    """What the last change of a message was; the numbers are the wire's."""
+    """The last change of a message, with the numbers of the wire (TM5)."""
 
     CREATE = 0, "created"
     UPDATE = 1, "edited"
@@ -44,7 +46,7 @@ class MessageAction(models.IntegerChoices):
 
 
 class Status(models.TextChoices):
-    """The state of a message on its way. Only rooms.log.lifecycle changes it."""
+    """The state of a message between acceptance and publication. Only rooms.log.lifecycle changes it."""
 
     ACCEPTED = "accepted", "waiting for a verdict"
     APPROVED = "approved", "approved, waiting for the author's earlier messages"
@@ -54,9 +56,9 @@ class Status(models.TextChoices):
 
 
 class Message(models.Model):
-    """One message, as its last change left it. Its primary key grows in the order of acceptance.
+    """One message in its current version. Primary keys grow in the order of acceptance.
 
-    `serial` is its place in the log now, `created_serial` the one at which it was first published (its
+    `serial` is its current place in the log, `created_serial` the one at which it was first published (its
     identity on the wire). Data is either `text` (with `encoding` "json" where it is JSON) or `binary`.
     """
 
@@ -93,7 +95,7 @@ class Message(models.Model):
         ordering = ("-id",)
         constraints = (
             models.UniqueConstraint(fields=["room", "message_id"], name="message_id_once_in_a_room"),
-            # Of published messages alone, so that only serials are looked up by these: see rooms.log.message_queries.
+            # Published messages only: the planner must not use these indexes for anything but look-ups by serial.
             models.UniqueConstraint(
                 fields=["room", "serial"], condition=Q(serial__isnull=False), name="message_serial_once"
             ),
@@ -141,12 +143,12 @@ class Message(models.Model):
 
     @property
     def wire_serial(self) -> str | None:
-        """The place in the log as the wire shows it."""
+        """The message's place in the log as the wire shows it; None before it is published."""
         return None if self.serial is None else encode(self.room.epoch, self.serial)
 
 
 class MessageVersion(models.Model):
-    """What a message said before a change."""
+    """The content of a message before it was edited or hidden."""
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="versions")
     serial = models.BigIntegerField()
@@ -168,7 +170,7 @@ class MessageVersion(models.Model):
 
 
 class Verdict(models.Model):
-    """What one review step said of a message: the history behind its status. Written with the status."""
+    """The verdict of one review step on a message, stored in the transaction that applies it."""
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="verdicts")
     step = models.CharField(max_length=120, help_text="Reviewer and rule, `deadline`, or the moderator.")
@@ -184,12 +186,12 @@ class Verdict(models.Model):
 
 
 class GatewayProcess(models.Model):
-    """A gateway that reports to the others, each second, that it is alive. Soft state: an unlogged table.
+    """A running gateway, which reports here each second that it is alive. Soft state: an unlogged table.
 
-    Only rooms.occupancy.store writes it. Times are the database's own.
+    Only rooms.occupancy.store writes it. Times are by Postgres' clock.
     """
 
-    server_id = models.CharField(max_length=16, help_text="As clients hear it when they connect.")
+    server_id = models.CharField(max_length=16, help_text="The id that clients get when they connect.")
     host = models.CharField(max_length=253)
     pid = models.IntegerField("process id")
     started_at = models.DateTimeField(db_default=Now())
@@ -206,7 +208,7 @@ class GatewayProcess(models.Model):
 
 
 class RoomOccupancy(models.Model):
-    """How many connections a gateway has in a room, and how many of them may do what. Soft state likewise.
+    """The number of a gateway's connections in a room, in all and by their modes. Soft state likewise.
 
     No foreign keys in the database: they would lock and touch the rows of rooms for counts that last seconds.
     """

@@ -30,7 +30,7 @@ from rooms.log import announce, reading
 from rooms.log.announce import Announcer, GatewayOutcome
 from rooms.log.directory import Directory, RoomRef
 from rooms.log.entries import Entry, unpack
-from rooms.log.outcomes import News, Outcome, OutcomeKind
+from rooms.log.outcomes import Outcome, OutcomeKind, SentOutcome
 from rooms.log.reading import CATCH_UP_MESSAGES
 from rooms.occupancy.heartbeat import BEAT_SECONDS, GatewayOccupancy
 from rooms.publishing.acceptor import Acceptor
@@ -227,8 +227,8 @@ class Gateway:
             if message.get("origin") != self.server_id:  # our own were taken when they were committed
                 self._receive_entries(unpack(message["entries"]))
         elif message["type"] == "message.decided":
-            news = msgspec.msgpack.decode(message["news"], type=list[News])
-            self.acceptor.pending.resolve(_outcome_of(told) for told in news)
+            sent = msgspec.msgpack.decode(message["news"], type=list[SentOutcome])
+            self.acceptor.pending.resolve(map(_outcome_of, sent))
 
     # --- Tending -----------------------------------------------------------------------------------------
 
@@ -269,9 +269,9 @@ class Gateway:
         return True
 
 
-def _outcome_of(news: News) -> Outcome:
-    error = None if news.code is None else ChatError(news.code, news.reason, detail=news.detail)
-    return Outcome(kind=OutcomeKind(news.kind), message=news.message, serial=news.serial, error=error)
+def _outcome_of(sent: SentOutcome) -> Outcome:
+    error = None if sent.code is None else ChatError(sent.code, sent.reason, detail=sent.detail)
+    return Outcome(kind=OutcomeKind(sent.kind), message=sent.message, serial=sent.serial, error=error)
 
 
 _gateways: dict[asyncio.AbstractEventLoop, Gateway] = {}

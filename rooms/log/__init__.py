@@ -1,1 +1,1 @@
-"""The log of a room: rows, entries, serials, and the announcements of what was committed. The truth."""
+"""The logs of rooms, the truth of the app: rows, serials, reading, changing, and announcements after commits."""

@@ -1,4 +1,4 @@
-"""Changing what is already visible: the message moves to the next place in the log, and members see it change."""
+"""Edits and hides published messages. Each moves to the next place in the log, so that members see the change."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from rooms.models import MessageAction, MessageVersion, Status
 
 
 def hide(messages: Collection[int], *, by: str, now: datetime) -> int:
-    """Take the content out of published messages (primary keys) and return how many were changed.
+    """Remove the content of published messages (primary keys). Return how many were changed.
 
-    The former content is kept as a version. Messages that are hidden already, or not published, are left alone.
+    The former content is kept as a MessageVersion. Messages that are hidden already, or not published, are skipped.
     """
     return _amend(messages, MessageAction.DELETE, lambda content: Content(name=content.name), by=by, now=now)
 
 
 def edit(message: int, text: str, *, by: str, now: datetime) -> int:
-    """Replace the text of a published message (primary key) and return 1, or 0 where it is not one."""
+    """Replace the text of a message (primary key). Return 1, or 0 if it is not published or is hidden."""
     return _amend(
         [message],
         MessageAction.UPDATE,
@@ -56,7 +56,7 @@ def _amend(
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A published row, what it is to say, and who or what wants it so."""
+    """A change of a published row: the new content, and the name of the person or review step behind it."""
 
     row: Row
     action: MessageAction
@@ -65,9 +65,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def apply(changes: Sequence[Change], rooms: dict[int, LockedRoom], now: datetime) -> list[Entry]:
-    """Change published rows under the locks of their rooms, keep their former content, and signal the apps. Writes.
+    """Change published rows, keep their former content and signal the apps. The rooms are locked. Writes.
 
-    Return the log's new entries, for the caller to announce.
+    Returns the new entries of the log; the caller announces them.
     """
     if not changes:
         return []
@@ -78,10 +78,10 @@ def apply(changes: Sequence[Change], rooms: dict[int, LockedRoom], now: datetime
     message_queries.update(rows)
     room_locks.move_heads({row.room_id: rooms[row.room_id] for row in rows}.values())
     entries = entries_of(rows, rooms)
-    by_whom: dict[str, list[Entry]] = {}
+    by_editor: dict[str, list[Entry]] = {}
     for change, entry in zip(changes, entries, strict=True):
-        by_whom.setdefault(change.by, []).append(entry)
-    for by, amended in by_whom.items():
+        by_editor.setdefault(change.by, []).append(entry)
+    for by, amended in by_editor.items():
         signals.messages_amended.send(sender=None, entries=amended, by=by, rooms=rooms)
     return entries
 

@@ -1,8 +1,7 @@
-"""After a commit: telling the gateways. Everything here may be lost; Postgres is the truth and the hubs heal.
+"""Notifies gateways of new entries and outcomes after a commit. Any of it may be lost: hubs heal from Postgres.
 
-State changes call `after_commit` inside their transaction, so that nobody can forget it. In a process with an
-event loop (gateway, worker) the news go to that loop and out in batches; elsewhere (admin, commands) they are
-sent at once.
+State changes call `after_commit` inside their transaction. In a process with an event loop (gateway, worker)
+announcements are sent from that loop in batches; elsewhere (admin, commands) at once.
 """
 
 from __future__ import annotations
@@ -21,25 +20,26 @@ from django.conf import settings
 from django.db import transaction
 
 from rooms.log.entries import Entry, first_within, pack
-from rooms.log.outcomes import News, Outcome
+from rooms.log.outcomes import Outcome, SentOutcome
 
 logger = logging.getLogger(__name__)
 
-MAX_WAITING_ENTRIES = 20_000  # in a lane; beyond these the oldest are dropped; hubs read them from Postgres
+MAX_WAITING_ENTRIES = 20_000  # in a lane; beyond it the oldest are dropped, and hubs read them from Postgres
 MAX_WAITING_BYTES = 67_108_864
 BROADCAST_MAX_BYTES = 1_048_576
 MAX_LANES = 64
 
-GatewayOutcome = tuple[str, Outcome]  # the gateway whose author waits, and what became of the message
+GatewayOutcome = tuple[str, Outcome]  # the channel of the gateway whose author waits, and the outcome
 Listener = Callable[[Sequence[Entry], Sequence[GatewayOutcome]], None]
-Addressed = tuple[str, Mapping[str, Any]]  # a group's or a channel's name, and the message
+Addressed = tuple[str, Mapping[str, Any]]  # the name of a group or channel, and the message
 
 
 @runtime_checkable
 class ManyLayer(Protocol):
-    """A Channels layer that sends many messages in one round trip. Others are sent one message at a time.
+    """A Channels layer that can send many messages in one round trip. Other layers get one message at a time.
 
-    A lane is what hangs together, a server for instance: who sends to several lanes need not wait for one of them.
+    A lane is a part of the layer that can be away by itself, such as one server of a cluster: senders serve each lane
+    separately, so that one does not wait for another.
     """
 
     def group_lane(self, group: str) -> Hashable:
@@ -49,11 +49,11 @@ class ManyLayer(Protocol):
         """Return the lane of a channel."""
 
     async def send_many(self, *, groups: Sequence[Addressed], channels: Sequence[Addressed]) -> None:
-        """Send all of them, in order, within a bounded time. Raises when any may not have gone out."""
+        """Send messages in order, within a bounded time. Raises if any of them may be lost."""
 
 
 class Lane:
-    """What waits for one server, and the task that sends it. What comes meanwhile is the next batch."""
+    """The announcements that wait for one server, and the task that sends them in batches."""
 
     def __init__(self, name: Hashable, origin: str) -> None:
         self.name = name
@@ -63,70 +63,70 @@ class Lane:
         self.away = Away(name)
         self._entries: deque[Entry] = deque()
         self._bytes = 0
-        self._news: deque[GatewayOutcome] = deque(maxlen=MAX_WAITING_ENTRIES)
+        self._outcomes: deque[GatewayOutcome] = deque(maxlen=MAX_WAITING_ENTRIES)
 
     def add_entry(self, entry: Entry) -> None:
-        """Take an entry; the oldest make room for it."""
+        """Queue an entry, and drop the oldest beyond the limits."""
         self._entries.append(entry)
         self._bytes += entry.size
         while len(self._entries) > MAX_WAITING_ENTRIES or (self._bytes > MAX_WAITING_BYTES and len(self._entries) > 1):
             self._bytes -= self._entries.popleft().size
             self.dropped += 1
 
-    def add_news(self, outcome_for: GatewayOutcome) -> None:
-        """Take news; the oldest make room for them, and who hears nothing asks Postgres."""
-        self.dropped += len(self._news) == self._news.maxlen
-        self._news.append(outcome_for)
+    def add_outcome(self, outcome_for: GatewayOutcome) -> None:
+        """Queue an outcome, and drop the oldest beyond the limit; gateways poll Postgres for those."""
+        self.dropped += len(self._outcomes) == self._outcomes.maxlen
+        self._outcomes.append(outcome_for)
 
     @property
     def is_idle(self) -> bool:
-        """True while nothing waits and nothing is being sent."""
-        return self.sender is None and not self._entries and not self._news
+        """Whether nothing waits and nothing is being sent."""
+        return self.sender is None and not self._entries and not self._outcomes
 
     async def send_all(self) -> None:
-        """Send until nothing waits."""
+        """Send batches until nothing waits."""
         try:
-            while self._entries or self._news:
+            while self._entries or self._outcomes:
                 entries, self._entries, self._bytes = self._entries, deque(), 0
-                news, self._news = self._news, deque(maxlen=MAX_WAITING_ENTRIES)
-                await send(entries, news, self.away, origin=self.origin)
+                outcomes, self._outcomes = self._outcomes, deque(maxlen=MAX_WAITING_ENTRIES)
+                await send(entries, outcomes, self.away, origin=self.origin)
         finally:
             self.sender = None
 
 
 class Announcer:
-    """Sends what was committed from the loop of this process, in lanes, batching while a send is under way."""
+    """Sends announcements from the event loop of this process, by lanes; they are batched while a send is under way."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener | None = None, *, origin: str = "") -> None:
-        self._origin = origin  # goes with broadcasts: who has a listener knows its own by it
+        self._origin = origin  # sent with broadcasts: a gateway skips its own, which its listener had already
         self._loop = loop
         self._listener = listener
         self._lanes: dict[Hashable, Lane] = {}
-        self._dropped = 0  # by lanes that are gone
+        self._dropped = 0  # by lanes that were removed
 
     @property
     def dropped(self) -> int:
-        """Entries and news that were not broadcast because their lane was too slow."""
+        """The number of entries and outcomes that were not sent because their lane was too slow."""
         return self._dropped + sum(lane.dropped for lane in self._lanes.values())
 
-    def announce(self, entries: Sequence[Entry], news: Sequence[GatewayOutcome]) -> None:
-        """Take what was committed, from any thread."""
+    def announce(self, entries: Sequence[Entry], outcomes: Sequence[GatewayOutcome]) -> None:
+        """Queue what was committed. May be called from any thread."""
         try:
-            self._loop.call_soon_threadsafe(self._queue, entries, news)
-        except RuntimeError:  # the loop is closed: the process is on its way out, others heal
+            self._loop.call_soon_threadsafe(self._queue, entries, outcomes)
+        except RuntimeError:  # the loop is closed: the process ends, and the gateways heal from Postgres
             logger.debug("announcement after the loop was closed")
 
     async def close(self) -> None:
-        """Wait until everything taken is sent. The caller bounds the wait."""
+        """Wait until everything queued is sent. The caller bounds the wait."""
         senders = [lane.sender for lane in self._lanes.values() if lane.sender is not None]
         if senders:
             await asyncio.wait(senders)
 
-    def _queue(self, entries: Sequence[Entry], news: Sequence[GatewayOutcome]) -> None:
+    def _queue(self, entries: Sequence[Entry], outcomes: Sequence[GatewayOutcome]) -> None:
         if self._listener is not None:
             try:
-                self._listener(entries, news)
-            except Exception:  # the others are to hear of it all the same
+                self._listener(entries, outcomes)
+            except Exception:  # the other processes must be notified all the same
                 logger.exception("what was committed here could not be taken")
         many = _many(get_channel_layer())
         touched: dict[Hashable, Lane] = {}
@@ -137,10 +137,10 @@ class Announcer:
                 name = many.group_lane(group_of(entry.room_id)) if many else None
                 lane = touched[name] = lane_of_room[entry.room_id] = self._lane(name)
             lane.add_entry(entry)
-        for outcome_for in news:
+        for outcome_for in outcomes:
             name = many.channel_lane(outcome_for[0]) if many else None
             lane = touched[name] = self._lane(name)
-            lane.add_news(outcome_for)
+            lane.add_outcome(outcome_for)
         for lane in touched.values():
             if lane.sender is None:
                 lane.sender = self._loop.create_task(lane.send_all(), name="announcer")
@@ -154,7 +154,7 @@ class Announcer:
         return lane
 
     def _drop_idle_lanes(self) -> None:
-        """Forget the lanes of servers that are gone: in a cluster they come and go."""
+        """Remove lanes without work: servers of a cluster come and go."""
         for name, lane in list(self._lanes.items()):
             if lane.is_idle:
                 self._dropped += lane.dropped
@@ -162,14 +162,14 @@ class Announcer:
 
 
 class Away:
-    """Says once, not at every message, that a server is away and that it is back."""
+    """Logs once, not for every message, that a server is away, and once that it is back."""
 
     def __init__(self, lane: Hashable = None) -> None:
         self._name = "Redis" if lane is None else f"Redis ({lane})"
         self._error: Exception | None = None
 
     def note(self, error: Exception | None) -> None:
-        """Take how a send ended."""
+        """Note the result of a send: its error, or None."""
         if error is not None and self._error is None:
             logger.warning("%s is away (%s); hubs read from Postgres meanwhile", self._name, type(error).__name__)
         elif error is None and self._error is not None:
@@ -178,39 +178,39 @@ class Away:
 
 
 _announcer: Announcer | None = None
-_away = Away()  # of processes without an announcer
+_away = Away()  # for processes without an announcer
 
 
 def bind(announcer: Announcer | None) -> None:
-    """Make an announcer the one of this process; None takes it away."""
+    """Set the announcer of this process; None removes it."""
     global _announcer
     _announcer = announcer
 
 
-def after_commit(*, entries: Sequence[Entry] = (), news: Sequence[GatewayOutcome] = ()) -> None:
-    """Announce once the transaction that is open now has committed."""
-    if entries or news:
-        transaction.on_commit(lambda: _announce(entries, news), robust=True)
+def after_commit(*, entries: Sequence[Entry] = (), outcomes: Sequence[GatewayOutcome] = ()) -> None:
+    """Announce entries and outcomes once the open transaction has committed."""
+    if entries or outcomes:
+        transaction.on_commit(lambda: _announce(entries, outcomes), robust=True)
 
 
 def group_of(room_id: int) -> str:
-    """Return the Channels group whose members are the gateways with somebody in the room."""
+    """Return the Channels group of the gateways that have members in a room."""
     return f"room.{room_id}"
 
 
 async def send(
-    entries: Iterable[Entry], news: Iterable[GatewayOutcome], away: Away | None = None, *, origin: str = ""
+    entries: Iterable[Entry], outcomes: Iterable[GatewayOutcome], away: Away | None = None, *, origin: str = ""
 ) -> None:
-    """Send entries to the gateways of their rooms, and news to the gateways that wait. Never raises."""
+    """Send entries to the gateways of their rooms, and outcomes to their authors' gateways. Never raises."""
     try:
-        await _send(get_channel_layer(), groups=_broadcasts(entries, origin), channels=_letters(news))
+        await _send(get_channel_layer(), groups=_broadcasts(entries, origin), channels=_outcome_messages(outcomes))
     except Exception as error:  # whatever Redis does, the hubs heal from Postgres
         (away or _away).note(error)
     else:
         (away or _away).note(None)
 
 
-@lru_cache(maxsize=8)  # asking a protocol takes as long as the rest of an announcement
+@lru_cache(maxsize=8)  # isinstance on a Protocol takes as long as the rest of an announcement
 def _many(layer: Hashable) -> ManyLayer | None:
     return layer if isinstance(layer, ManyLayer) else None
 
@@ -237,21 +237,21 @@ def _broadcasts(entries: Iterable[Entry], origin: str) -> list[Addressed]:
     ]
 
 
-def _letters(news: Iterable[GatewayOutcome]) -> list[Addressed]:
-    gateways: dict[str, list[News]] = defaultdict(list)
-    for gateway, outcome in news:
-        gateways[gateway].append(_news_of(outcome))
+def _outcome_messages(outcomes: Iterable[GatewayOutcome]) -> list[Addressed]:
+    gateways: dict[str, list[SentOutcome]] = defaultdict(list)
+    for gateway, outcome in outcomes:
+        gateways[gateway].append(_sent_outcome_of(outcome))
     return [
-        (gateway, {"type": "message.decided", "news": msgspec.msgpack.encode(outcome_for)})
-        for gateway, outcome_for in gateways.items()
+        (gateway, {"type": "message.decided", "news": msgspec.msgpack.encode(sent)})
+        for gateway, sent in gateways.items()
     ]
 
 
-def _announce(entries: Sequence[Entry], news: Sequence[GatewayOutcome]) -> None:
+def _announce(entries: Sequence[Entry], outcomes: Sequence[GatewayOutcome]) -> None:
     if _announcer is not None:
-        _announcer.announce(entries, news)
+        _announcer.announce(entries, outcomes)
     else:
-        async_to_sync(send)(entries, news)
+        async_to_sync(send)(entries, outcomes)
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
@@ -262,9 +262,9 @@ def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
         entries = entries[len(part) :]
 
 
-def _news_of(outcome: Outcome) -> News:
+def _sent_outcome_of(outcome: Outcome) -> SentOutcome:
     error = outcome.error
-    return News(
+    return SentOutcome(
         message=outcome.message,
         kind=outcome.kind.value,
         serial=outcome.serial,

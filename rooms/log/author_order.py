@@ -1,4 +1,4 @@
-"""The order of an author's messages in a room: published as they were accepted. Pure.
+"""Decides which messages of an author are ready: they are published in the order of their acceptance. Pure.
 
 A message is undecided while a reviewer still owes its verdict (ACCEPTED), or while it is approved and an older message
 of its author is undecided (APPROVED). So an approved message is ready as soon as nothing undecided of its author is
@@ -12,11 +12,10 @@ out of turn.
     held, approved                           the second
     (others' accepted), approved             the second: authors do not wait for each other
 
-Accepting and deciding ask the same question of different parts of the line. Accepting knows its new messages, and which
-authors have older undecided ones: `find_ready` with `blocked`. Deciding knows the messages of its decisions, and the
-oldest other undecided message of each author: `find_ready_among`. Where that one is approved, it waited only for a
-message of these decisions, and further messages may be ready: then the line is read (rooms.log.author_queries) and
-`find_ready` answers.
+Accepting and deciding know different parts of an author's line. Accepting knows its new messages, and which authors
+have older undecided ones: `find_ready` with `blocked`. Deciding knows the messages of its decisions, and the oldest
+other undecided message of each author: `find_ready_among`. If that message is approved, it waited only for a message of
+these decisions, and more messages may be ready: then rooms.log.author_queries reads the line for `find_ready`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ Author = tuple[int, str]  # a room's primary key, and the author in it
 
 
 class InLine(Protocol):
-    """The parts of a message that its author's order depends on. Primary keys grow in the order of acceptance."""
+    """The fields of a message that its author's order depends on. Primary keys grow in the order of acceptance."""
 
     @property
     def id(self) -> int:
@@ -52,7 +51,7 @@ class InLine(Protocol):
 
 
 class OldestOther(NamedTuple):
-    """The oldest undecided message of an author, apart from those that are decided now."""
+    """The oldest undecided message of an author, apart from those that the current transaction decides."""
 
     id: int
     status: Status
@@ -67,7 +66,7 @@ def author_of(message: InLine) -> Author:
 
 
 def find_ready(messages: Iterable[Message], *, blocked: Collection[Author] = ()) -> list[Message]:
-    """Return the approved messages that nothing undecided of their authors is older than.
+    """Return the approved messages whose authors have no older undecided message.
 
     `messages` are in order of acceptance. `blocked` are authors with undecided messages older than all of these.
     """
@@ -84,9 +83,9 @@ def find_ready(messages: Iterable[Message], *, blocked: Collection[Author] = ())
 def find_ready_among(
     messages: Iterable[Message], oldest_others: Mapping[Author, OldestOther]
 ) -> tuple[list[Message], set[Author]]:
-    """Return the ready messages, and the authors whose lines must be read to tell which of theirs are ready.
+    """Return the ready messages, and the authors whose lines must be read to find their ready messages.
 
-    `messages` are in any order, all that a transaction knows of these authors; `oldest_others` are by author.
+    `messages` are all that a transaction has read of these authors, in any order.
     """
     unclear = {author for author, other in oldest_others.items() if other.status == Status.APPROVED}
     clear = sorted((message for message in messages if author_of(message) not in unclear), key=_place)

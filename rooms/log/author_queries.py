@@ -1,6 +1,6 @@
 """Reads the lines of authors: the undecided messages of an author in a room, oldest first.
 
-Which of them are ready is rooms.log.author_order's to say. The partial index `message_undecided` serves all three.
+rooms.log.author_order decides which of them are ready. The partial index `message_undecided` serves all queries.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rooms.log.author_order import UNDECIDED, Author, OldestOther
 from rooms.log.rows import READ, Row, names, row_of
 from rooms.models import Status
 
-# A literal, not a parameter: the planner takes the partial index only where it sees the very condition.
+# A literal, not a parameter: the planner uses a partial index only for a query with the index's own condition.
 _IS_UNDECIDED = f"status IN ({', '.join(repr(status.value) for status in UNDECIDED)})"
 
 _FIND_BLOCKED = (
@@ -33,29 +33,28 @@ _FIND_OLDEST_OTHERS = (
 
 
 def finding_blocked(authors: Collection[Author]) -> Statement:
-    """Return the statement that finds those authors, (room, author) rows, who have undecided messages."""
+    """Return the statement that selects those of the authors who have undecided messages, as (room, author)."""
     return _FIND_BLOCKED, [[room for room, _ in authors], [author for _, author in authors]]
 
 
 def finding_oldest_others(messages: Sequence[int]) -> Statement:
-    """Return the statement that finds, of the authors of messages (primary keys), the oldest other undecided message.
+    """Return the statement that selects each author's oldest undecided message apart from these (primary keys).
 
-    `oldest_others` reads what it returns.
+    `oldest_others` reads its result.
     """
     return _FIND_OLDEST_OTHERS, [messages, messages]
 
 
 def oldest_others(records: Collection[Sequence[Any]]) -> dict[Author, OldestOther]:
-    """Return by author what `finding_oldest_others` found."""
+    """Return the result of `finding_oldest_others`, by author."""
     return {(room, author): OldestOther(id_, Status(status)) for room, author, id_, status in records}
 
 
 def read_lines(authors: Collection[Author], decided: Collection[int]) -> list[Row]:
     """Return the undecided messages of authors up to the first of each that still awaits a verdict.
 
-    In order of acceptance. `decided` are primary keys of messages that await none any more, although Postgres says so:
-    their rows are not stored yet. What comes after an author's first waiting message cannot be published yet, however
-    many thousands it is.
+    In order of acceptance. `decided` are primary keys of messages that the transaction has decided but not stored: in
+    Postgres they still await a verdict. Messages after an author's first waiting one, be they thousands, are not read.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,7 +1,7 @@
-"""The two shapes of a message inside the server, without its state: what it says, and who says it where. Pure.
+"""The shapes of a message inside the server: `Content`, and `Draft` with the author and the room. Pure.
 
-A `Draft` is what an author sent, frozen; reviewers see it. A `rooms.log.rows.Row` is the same message with its state,
-as the table has it. Both are `Authored`, and both hold their `Content`.
+A `Draft` is a message as its author sent it, frozen; reviewers see it. A `rooms.log.rows.Row` is the same message with
+its state, as the table has it. Both are `Authored`, and both hold their `Content`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """The words of a message: its name, data and extras. Either text or binary is set, or neither."""
+    """The name, data and extras of a message. Its data is `text` or `binary`; both are None for no data."""
 
     name: str | None = None
     text: str | None = None
@@ -22,7 +22,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def data(self) -> str | bytes | None:
-        """What the wire calls data."""
+        """The data as the wire has it."""
         return self.text if self.binary is None else self.binary
 
 
@@ -30,7 +30,7 @@ class Authored(msgspec.Struct, kw_only=True):
     """The author of a message, its room and its content."""
 
     room_id: int
-    message_id: str  # the public id: a second message with it in the same room is the first one, repeated
+    message_id: str  # the public id: a second message with it in the same room is a repeat of the first
     author: str  # messages of one author in one room are published in order
     client_id: str | None
     connection_id: str | None
@@ -40,10 +40,10 @@ class Authored(msgspec.Struct, kw_only=True):
 
 # mypy takes msgspec's structs for dataclasses, which forbid a frozen one below one that is not; msgspec allows it.
 class Draft(Authored, frozen=True, kw_only=True):  # type: ignore[misc]
-    """A message as its author sent it, checked for shape and capability; reviewers see it so.
+    """A message as its author sent it, checked for shape and capability; reviewers get it.
 
-    Where a reviewer is asked again after one of its steps let the message pass, `passed` is that step, and `content`
-    what earlier reviewers made of it.
+    A reviewer with several steps gets the draft again after each step that let the message pass: `passed` is that
+    step, and `content` holds the changes of earlier reviewers.
     """
 
     room: str

@@ -1,4 +1,4 @@
-"""Rooms by name. A room is made when somebody who may use it first does."""
+"""Finds rooms by name, and makes a room when a client with the capability first uses it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CACHED_ROOMS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class RoomRef:
-    """What never changes of a room."""
+    """The fields of a room that never change."""
 
     id: int
     name: str
@@ -25,7 +25,7 @@ class RoomRef:
 
 
 def require_name(name: str | None) -> str:
-    """Return the name. Raises ChatError 40010 where it cannot be a room's."""
+    """Return the name of a room. Raises ChatError 40010 if it is not a valid one."""
     if not name or len(name) > settings.ROOM_NAME_MAX_CHARACTERS or "\0" in name or name.strip() != name:
         raise ChatError(
             Code.INVALID_ROOM_NAME,
@@ -37,34 +37,34 @@ def require_name(name: str | None) -> str:
 
 
 def find_or_make(name: str) -> RoomRef:
-    """Return the room of that name, made now if it is new."""
+    """Return the room with a name; make it if it is new."""
     room, _ = Room.objects.only("id", "name", "epoch").get_or_create(name=name)
     return RoomRef(room.id, room.name, room.epoch)
 
 
 class Directory:
-    """Rooms that this process has met, so that a publish or attach asks Postgres for a room once."""
+    """The rooms that this process has used, so that it reads each from Postgres once, not for every publish."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, RoomRef] = OrderedDict()
-        self._asked: dict[str, asyncio.Task[RoomRef]] = {}
+        self._reads: dict[str, asyncio.Task[RoomRef]] = {}
 
     async def get(self, name: str | None) -> RoomRef:
-        """Return the room of that name. Raises ChatError 40010."""
+        """Return the room with a name; make it if it is new. Raises ChatError 40010."""
         name = require_name(name)
         known = self._known.get(name)
         if known is not None:
             return known
-        task = self._asked.get(name)
+        task = self._reads.get(name)
         if task is None:
-            task = self._asked[name] = asyncio.create_task(self._ask(name), name="room")
+            task = self._reads[name] = asyncio.create_task(self._read(name), name="room")
         return await asyncio.shield(task)
 
     def forget(self, name: str) -> None:
-        """Ask again next time: the room was deleted."""
+        """Drop a room that was deleted; the next `get` reads it anew."""
         self._known.pop(name, None)
 
-    async def _ask(self, name: str) -> RoomRef:
+    async def _read(self, name: str) -> RoomRef:
         try:
             room = await threads.repeat(find_or_make, name)
             self._known[name] = room
@@ -72,4 +72,4 @@ class Directory:
                 self._known.popitem(last=False)
             return room
         finally:
-            del self._asked[name]
+            del self._reads[name]

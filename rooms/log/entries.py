@@ -1,4 +1,4 @@
-"""The entries of a room's log: messages at their places, and how broadcasts carry them. Pure."""
+"""The entries of a room's log, and their encoding in broadcasts between gateways. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rooms.protocol.wire import Message
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """A message at its place in a room's log. Also what gateways tell each other, as MessagePack."""
+    """A published message at its place in a room's log. Broadcasts carry it as a MessagePack array."""
 
     room_id: int
     room: str
@@ -21,28 +21,28 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     size: int  # bytes, for the tail's limit
 
 
-serial_of = attrgetter("serial")  # for looking an entry up among others, which are in order
+serial_of = attrgetter("serial")  # the key for binary searches among entries
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Entry])
 
 
 def pack(entries: Sequence[Entry]) -> bytes:
-    """Return entries as one broadcast carries them."""
+    """Encode entries for a broadcast."""
     return _encoder.encode(entries)
 
 
 def unpack(data: bytes) -> list[Entry]:
-    """Return the entries of a broadcast. Raises msgspec.DecodeError."""
+    """Decode the entries of a broadcast. Raises msgspec.DecodeError."""
     return _decoder.decode(data)
 
 
 def first_within(entries: Iterable[Entry], max_bytes: int) -> list[Entry]:
-    """Return the first entries that fit into so many bytes together; at least one."""
-    found: list[Entry] = []
+    """Return the first entries that fit into `max_bytes` together; at least one."""
+    first: list[Entry] = []
     size = 0
     for entry in entries:
         size += entry.size
-        if found and size > max_bytes:
+        if first and size > max_bytes:
             break
-        found.append(entry)
-    return found
+        first.append(entry)
+    return first

@@ -1,4 +1,4 @@
-"""The life of a message: the only module that changes the status, the serial and the deadline of a row.
+"""Changes the status, the serial and the deadline of messages; no other module does.
 
     approved ──▶ accepted ──▶ approved ──▶ published ──▶ published at a later serial (edited, hidden)
         │       (a reviewer    │   (its author's order)
@@ -6,7 +6,7 @@
         └──────▶ verdict)      └──▶ rejected
 
 Functions change a row in memory, under the lock of its room; their callers store it. A verdict that comes after its
-deadline may also take a row that is not published back to where it was (`reopen`).
+deadline may also take an unpublished row back to the step that it awaited (`reopen`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from rooms.log.content import Content, Draft
 from rooms.log.rows import LockedRoom, Row
 from rooms.models import MessageAction, Status
 
-MODERATOR = "moderator"  # what a held message awaits
+MODERATOR = "moderator"  # the step that a held message awaits
 REASON_MAX_CHARACTERS = 500
 
 
 def start(draft: Draft, now: datetime) -> Row:
-    """Return the row of a draft to which nobody has objected yet."""
+    """Return the row of a draft before its review: approved, until a reviewer objects."""
     return Row(
         room_id=draft.room_id,
         message_id=draft.message_id,
@@ -39,18 +39,18 @@ def start(draft: Draft, now: datetime) -> Row:
 
 
 def await_verdict(row: Row, step: str, *, deadline: datetime, at_deadline: str) -> None:
-    """Let a row wait for the verdict of a review step, "reviewer:step", until its deadline."""
+    """Make a row wait for the verdict of a review step, "reviewer:step", until a deadline."""
     row.status, row.awaiting, row.deadline, row.at_deadline = Status.ACCEPTED, step, deadline, at_deadline
 
 
 def approve(row: Row) -> None:
-    """Let a row pass the step that it awaited; it is published in its author's order."""
+    """Approve a row; it will be published in its author's order."""
     row.status = Status.APPROVED
     _await_nothing(row)
 
 
 def hold(row: Row, *, reason: str) -> None:
-    """Keep a row for a moderator. It leaves its author's order."""
+    """Hold a row for a moderator. Its author's later messages no longer wait for it."""
     row.status = Status.HELD
     _await_nothing(row)
     row.awaiting = MODERATOR
@@ -58,7 +58,7 @@ def hold(row: Row, *, reason: str) -> None:
 
 
 def reject(row: Row, *, code: int | None, reason: str, detail: dict[str, Any] | None) -> None:
-    """Refuse a row for good; its author is told the code, the reason and the detail."""
+    """Reject a row. Its author gets the code, the reason and the detail."""
     row.status = Status.REJECTED
     _await_nothing(row)
     row.error_code = code or Code.REJECTED_BY_MODERATION
@@ -67,7 +67,7 @@ def reject(row: Row, *, code: int | None, reason: str, detail: dict[str, Any] | 
 
 
 def reopen(row: Row, step: str) -> None:
-    """Take a row that is not published back to where it awaited a review step, for a verdict that came late."""
+    """Take an unpublished row back to the review step that it awaited, for a late verdict."""
     assert row.serial is None
     row.status = Status.APPROVED
     _await_nothing(row)
@@ -76,7 +76,7 @@ def reopen(row: Row, step: str) -> None:
 
 
 def publish(row: Row, room: LockedRoom, now: datetime) -> None:
-    """Make a row visible: give it the next serial of its room. The caller stores the room's head too."""
+    """Publish a row: give it the next serial of its room. The caller stores the room's head too."""
     assert row.serial is None and row.room_id == room.id
     row.status = Status.PUBLISHED
     row.serial = row.created_serial = room.next_serial()

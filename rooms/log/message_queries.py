@@ -11,7 +11,7 @@ from rooms.database.spread import spread
 from rooms.database.statements import Statement, together
 from rooms.log.rows import READ, TYPES, Row, columns_of, names, row_of
 
-# Plans are kept while the tables grow, and one that was made for a small table could read a large one whole.
+# Prepared plans outlive the growth of tables: one made for a small table could scan a large one.
 BY_INDEX = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
     "set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
@@ -22,7 +22,7 @@ CHANGING = [name for name in TYPES if name not in ("room_id", "message_id", "aut
 
 
 def update(rows: Sequence[Row]) -> None:
-    """Store what changed in rows. Writes."""
+    """Store the changeable columns of rows. Writes."""
     if rows:
         together([updating(rows, CHANGING)])
 
@@ -36,13 +36,13 @@ def updating(rows: Sequence[Row], columns: Sequence[str]) -> Statement:
 
 
 def find(ids: Collection[int]) -> dict[int, Row]:
-    """Return rows by primary key."""
+    """Return the rows with these primary keys, by primary key; missing ones are left out."""
     rows = _rows(f"SELECT {_COLUMNS} FROM rooms_message WHERE id = ANY(%s)", [list(ids)])
     return {row.id: row for row in rows}
 
 
 def find_decided(ids: Collection[int]) -> list[int]:
-    """Return the primary keys, of these, of messages that await nothing any more, or a moderator."""
+    """Return those of the messages (primary keys) that are published, rejected or held."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM rooms_message WHERE id = ANY(%s) AND status NOT IN ('accepted', 'approved')", [list(ids)]

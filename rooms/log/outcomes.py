@@ -1,4 +1,4 @@
-"""What became of a message, as its author and its reviewers are told."""
+"""The outcome of a message after it was accepted or decided: published, rejected, held or pending."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from rooms.protocol.serials import encode
 
 
 class OutcomeKind(StrEnum):
-    """Where a message stands after accept or decide."""
+    """The state of a message after accept or decide."""
 
     PUBLISHED = "published"
     REJECTED = "rejected"
     HELD = "held"
-    PENDING = "pending"  # durable; a review or an earlier message of its author comes first
-    STALE = "stale"  # decide only: that step was already decided
-    UNKNOWN = "unknown"  # decide only: no such message
+    PENDING = "pending"  # stored; it waits for a review or for an earlier message of its author
+    STALE = "stale"  # only of decide: the message no longer awaited the step
+    UNKNOWN = "unknown"  # only of decide: there is no such message
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of one message: its primary key, its place on the wire once published, or why it was refused."""
+    """The state of one message (primary key), with its serial once published, or the error that refused it."""
 
     kind: OutcomeKind
     message: int
@@ -32,8 +32,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: ChatError | None = None
 
 
-class News(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """An outcome on its way to the gateway whose author waits."""
+class SentOutcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """An outcome as a MessagePack array, sent to the gateway where the author waits."""
 
     message: int
     kind: str
@@ -44,7 +44,7 @@ class News(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 def outcome_of(row: Row, epoch: str) -> Outcome:
-    """Return where a row stands."""
+    """Return the outcome of a row in its current state."""
     if row.status == Status.PUBLISHED:
         assert row.created_serial is not None
         serial = encode(epoch, row.created_serial)

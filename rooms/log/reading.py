@@ -1,4 +1,4 @@
-"""Reads the log of a room: its head, what comes after a serial, its end, its history by time."""
+"""Reads the log of a room: its head, the entries after a serial, the last ones, the history by time."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from django.db import connection
 from rooms.log.entries import Entry
 from rooms.log.rows import READ, Row, entry_of, names, row_of
 
-CATCH_UP_MESSAGES = 500  # of one read to catch up; who needs more reads again
+CATCH_UP_MESSAGES = 500  # of one read for members that catch up; they read on until they have all
 LOG_PAGE_BYTES = 8_388_608  # data of one page or read; its last message may exceed it
 
 _COLUMNS = names(READ)
-# How far published_at may run back along a room's serials: clocks of several hosts, and waits for the room's lock.
+# published_at may decrease along a room's serials by this much: hosts' clocks differ, and transactions wait for locks.
 TIME_DISORDER = timedelta(seconds=60)
 
 
@@ -28,22 +28,24 @@ class AnyRoom(Protocol):
 
     @property
     def name(self) -> str:
-        """What clients call it."""
+        """Name of the room."""
 
     @property
     def epoch(self) -> str:
-        """What its serials carry, so that a room made anew under the same name is another."""
+        """Prefix of its serials, which tells it from a deleted room of the same name."""
 
 
 def read_heads(room_ids: Collection[int]) -> dict[int, int]:
-    """Return how far rooms reach: one query for all rooms of a gateway."""
+    """Return the heads of rooms, by primary key, with one query."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT id, head FROM rooms_room WHERE id = ANY(%s)", [list(room_ids)])
         return dict(cursor.fetchall())
 
 
 def read_after(room: AnyRoom, serial: int, limit: int) -> tuple[list[Entry], int]:
-    """Return a room's entries after a serial, in order, and how far they reach; at most LOG_PAGE_BYTES of data."""
+    """Return a room's entries after a serial, in order, and the serial up to which they are complete.
+
+    At most `limit` entries and LOG_PAGE_BYTES of data."""
     page = f"SELECT {_COLUMNS} FROM rooms_message WHERE room_id = room.id AND serial > %s ORDER BY serial LIMIT %s"
     found = _read_page(room, page, [serial, limit], order="serial")
     if found is None:
@@ -54,9 +56,9 @@ def read_after(room: AnyRoom, serial: int, limit: int) -> tuple[list[Entry], int
 
 
 def read_end(room: AnyRoom, count: int) -> tuple[list[Entry], int, int] | None:
-    """Return a room's last `count` entries at most, the serial after which they come, and the room's head.
+    """Return a room's last entries, the serial after which they come, and the room's head; None if there is no room.
 
-    None if there is no such room. At most LOG_PAGE_BYTES of data, the newest.
+    At most `count` entries and LOG_PAGE_BYTES of data, the newest.
     """
     page = (
         f"SELECT {_COLUMNS} FROM rooms_message WHERE room_id = room.id AND serial IS NOT NULL "
@@ -72,10 +74,10 @@ def read_end(room: AnyRoom, count: int) -> tuple[list[Entry], int, int] | None:
 
 
 def _read_page(room: AnyRoom, page: str, values: Sequence[Any], *, order: str) -> tuple[list[Entry], int, int] | None:
-    """Return a page's first entries within LOG_PAGE_BYTES, by serial, how many rows it has in all, and the head.
+    """Return the first entries of a page within LOG_PAGE_BYTES, its number of rows without that limit, and the head.
 
-    None if there is no such room. One statement, so that head and entries are of one moment. The head comes with
-    each row and, through the outer join, alone where nothing follows.
+    None if there is no such room. Entries are in order of serials. One statement, so that head and entries are of one
+    moment: the outer join returns the head also where there are no entries.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -105,7 +107,7 @@ def read_last(room: AnyRoom, count: int) -> int:
 
 
 def read_before_time(room: AnyRoom, moment: datetime, *, after: int) -> int:
-    """Return the last serial that was given out before a moment, `after` if none since then was."""
+    """Return the last serial of a message published before a moment; `after` if that is greater."""
     earliest = max(after, _serial_before(room, moment - TIME_DISORDER))
     with connection.cursor() as cursor:
         cursor.execute(
@@ -118,10 +120,10 @@ def read_before_time(room: AnyRoom, moment: datetime, *, after: int) -> int:
 
 
 def _serial_before(room: AnyRoom, moment: datetime) -> int:
-    """Return a serial of creation at or below which everything was published before a moment, and above it nothing.
+    """Return the last serial of creation that was published before a moment, as if times grew with serials.
 
-    A binary search, so some twenty probes of an index however long the room is. It takes times to grow with
-    serials: whoever uses it allows for TIME_DISORDER.
+    A binary search: some twenty probes of an index, however long the room is. Times grow with serials only within
+    TIME_DISORDER; callers widen their moments by it.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -151,11 +153,11 @@ def read_history(
     forwards: bool,
     limit: int,
 ) -> tuple[list[Row], bool]:
-    """Return published messages by their place of creation, and whether more follow.
+    """Return a page of published messages by their serials of creation, and whether more follow.
 
     `after` and `before` are exclusive bounds. A page ends at `limit` messages or LOG_PAGE_BYTES of data.
     """
-    # Times alone would be looked for in every message of the room: first find the serials around them.
+    # No index has the times: serials around them bound the range of messages that is searched.
     if start is not None:
         after = max(after or 0, _serial_before(room, start - TIME_DISORDER))
     if end is not None:
@@ -186,9 +188,9 @@ def read_history(
 
 
 def _within_bytes(page: str, order: str) -> str:
-    """Return a query for a page's rows, each with how many bytes of data come before it and how many rows there are.
+    """Return a query that adds to each row of a page the bytes of data before it, and the number of rows.
 
-    octet_length reads the size of large data without the data.
+    octet_length reads the size of large values without reading them.
     """
     size = 'coalesce(octet_length("text"), 0) + coalesce(octet_length("binary"), 0)'
     return (

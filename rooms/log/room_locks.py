@@ -1,4 +1,4 @@
-"""The row locks of rooms, under which their logs are written, and their heads.
+"""Takes the row locks of rooms, under which their logs are written, and stores their heads.
 
 Every change of a room's messages happens under the row lock of its room, so that one room has one writer at a
 time, serials have no gap, and the order of serials is the order of commits. Rooms are locked in order of their
@@ -24,13 +24,13 @@ def lock_rooms(room_ids: Iterable[int]) -> dict[int, LockedRoom]:
 
 
 def find_locked(room_ids: Iterable[int]) -> set[int]:
-    """Return those of the rooms that another transaction has locked. Waits for none of them."""
-    found = fetch(
+    """Return those of the rooms that another transaction has locked, without waiting for a lock."""
+    records = fetch(
         "WITH free AS (SELECT id FROM rooms_room WHERE id = ANY(%(ids)s) FOR NO KEY UPDATE SKIP LOCKED) "
         "SELECT id FROM rooms_room WHERE id = ANY(%(ids)s) AND id NOT IN (SELECT id FROM free)",
         ids=list(room_ids),
     )
-    return {room_id for (room_id,) in found}
+    return {room_id for (room_id,) in records}
 
 
 def move_heads(rooms: Iterable[LockedRoom]) -> None:
@@ -40,7 +40,7 @@ def move_heads(rooms: Iterable[LockedRoom]) -> None:
 
 
 def locking(room_ids: Iterable[int]) -> Statement:
-    """Return the statement of `lock_rooms`; `locked` reads what it returns."""
+    """Return the statement of `lock_rooms`; `locked` reads its result."""
     return (
         "SELECT id, name, epoch, head FROM rooms_room WHERE id = ANY(%b::bigint[]) ORDER BY id FOR NO KEY UPDATE",
         [sorted(set(room_ids))],
@@ -48,7 +48,7 @@ def locking(room_ids: Iterable[int]) -> Statement:
 
 
 def locked(records: Iterable[Sequence[Any]]) -> dict[int, LockedRoom]:
-    """Return rooms by id from what `locking` found."""
+    """Return the rooms of the result of `locking`, by id."""
     return {id_: LockedRoom(id=id_, name=name, epoch=epoch, head=head) for id_, name, epoch, head in records}
 
 

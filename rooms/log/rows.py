@@ -1,4 +1,4 @@
-"""The rows of rooms_message and rooms_room as the log's code handles them, and their shapes elsewhere. No I/O."""
+"""Rows of messages and rooms in memory: read from records, turned into parameters, entries and drafts. No I/O."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LockedRoom(msgspec.Struct, kw_only=True):
     head: int
 
     def next_serial(self) -> int:
-        """Give out the next place in the log."""
+        """Advance the head by one and return it."""
         self.head += 1
         return self.head
 
@@ -54,7 +54,7 @@ class Row(Authored, kw_only=True):
 
 # --- Columns ----------------------------------------------------------------------------------------------
 
-# What is written, in this order, with the type that carries it.
+# The columns of an INSERT, in this order, with their Postgres types.
 TYPES = {
     "room_id": "bigint", "message_id": "text", "author": "text", "client_id": "text", "connection_id": "text",
     "name": "text", "text": "text", "binary": "bytea", "encoding": "text", "extras": "jsonb", "status": "text",
@@ -72,12 +72,12 @@ def names(columns: Sequence[str], table: str = "") -> str:
 
 
 def columns_of(rows: Sequence[Row], columns: Sequence[str]) -> list[list[Any]]:
-    """Return what rows hold, column by column, as parameters."""
+    """Return the values of rows, column by column, as parameters."""
     return [_READERS[column](rows) for column in columns]
 
 
 def row_of(record: Sequence[Any]) -> Row:
-    """Return a record of the columns READ as a row."""
+    """Return the row of a record with the columns READ."""
     (
         id_, room_id, message_id, author, client_id, connection_id, name, text, binary, encoding, extras, status,
         accepted_at, action, serial, created_serial, published_at, changed_at, awaiting, deadline, at_deadline,
@@ -112,7 +112,7 @@ _READERS = {column: _reader(column) for column in TYPES}
 
 
 def _json(value: Any) -> Any:
-    # Django's connections hand jsonb out as text, for its own JSONField to read.
+    # Django's connections return jsonb as text, which its JSONField parses.
     return json.loads(value) if isinstance(value, str) else value
 
 
@@ -120,7 +120,7 @@ def _json(value: Any) -> Any:
 
 
 def entry_of(row: Row, room: str, epoch: str) -> Entry:
-    """Return a published row as the log's entry."""
+    """Return the log entry of a published row."""
     assert row.serial is not None
     return Entry(
         room_id=row.room_id,
@@ -133,12 +133,12 @@ def entry_of(row: Row, room: str, epoch: str) -> Entry:
 
 
 def entries_of(rows: Sequence[Row], rooms: Mapping[int, LockedRoom]) -> list[Entry]:
-    """Return published rows as the log's entries, in the same order."""
+    """Return the log entries of published rows, in the same order."""
     return [entry_of(row, (room := rooms[row.room_id]).name, room.epoch) for row in rows]
 
 
 def draft_of(row: Row, room: str, *, passed: str = "") -> Draft:
-    """Return a row as reviewers see it."""
+    """Return the draft of a row, for its review."""
     return Draft(
         room_id=row.room_id,
         room=room,
@@ -154,7 +154,7 @@ def draft_of(row: Row, room: str, *, passed: str = "") -> Draft:
 
 
 def wire_of(row: Row, epoch: str) -> Message:
-    """Return the public shape of a row; one that is not published yet has no serial."""
+    """Return a row as the wire shows it; without a serial before it is published."""
     content, moment = row.content, row.published_at or row.accepted_at
     return Message(
         id=row.message_id,

@@ -1,1 +1,1 @@
-"""The review of messages: the contract with reviewers, their verdicts, on time and late."""
+"""The review of messages before publication: the contract with reviewers, verdicts, deadlines, late verdicts."""

@@ -1,8 +1,8 @@
 """The contract between the log and reviewers, which check messages before anybody sees them. Pure.
 
-A reviewer is named by dotted path in the setting ROOMS_REVIEWERS, and asked in that order, like middleware.
-It answers each draft with a Verdict, with a Deferral (its verdict comes later, through rooms.review.decide), or
-with None: no objection, ask the next.
+The setting ROOMS_REVIEWERS lists reviewers by dotted path; drafts pass through them in that order, as through
+middleware. A reviewer answers each draft with a Verdict, with a Deferral (its verdict comes later, through
+rooms.review.decide), or with None: no objection, the next reviewer is asked.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any, Protocol
 
 from rooms.log.content import Content, Draft
 
-STEP_MAX_CHARACTERS = 120  # of the name under which a verdict is recorded
+STEP_MAX_CHARACTERS = 120  # of the name under which a verdict is stored
 
 
 class VerdictAction(StrEnum):
-    """What a verdict does with a message."""
+    """The effect of a verdict on a message."""
 
     PUBLISH = "publish"  # as it is
     REPLACE = "replace"  # with other content
-    REJECT = "reject"  # never shown; the author is told why
-    HOLD = "hold"  # a human decides
+    REJECT = "reject"  # never shown; the author gets the reason
+    HOLD = "hold"  # a moderator decides
 
     @property
     def refuses(self) -> bool:
@@ -34,7 +34,7 @@ class VerdictAction(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A decision. `content` goes with REPLACE; code, reason and detail are what the author of a rejected one sees."""
+    """A reviewer's verdict. `content` goes with REPLACE; the author of a rejected message gets the other fields."""
 
     action: VerdictAction
     content: Content | None = None
@@ -45,7 +45,9 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Deferral:
-    """The promise of a verdict. `step` names it, unique within the reviewer; `at_deadline` is never REPLACE."""
+    """A verdict that will come within `budget`, or else be `at_deadline` (never REPLACE).
+
+    `step` names it, unique within the reviewer."""
 
     step: str
     budget: timedelta
@@ -59,21 +61,21 @@ class Decision:
     message: int  # primary key
     awaiting: str  # "reviewer:step"
     verdict: Verdict
-    by: str = field(default="")  # recorded; the step itself where empty
+    by: str = field(default="")  # the name stored with the verdict; empty: the step
 
 
 class Reviewer(Protocol):
-    """One stage of the review. Instances are shared by threads and keep no state between calls."""
+    """One stage of the review. Threads share an instance, so it keeps no state between calls."""
 
     name: str
 
     def review(self, drafts: Sequence[Draft]) -> Sequence[Verdict | Deferral | None]:
-        """Answer each draft, in order. Called inside the accepting transaction, before the rows exist."""
+        """Return an answer for each draft, in order. Called inside the accepting transaction, before the rows exist."""
 
     def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
-        """Write what the deferred verdicts need (primary key, draft, deferral). Same transaction, rows exist."""
+        """Store what the deferred verdicts need (primary key, draft, deferral). Same transaction; the rows exist."""
 
 
 def awaiting(reviewer: Reviewer, step: str) -> str:
-    """Return the name under which a message waits for a reviewer's step."""
+    """Return the name of a reviewer's step, as messages that wait for it store it."""
     return f"{reviewer.name}:{step}"

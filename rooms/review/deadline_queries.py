@@ -1,4 +1,4 @@
-"""The SQL of deadlines: the messages that wait for a verdict, and until when."""
+"""The SQL of deadlines: finds messages whose verdict is overdue, and ends the waits for a step."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from django.db import connection
 
 
 def lock_overdue(now: datetime, limit: int) -> list[tuple[int, str, str]]:
-    """Lock rooms, and return messages in them whose verdict has not come in time, longest overdue first. Writes.
+    """Return overdue messages, longest overdue first, and lock their rooms. Writes.
 
-    As (primary key, awaited step, verdict at the deadline). Waits for no lock: rooms that another transaction holds
-    are passed over.
+    As (primary key, awaited step, verdict at the deadline). Rooms that another transaction has locked are skipped.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -26,7 +25,7 @@ def lock_overdue(now: datetime, limit: int) -> list[tuple[int, str, str]]:
 
 
 def find_rooms_overdue(now: datetime, limit: int) -> list[int]:
-    """Return the rooms of the messages that have been overdue for longest, so many messages at most."""
+    """Return the rooms of the messages that are overdue for longest; `limit` is in messages."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT room_id FROM (SELECT room_id FROM rooms_message WHERE status = 'accepted' "
@@ -37,7 +36,7 @@ def find_rooms_overdue(now: datetime, limit: int) -> list[int]:
 
 
 def find_awaiting(awaiting: str, after: tuple[datetime, int], limit: int) -> list[tuple[datetime, int, int]]:
-    """Return (deadline, primary key, room) of messages that await a step, in that order, after a place in it."""
+    """Return (deadline, primary key, room) of messages that await a step, sorted, after the place `after`."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT deadline, id, room_id FROM rooms_message WHERE status = 'accepted' AND deadline >= %s "
@@ -50,7 +49,7 @@ def find_awaiting(awaiting: str, after: tuple[datetime, int], limit: int) -> lis
 def end_waits(messages: Collection[int], awaiting: str, now: datetime) -> int:
     """Set the deadline of messages that still await a step to now. Call under the locks of their rooms. Writes.
 
-    Not in rooms.log.lifecycle, which works on rows in memory: the rows need not be read for it.
+    One UPDATE instead of rooms.log.lifecycle, which would need the rows in memory.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -62,7 +61,7 @@ def end_waits(messages: Collection[int], awaiting: str, now: datetime) -> int:
 
 
 def read_clock() -> datetime:
-    """Return the moment by Postgres' clock, the one that all hosts share."""
+    """Return the time of Postgres' clock, which all hosts share."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         moment: datetime = cursor.fetchone()[0]

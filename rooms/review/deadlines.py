@@ -1,4 +1,4 @@
-"""Deadlines of reviews: messages whose verdict does not come in time get the one that their rule names for that."""
+"""Gives messages whose verdict is overdue the one that their rule names for the deadline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rooms.review.late import deadline_of
 logger = logging.getLogger(__name__)
 
 EXPIRE_BATCH_MESSAGES = 500
-PASSED_OVER = timedelta(seconds=3)  # a lock is held for milliseconds: whoever looks again finds most rooms free
+SKIPPED_FOR = timedelta(seconds=3)  # locks are held for milliseconds: the next calls find most rooms unlocked
 LOCK_SECONDS = 1.0
 HASTEN_BATCH_MESSAGES = 500
 
@@ -27,31 +27,31 @@ HASTEN_BATCH_MESSAGES = 500
 def expire(*, now: datetime | None = None) -> int:
     """Give overdue messages the verdict that their rule names for the deadline. Return how many there were.
 
-    By Postgres' clock where no moment is given: a host whose clock is ahead must not end the reviews of all others.
-    Every gateway and worker calls this. Each takes messages of rooms that nobody has locked, so that no two do the
-    same ones, and a room that is stuck keeps no other waiting. A room that is always busy gets its turn too: when its
-    messages are overdue for longer than PASSED_OVER, one call in a while waits for it.
+    Without `now` the time is by Postgres' clock: a host whose clock is ahead must not end reviews of all others.
+    Every gateway and worker calls this. A call skips rooms that another transaction has locked, so that no two calls
+    expire the same messages and a room that is stuck delays no other. For a room that is always locked, calls wait a
+    moment once its messages are overdue by more than SKIPPED_FOR.
     """
     now = now or deadline_queries.read_clock()
     expired = _expire_unlocked(now)
     if expired < EXPIRE_BATCH_MESSAGES:
-        expired += _expire_passed_over(now)
+        expired += _expire_skipped(now)
     return expired
 
 
 def _expire_unlocked(now: datetime) -> int:
     with transaction.atomic():
         overdue = deadline_queries.lock_overdue(now, EXPIRE_BATCH_MESSAGES)
-        decide([_decision_at_deadline(*one) for one in overdue], now=now)
+        decide([_decision_at_deadline(*message) for message in overdue], now=now)
     return len(overdue)
 
 
-def _expire_passed_over(now: datetime) -> int:
-    """Wait a moment for the lock of one room whose messages were passed over for long, and expire what it has."""
-    rooms = deadline_queries.find_rooms_overdue(now - PASSED_OVER, EXPIRE_BATCH_MESSAGES)
+def _expire_skipped(now: datetime) -> int:
+    """Wait a moment for the lock of one room that was skipped for long, and expire its messages."""
+    rooms = deadline_queries.find_rooms_overdue(now - SKIPPED_FOR, EXPIRE_BATCH_MESSAGES)
     if not rooms:
         return 0
-    # Any of them: were it the one that waits for longest, a room that is stuck would keep the others waiting.
+    # A random one: if it were the one that is overdue for longest, a room that is stuck would delay the others.
     room = random.choice(rooms)
     try:
         with transaction.atomic():
@@ -66,20 +66,20 @@ def _expire_passed_over(now: datetime) -> int:
 
 
 def hasten(awaiting: str, *, now: datetime) -> int:
-    """End the wait of all messages that await a step: their deadline is now. Return how many they were.
+    """Set the deadline of all messages that await a step to now. Return how many they were.
 
-    `expire` then gives them the verdict that was named for the deadline. In bounded steps, each a transaction of its
-    own unless the caller has one open.
+    `expire` then gives them the verdict for the deadline. Works in bounded steps, each a transaction of its own unless
+    the caller has one open.
     """
     hastened, place = 0, (now, 0)
     while True:
         with transaction.atomic():
-            found = deadline_queries.find_awaiting(awaiting, place, HASTEN_BATCH_MESSAGES)
-            if not found:
+            messages = deadline_queries.find_awaiting(awaiting, place, HASTEN_BATCH_MESSAGES)
+            if not messages:
                 return hastened
-            room_locks.lock_rooms({room for _, _, room in found})
-            hastened += deadline_queries.end_waits([message for _, message, _ in found], awaiting, now)
-            place = found[-1][:2]
+            room_locks.lock_rooms({room for _, _, room in messages})
+            hastened += deadline_queries.end_waits([message for _, message, _ in messages], awaiting, now)
+            place = messages[-1][:2]
 
 
 def _decision_at_deadline(message: int, awaiting: str, at_deadline: str) -> Decision:

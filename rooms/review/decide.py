@@ -1,4 +1,4 @@
-"""Decides messages whose verdict came later: from a Lambda, a human, or the deadline. Each verdict counts once."""
+"""Decides messages that await a verdict: by a Lambda, a moderator, or the deadline. Each verdict counts once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rooms.review.decisions import Decisions
 def decide(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
     """Apply verdicts and publish the messages that become ready, in one transaction. Return outcomes, in order.
 
-    A verdict counts only while its message awaits exactly that step; a later one is STALE and changes nothing.
+    A verdict counts only while its message awaits exactly that step; otherwise it is STALE and changes nothing.
     May be called inside the caller's transaction, so that a delivery's state commits with its verdict.
     """
     if not decisions:
@@ -35,20 +35,20 @@ def decide(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
     return [outcome_of_decision(decision, place in stale, undecided) for place, decision in enumerate(decisions)]
 
 
-def in_turn(decisions: Sequence[Decision]) -> list[list[tuple[int, Decision]]]:
-    """Return decisions with their places, in turns of one a message: what the first does counts for the second."""
-    turns: list[list[tuple[int, Decision]]] = []
+def rounds_of(decisions: Sequence[Decision]) -> list[list[tuple[int, Decision]]]:
+    """Return decisions with their places, in rounds of one decision a message: later ones build on earlier ones."""
+    rounds: list[list[tuple[int, Decision]]] = []
     number: Counter[int] = Counter()
     for place, decision in enumerate(decisions):
-        if number[decision.message] == len(turns):
-            turns.append([])
-        turns[number[decision.message]].append((place, decision))
+        if number[decision.message] == len(rounds):
+            rounds.append([])
+        rounds[number[decision.message]].append((place, decision))
         number[decision.message] += 1
-    return turns
+    return rounds
 
 
 def outcome_of_decision(decision: Decision, is_stale: bool, undecided: Undecided) -> Outcome:
-    """Return the outcome for one decision's message."""
+    """Return the outcome of the message of one decision."""
     row = undecided.rows.get(decision.message)
     if row is None:
         return Outcome(kind=OutcomeKind.UNKNOWN, message=decision.message)
@@ -58,11 +58,11 @@ def outcome_of_decision(decision: Decision, is_stale: bool, undecided: Undecided
 
 
 def _apply_all(decisions: Sequence[Decision], applied: Decisions) -> set[int]:
-    """Apply decisions to their rows. Return the places of those that came too late."""
+    """Apply decisions to their rows. Return the places of those that are stale."""
     stale: set[int] = set()
-    for turn in in_turn(decisions):
+    for round_ in rounds_of(decisions):
         passed: list[Row] = []
-        for place, decision in turn:
+        for place, decision in round_:
             row = applied.rows.get(decision.message)
             if row is None or row.awaiting != decision.awaiting or row.status not in (Status.ACCEPTED, Status.HELD):
                 stale.add(place)
@@ -73,13 +73,13 @@ def _apply_all(decisions: Sequence[Decision], applied: Decisions) -> set[int]:
 
 
 def _apply(row: Row, decision: Decision, applied: Decisions) -> bool:
-    """Apply a decision to its row. Return whether the reviewers that come after are to be asked."""
+    """Apply a decision to its row. Return whether the later reviewers must be asked."""
     by_human = row.status == Status.HELD
     applied.apply(row, decision.verdict)
     applied.record(row, decision.by or decision.awaiting, decision.verdict)
     if decision.verdict.action.refuses:
         return False
     if by_human:
-        # A moderator's word is the last one, and comes long after: it does not wait for the author's order.
+        # A moderator has the last word, often hours later: the message is published out of its author's order.
         applied.publish(row)
     return not by_human

@@ -17,7 +17,7 @@ from rooms.log.rows import LockedRoom, Row, row_of
 from rooms.review import verdict_history
 from rooms.review.verdict_history import StepVerdict
 
-# A message never changes its room: which rooms to lock may be read before they are.
+# A message never changes its room, so its room may be read before the room is locked.
 _LOCK_ROOMS = (
     "SELECT id, name, epoch, head FROM rooms_room WHERE id = ANY(ARRAY("
     "SELECT room_id FROM rooms_message WHERE id = ANY(%b::bigint[]))) ORDER BY id FOR NO KEY UPDATE"
@@ -26,13 +26,13 @@ _STATE = ("status", "serial", "created_serial", "published_at", "awaiting", "dea
 
 
 class Undecided(msgspec.Struct, frozen=True):
-    """The messages that decisions are about, as they stand under the locks of their rooms."""
+    """The messages of decisions, read under the locks of their rooms."""
 
     rooms: dict[int, LockedRoom]
     rows: dict[int, Row]  # by primary key; callers change them
-    contents: dict[int, tuple[Any, ...]]  # of the rows as they were read: to tell which must be written anew
+    contents: dict[int, tuple[Any, ...]]  # of the rows as they were read: changed ones must be stored
     oldest_others: dict[Author, OldestOther]
-    versions: Mapping[SmallTable, str]  # of the rules by which reviews go on
+    versions: Mapping[SmallTable, str]  # of the rules for the steps that follow
 
 
 def read_locked(messages: Collection[int]) -> Undecided:
@@ -65,7 +65,7 @@ def store(rows: Iterable[Row], undecided: Undecided, verdicts: Sequence[StepVerd
     rewritten: list[Row] = []
     moved: dict[int, LockedRoom] = {}
     for row in rows:
-        # Most messages are published as they are: their texts need not travel once more.
+        # Most messages are published unchanged: their texts need not be sent to Postgres once more.
         (plain if undecided.contents.get(row.id) in (None, _content_of(row)) else rewritten).append(row)
         if row.serial is not None:
             moved[row.room_id] = undecided.rooms[row.room_id]

@@ -22,12 +22,12 @@ from rooms.review.verdict_history import StepVerdict
 
 
 class Decisions:
-    """The decisions of one transaction, under the locks of their rooms. `conclude` writes what they come to."""
+    """The decisions of one transaction, under the locks of their rooms. `conclude` stores all their effects."""
 
     def __init__(self, undecided: Undecided, now: datetime) -> None:
         self.rows = undecided.rows
         self.rooms = undecided.rooms
-        self.entries: list[Entry] = []  # new places in the log, to be announced
+        self.entries: list[Entry] = []  # new entries of the log, to be announced
         self._undecided = undecided
         self._now = now
         self._changed: dict[int, Row] = {}
@@ -48,7 +48,7 @@ class Decisions:
         self._changed[row.id] = row
 
     def publish(self, row: Row, ending: Ending = Ending.PUBLISHED) -> None:
-        """Make a row visible at once, whatever its author's order."""
+        """Publish a row at once, out of its author's order."""
         lifecycle.publish(row, self.rooms[row.room_id], self._now)
         self._changed[row.id] = row
         self._endings[row.id] = ending
@@ -58,14 +58,14 @@ class Decisions:
         self._ends.append(endings.make(row, self.rooms[row.room_id], by, verdict, ending))
 
     def resume(self, rows: Sequence[Row]) -> None:
-        """Ask the reviewers that come after the steps which let these rows pass."""
+        """Ask the reviewers that follow the steps which let these rows pass."""
         answers = pipeline.resume(rows, self.rooms, self._now) if rows else pipeline.NO_ANSWERS
         self._deferred += answers.deferred
         for row, by, verdict in answers.verdicts:
             self.record(row, by, verdict)
 
     def conclude(self) -> None:
-        """Publish what is ready, store everything, signal the apps, and after the commit the gateways. Writes."""
+        """Publish ready messages, store all changes, signal the apps, and notify gateways after the commit. Writes."""
         self._publish_ready()
         rows = list(self._changed.values())
         decision_queries.store(rows, self._undecided, self._verdicts, self._now)
@@ -75,15 +75,15 @@ class Decisions:
             signals.messages_published.send(sender=None, entries=published, rooms=self.rooms)
         if signals.reviews_ended.has_listeners():
             endings.send(self._ends + self._ends_of(rows), self.rooms)
-        news = [
+        outcomes = [
             (row.origin, outcome_of(row, self.rooms[row.room_id].epoch))
             for row in rows
             if row.origin and row.status not in (Status.ACCEPTED, Status.APPROVED)
         ]
-        announce.after_commit(entries=self.entries + published, news=news)
+        announce.after_commit(entries=self.entries + published, outcomes=outcomes)
 
     def _publish_ready(self) -> None:
-        """Publish the messages whose turn has come, of the authors concerned."""
+        """Publish the ready messages of the authors whose messages changed."""
         authors = {author_of(row) for row in self._changed.values()}
         others = {author: other for author, other in self._undecided.oldest_others.items() if author in authors}
         ready, unclear = find_ready_among((row for row in self.rows.values() if author_of(row) in authors), others)

@@ -31,7 +31,7 @@ ENDINGS = {Status.PUBLISHED: Ending.PUBLISHED, Status.REJECTED: Ending.REJECTED,
 class ReviewEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The end of one message's review.
 
-    `by` is the step that decided, `deadline of` a step, `late` with a step, or the moderator.
+    `by` is the step that decided: `reviewer:step`, `deadline of ...`, `late ...`, or the moderator.
     """
 
     row: Row
@@ -64,14 +64,14 @@ class ReviewEnd(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def message(self) -> Message:
-        """The message in its public shape, without a serial where it is not published."""
+        """The message as the wire shows it; without a serial if it is not published."""
         return wire_of(self.row, self.place.epoch)
 
 
 def end_of(row: Row, place: LockedRoom, by: str, verdict: Verdict, ending: Ending | None = None) -> ReviewEnd | None:
     """Return the end of a row's review; None while it goes on, or waits for its author's order.
 
-    `ending` counts where the row is published; otherwise its status says how the review ended.
+    `ending` applies only to a published row; for any other its status says how the review ended.
     """
     if row.status not in ENDINGS:
         return None

@@ -1,6 +1,6 @@
-"""Verdicts that come after the deadline of their step: what each does, as one table. Pure.
+"""Decides the effect of verdicts that come after the deadline of their step, by one table. Pure.
 
-Three things decide: how the message stands now, the verdict, and the rule's policy for late verdicts.
+The effect depends on the message's standing, the verdict, and the rule's policy for late verdicts.
 
     stands    edited late   publish   replace   reject     hold
     published               keep      edit      retract    retract
@@ -11,12 +11,12 @@ Three things decide: how the message stands now, the verdict, and the rule's pol
     held                    restore   restore   reject     keep
     overtaken               refuse    refuse    refuse     refuse
 
-"Edited late" is a message whose content another step's late verdict has replaced since: that is no reason to leave
-visible what this step refuses, but a second replacement would undo the first. "Overtaken" is a message which this
-step's deadline did not decide, or which a moderator, a reviewer or this very step has decided since.
+A message is "edited late" if another step's late verdict has replaced its content since: this step may still refuse
+it, but a second replacement would undo the first. It is "overtaken" if this step's deadline
+did not decide it, or a moderator, a reviewer or this very step has decided it since.
 
-Who is told of each effect stands in `TOLD`. Under the policy RECORD nothing of this happens: the caller is told that it
-came too late, and that is recorded.
+`AUDIENCES` lists who is notified of each effect. Under the policy RECORD no late verdict has an effect: it is recorded
+as too late, and its sender gets that as the answer.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ DEADLINE = "deadline of "
 
 
 class LatePolicy(StrEnum):
-    """What a rule wants of verdicts that come after the deadline."""
+    """A rule's policy for verdicts that come after the deadline."""
 
     RECORD = "record"  # the deadline's verdict stands
-    APPLY = "apply"  # the late verdict counts where nobody has decided since
+    APPLY = "apply"  # the late verdict counts unless another decision came since
 
 
 class Standing(StrEnum):
-    """How a message stands that the deadline of a step decided."""
+    """The state of a message after the deadline of a step decided it."""
 
     PUBLISHED = "published"
     WAITING = "waiting"  # the deadline let it pass; a later step, or its author's order, keeps it
@@ -52,33 +52,33 @@ class Standing(StrEnum):
 class Effect(StrEnum):
     """What a late verdict does to a message."""
 
-    KEEP = "keep"  # it says what the deadline said, or less: recorded, and nothing else
+    KEEP = "keep"  # the deadline's verdict was the same or stricter: the late one is only recorded
     EDIT = "edit"  # members see the message change
     RETRACT = "retract"  # members see the message go
-    REJECT = "reject"  # the author is refused now
+    REJECT = "reject"  # the author gets the refusal now
     HOLD = "hold"  # a moderator decides
-    RESUME = "resume"  # with the new content the later reviewers are asked again
-    RESTORE = "restore"  # the later reviewers are asked, and it is published now, whatever its author's order
+    RESUME = "resume"  # the later reviewers are asked again, about the new content
+    RESTORE = "restore"  # the later reviewers are asked, and it is published now, out of its author's order
     REFUSE = "refuse"  # it does not count, and is not recorded
 
 
-class Told(NamedTuple):
-    """Who hears of an effect: members by a new entry, apps by `reviews_ended` with this ending, the author at once."""
+class Audience(NamedTuple):
+    """Who is notified of an effect: members by a new entry, apps by `reviews_ended` with an ending, the author."""
 
     members: bool = False
     apps: str | None = None
     author: bool = False
 
 
-TOLD = {
-    Effect.KEEP: Told(),
-    Effect.EDIT: Told(members=True),
-    Effect.RETRACT: Told(members=True, apps="retracted"),
-    Effect.REJECT: Told(apps="rejected", author=True),
-    Effect.HOLD: Told(apps="held", author=True),
-    Effect.RESUME: Told(),  # as any message that later reviewers pass or refuse
-    Effect.RESTORE: Told(members=True, apps="restored", author=True),
-    Effect.REFUSE: Told(),
+AUDIENCES = {
+    Effect.KEEP: Audience(),
+    Effect.EDIT: Audience(members=True),
+    Effect.RETRACT: Audience(members=True, apps="retracted"),
+    Effect.REJECT: Audience(apps="rejected", author=True),
+    Effect.HOLD: Audience(apps="held", author=True),
+    Effect.RESUME: Audience(),  # as any message that later reviewers pass or refuse
+    Effect.RESTORE: Audience(members=True, apps="restored", author=True),
+    Effect.REFUSE: Audience(),
 }
 
 _PUBLISH, _REPLACE, _REJECT, _HOLD = VerdictAction
@@ -102,23 +102,23 @@ STANDINGS = {
 
 
 class History(NamedTuple):
-    """The past of a message, as far as late verdicts depend on it."""
+    """The past of a message that decides about late verdicts."""
 
     status: Status
-    verdicts: Sequence[tuple[str, VerdictAction]]  # with the step that each was recorded under, oldest first
-    is_changed: bool  # after it was published: edited or hidden
-    only_late_edits: bool  # where it is changed: by late verdicts alone
+    verdicts: Sequence[tuple[str, VerdictAction]]  # each with its step, oldest first
+    is_changed: bool  # edited or hidden after it was published
+    only_late_edits: bool  # if it is changed: only by late verdicts
 
 
 def effect_of(standing: Standing, action: VerdictAction, *, edited_late: bool) -> Effect:
-    """Return what a late verdict does to a message that stands so."""
+    """Return the effect of a late verdict on a message with this standing."""
     if edited_late and not action.refuses:
         return Effect.REFUSE
     return EFFECTS[standing][action]
 
 
 def standing_of(history: History, awaiting: str) -> tuple[Standing, bool]:
-    """Return how a message stands for the late verdict of a step, and whether another late verdict has edited it."""
+    """Return a message's standing for the late verdict of a step, and whether another late verdict has edited it."""
     verdicts, deadline, late = history.verdicts, deadline_of(awaiting), late_of(awaiting)
     place = next((place for place in reversed(range(len(verdicts))) if verdicts[place][0] == deadline), None)
     overtaken = Standing.OVERTAKEN, False
@@ -134,20 +134,20 @@ def standing_of(history: History, awaiting: str) -> tuple[Standing, bool]:
 
 
 def may_apply(policy: str, *, is_past_deadline: bool) -> bool:
-    """Return whether a verdict under a LatePolicy may have come late and counts all the same: `EFFECTS` say how."""
+    """Return whether a verdict that may have come after its deadline has an effect under a LatePolicy."""
     return is_past_deadline and policy == LatePolicy.APPLY
 
 
 def deadline_of(awaiting: str) -> str:
-    """Return the step under which the verdict of a deadline is recorded."""
+    """Return the step under which a deadline's verdict is stored."""
     return f"{DEADLINE}{awaiting}"[:STEP_MAX_CHARACTERS]
 
 
 def late_of(awaiting: str) -> str:
-    """Return the step under which a late verdict is recorded."""
+    """Return the step under which a late verdict is stored."""
     return f"{LATE}{awaiting}"[:STEP_MAX_CHARACTERS]
 
 
 def is_late(step: str) -> bool:
-    """Return whether a step is that of a late verdict."""
+    """Return whether a stored step is that of a late verdict."""
     return step.startswith(LATE)

@@ -16,22 +16,22 @@ from rooms.log.rows import Row
 from rooms.models import MessageAction, Status
 from rooms.review import decision_queries, verdict_history
 from rooms.review.contract import Decision
-from rooms.review.decide import in_turn, outcome_of_decision
+from rooms.review.decide import outcome_of_decision, rounds_of
 from rooms.review.decisions import Decisions
 from rooms.review.endings import Ending
 from rooms.review.late import Effect, History, effect_of, is_late, late_of, standing_of
 
-Counted = tuple[Effect, Row, Decision]  # a late verdict that counts, and what it does
+Counted = tuple[Effect, Row, Decision]  # a late verdict that counts, with its effect
 REVIEWED = (Effect.REJECT, Effect.HOLD, Effect.RESUME, Effect.RESTORE)
 
 
 def overrule(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
     """Apply verdicts on messages that the deadline of the awaited step decided. Return outcomes, in order.
 
-    Each late verdict that counts is recorded, also one that changes nothing, and counts once. STALE: that deadline did
-    not decide, or somebody has decided since.
+    Each late verdict that counts is recorded, also one that changes nothing, and counts once. It is STALE if that
+    deadline did not decide, or another decision came since.
 
-    One transaction. It locks rooms: do not call it in one that has locked others, as `decide` does.
+    One transaction, which locks rooms: do not call it inside one that has locked other rooms.
     """
     if not decisions:
         return []
@@ -40,8 +40,8 @@ def overrule(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
         with versions_read(undecided.versions):
             late = LateDecisions(Decisions(undecided, now), now)
             stale: set[int] = set()
-            for turn in in_turn(decisions):
-                stale |= late.apply(turn)
+            for round_ in rounds_of(decisions):
+                stale |= late.apply(round_)
             late.decisions.conclude()
     return [outcome_of_decision(decision, place in stale, undecided) for place, decision in enumerate(decisions)]
 
@@ -58,11 +58,11 @@ class LateDecisions:
             id_ for id_, editors in verdict_history.read_editors(edited).items() if all(map(is_late, editors))
         }
 
-    def apply(self, turn: Sequence[tuple[int, Decision]]) -> set[int]:
-        """Apply decisions, one a message. Return the places of those that do not count."""
+    def apply(self, round_: Sequence[tuple[int, Decision]]) -> set[int]:
+        """Apply decisions, at most one a message. Return the places of those that do not count."""
         stale: set[int] = set()
         counted: list[Counted] = []
-        for place, decision in turn:
+        for place, decision in round_:
             row = self.decisions.rows.get(decision.message)
             effect = Effect.REFUSE if row is None else self._effect_of(row, decision)
             if row is None or effect is Effect.REFUSE:
@@ -72,8 +72,8 @@ class LateDecisions:
             self._verdicts[row.id].append((step, decision.verdict.action))
             self.decisions.record(row, step, decision.verdict)
             counted.append((effect, row, decision))
-        self._change([one for one in counted if one[0] in (Effect.EDIT, Effect.RETRACT)])
-        self._review([one for one in counted if one[0] in REVIEWED])
+        self._change([late for late in counted if late[0] in (Effect.EDIT, Effect.RETRACT)])
+        self._review([late for late in counted if late[0] in REVIEWED])
         return stale
 
     def _effect_of(self, row: Row, decision: Decision) -> Effect:

@@ -1,6 +1,6 @@
 """Asks the reviewers, in the order that the settings list them, and applies their verdicts to rows.
 
-Called under the locks of the rooms. Nothing here writes but `defer`: callers store the rows.
+Called under the locks of the rooms. Only `defer` writes: callers store the rows.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from rooms.models import Status
 from rooms.review.contract import Deferral, Reviewer, Verdict, VerdictAction, awaiting
 
 Deferred = tuple[Reviewer, Row, Draft, Deferral]
-Start = tuple[Row, int, str]  # a row, the place of the first reviewer to ask, and that one's step which let it pass
+Start = tuple[
+    Row, int, str
+]  # a row, the place of the first reviewer to ask, and that reviewer's step which let the row pass
 
 
 class Answers(msgspec.Struct, frozen=True):
     """The answers of reviewers about some rows."""
 
-    drafts: list[tuple[Row, Draft]]  # as they were before any reviewer was asked
+    drafts: list[tuple[Row, Draft]]  # as they were before the first reviewer
     deferred: list[Deferred]  # verdicts that come later
     verdicts: list[tuple[Row, str, Verdict]]  # verdicts that came at once, in order, with the reviewer's name
 
@@ -41,24 +43,24 @@ def reviewers() -> tuple[Reviewer, ...]:
 
 
 def review(rows: Sequence[Row], rooms: dict[int, LockedRoom], now: datetime) -> Answers:
-    """Ask all reviewers about new rows. Rows end approved, rejected, held, or accepted with what they await."""
+    """Ask all reviewers about new rows. Each row ends approved, rejected, held, or accepted with an awaited step."""
     return _ask([(row, 0, "") for row in rows], rooms, now)
 
 
 def resume(rows: Sequence[Row], rooms: dict[int, LockedRoom], now: datetime) -> Answers:
-    """Ask about rows whose awaited step let them pass: the same reviewer's next steps, then the later reviewers."""
+    """Approve rows that passed their awaited step, and ask the same reviewer's next steps and the later reviewers."""
     places = {reviewer.name: place for place, reviewer in enumerate(reviewers())}
     starts: list[Start] = []
     for row in rows:
         name, _, step = row.awaiting.partition(":")
         lifecycle.approve(row)
-        if name in places:  # a reviewer that the settings no longer list has nothing more to say
+        if name in places:  # a reviewer that the settings no longer list is not asked
             starts.append((row, places[name], step))
     return _ask(starts, rooms, now)
 
 
 def apply(row: Row, verdict: Verdict) -> None:
-    """Apply one verdict to a row: replace its content, refuse it, or hold it."""
+    """Apply one verdict to a row: replace its content, reject it, or hold it."""
     if verdict.action is VerdictAction.REPLACE:
         assert verdict.content is not None
         row.content = verdict.content

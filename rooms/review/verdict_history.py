@@ -1,4 +1,4 @@
-"""The verdicts on messages, as rooms_verdict keeps them: statements that add them, and reads of them."""
+"""Adds and reads the verdicts on messages, as rooms_verdict keeps them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class StepVerdict(msgspec.Struct, frozen=True):
 
 def adding(verdicts: Sequence[StepVerdict], now: datetime) -> Statement:
     """Return the statement that adds verdicts, at least one, in order."""
-    new = spread({"message_id": [one.row.id for one in verdicts]} | _columns(verdicts, now), _TYPES)
+    new = spread({"message_id": [verdict.row.id for verdict in verdicts]} | _columns(verdicts, now), _TYPES)
     return _insertion([new.selected[name] for name in _WRITTEN], new.source), new.values
 
 
@@ -42,8 +42,8 @@ def adding_to_new(verdicts: Sequence[StepVerdict], now: datetime) -> Statement:
     A statement before it, in the same round trip, stores these messages.
     """
     keys: dict[str, Sequence[Any]] = {
-        "room_id": [one.row.room_id for one in verdicts],
-        "public_id": [one.row.message_id for one in verdicts],
+        "room_id": [verdict.row.room_id for verdict in verdicts],
+        "public_id": [verdict.row.message_id for verdict in verdicts],
     }
     new = spread(_columns(verdicts, now) | keys, _TYPES, many=keys)
     source = (
@@ -55,9 +55,9 @@ def adding_to_new(verdicts: Sequence[StepVerdict], now: datetime) -> Statement:
 
 def _columns(verdicts: Sequence[StepVerdict], now: datetime) -> dict[str, Sequence[Any]]:
     return {
-        "step": [one.step[:STEP_MAX_CHARACTERS] for one in verdicts],
-        "action": [one.verdict.action.value for one in verdicts],
-        "reason": [one.verdict.reason[:REASON_MAX_CHARACTERS] for one in verdicts],
+        "step": [verdict.step[:STEP_MAX_CHARACTERS] for verdict in verdicts],
+        "action": [verdict.verdict.action.value for verdict in verdicts],
+        "reason": [verdict.verdict.reason[:REASON_MAX_CHARACTERS] for verdict in verdicts],
         "decided_at": [now] * len(verdicts),
     }
 
@@ -98,7 +98,7 @@ def read_last(messages: Collection[int]) -> dict[int, tuple[str, Verdict]]:
 
 
 def read_editors(messages: Collection[int]) -> dict[int, list[str]]:
-    """Return who or what changed messages (primary keys) after they were published."""
+    """Return the names of the persons and steps that changed each message (primary key) after publication."""
     if not messages:
         return {}
     with connection.cursor() as cursor:

@@ -11,7 +11,17 @@ from rooms.models import Status
 from rooms.review import late
 from rooms.review.contract import VerdictAction
 from rooms.review.endings import Ending
-from rooms.review.late import EFFECTS, TOLD, Effect, History, LatePolicy, Standing, effect_of, may_apply, standing_of
+from rooms.review.late import (
+    AUDIENCES,
+    EFFECTS,
+    Effect,
+    History,
+    LatePolicy,
+    Standing,
+    effect_of,
+    may_apply,
+    standing_of,
+)
 
 PUBLISH, REPLACE, REJECT, HOLD = VerdictAction
 STEP, OTHER = "integrations:rule-1", "integrations:rule-2"
@@ -41,8 +51,8 @@ def test_each_case_of_the_table(standing: Standing, edited_late: bool, effects: 
 def test_the_table_is_whole_and_says_of_each_effect_who_is_told() -> None:
     assert set(EFFECTS) == set(Standing)
     assert all(set(of_standing) == set(VerdictAction) for of_standing in EFFECTS.values())
-    assert set(TOLD) == set(Effect)
-    assert {told.apps for told in TOLD.values() if told.apps} <= set(Ending)
+    assert set(AUDIENCES) == set(Effect)
+    assert {audience.apps for audience in AUDIENCES.values() if audience.apps} <= set(Ending)
 
 
 @pytest.mark.parametrize(
