@@ -1,4 +1,4 @@
-"""The admin pages of rooms and messages. Every change is made by the function that owns it."""
+"""The admin pages of rooms and messages. They make changes only through the functions of the log and the review."""
 
 from __future__ import annotations
 

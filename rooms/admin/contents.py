@@ -1,4 +1,4 @@
-"""What messages say, as the admin shows it: escaped, cut, and never read in full where a list is shown."""
+"""Shows the content of messages in the admin: escaped and cut; lists read only the start of each text."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_previews(rows: models.QuerySet[Any]) -> models.QuerySet[Any]:
 
 
 def preview_of(row: Any) -> SafeString:
-    """Return the start of what a row from with_previews says, on one line."""
+    """Return the start of the content of a row from with_previews, on one line."""
     if row.binary_bytes:
         return badge(f"binary, {size(row.binary_bytes)}", Tone.PLAIN)
     if row.start is None:

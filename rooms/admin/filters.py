@@ -13,14 +13,14 @@ from rooms.models import MessageAction, Room, Status
 
 
 class RoomFilter(TextFilter):
-    """The messages of one room."""
+    """Filters messages by their room."""
 
     title = "room"
     parameter_name = "room"
     placeholder = "exact name"
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the rows of the room of that name; none where there is no such room."""
+        """Return the rows of the room with the chosen name; none if there is no such room."""
         name = self.value()
         if not name:
             return queryset
@@ -30,7 +30,7 @@ class RoomFilter(TextFilter):
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """Where messages stand. Each choice is served by an index, or is what most messages are."""
+    """Filters messages by status. Each choice has an index, or holds for most messages."""
 
     title = "status"
     parameter_name = "status"

@@ -1,4 +1,4 @@
-"""The tables on a message's page."""
+"""The tables of verdicts and versions on a message's page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_INLINE_ROWS = 50
 
 
 class LatestFormSet(BaseInlineFormSet[Any, Any, Any]):
-    """The latest rows only: a message can have more versions than a page can show."""
+    """Limits a table to the latest rows: a message can have more versions than a page can show."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -26,7 +26,7 @@ class LatestFormSet(BaseInlineFormSet[Any, Any, Any]):
 
 
 class ReadOnlyInline(admin.TabularInline[Any, Any]):
-    """Rows that are looked at."""
+    """A table that cannot be changed."""
 
     extra = 0
     formset = LatestFormSet
@@ -34,37 +34,37 @@ class ReadOnlyInline(admin.TabularInline[Any, Any]):
     classes: Any = ("collapse",)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """They are written with the message."""
+        """Nobody adds rows by hand."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """They are history."""
+        """Nobody deletes rows."""
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever sees the message sees its history."""
+        """Whoever may see the message may see its history."""
         return True
 
 
 class VersionInline(ReadOnlyInline):
-    """What the message said before."""
+    """The former contents of the message."""
 
     model = MessageVersion
     fields = ("serial", "action", "preview", "replaced_at", "replaced_by")
     readonly_fields = ("preview",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return rows with the start of their text."""
+        """Return the versions with the start of their text."""
         return with_previews(super().get_queryset(request))
 
     @admin.display(description="said")
     def preview(self, version: Any) -> SafeString:
-        """The start of what it said."""
+        """The start of the former content."""
         return preview_of(version)
 
 
 class VerdictInline(ReadOnlyInline):
-    """What was said about the message."""
+    """The verdicts on the message."""
 
     model = Verdict
     fields = ("decided_at", "step", "action", "reason")

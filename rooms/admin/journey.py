@@ -1,4 +1,4 @@
-"""What happened to a message, step by step, as moderators see it. Apps to the left add their own steps."""
+"""Builds the journey of a message, the steps that moderators see. Apps that build on rooms register further steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREVIEW_CHARACTERS = 400
 
 
 class Tone(StrEnum):
-    """How a step is drawn."""
+    """The colour of a step."""
 
     PLAIN = "plain"
     WAITING = "waiting"
@@ -28,9 +28,9 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One thing that happened, or that is awaited (then `at` is when it is due).
+    """One event in a message's journey, or one that is awaited (then `at` is its deadline).
 
-    What took time says when it `began`; `at` is its end. `is_call`: the time was spent outside of this server.
+    A step with a duration lasts from `began` to `at`. `is_call`: the time was spent outside of this server.
     """
 
     at: datetime | None
@@ -41,13 +41,13 @@ class Step:
     tone: Tone = Tone.PLAIN
     is_ahead: bool = False
     is_call: bool = False
-    is_part: bool = False  # of a step that was named before
-    is_aside: bool = False  # nothing waited for it
-    link: str = ""  # the page that tells more
+    is_part: bool = False  # of an earlier step
+    is_aside: bool = False  # the message did not wait for it
+    link: str = ""  # the address of a page with details
 
     @property
     def start(self) -> datetime | None:
-        """When it began, or happened."""
+        """The time at which it began, or happened."""
         return self.began or self.at
 
 
@@ -59,7 +59,7 @@ WORDS = {
 }
 
 Source = Callable[[Message], Iterable[Step]]
-# From the names of review steps ("integrations:rule-7") to what people call those they know.
+# Returns readable names for those of the review steps ("integrations:rule-7") that it knows.
 Namer = Callable[[Iterable[str]], Mapping[str, str]]
 _sources: list[Source] = []
 _namers: list[Namer] = []
@@ -78,7 +78,7 @@ def register_names(namer: Namer) -> Namer:
 
 
 def names_of(steps: Iterable[str]) -> Mapping[str, str]:
-    """Return what people call review steps; a step that nobody knows keeps its own name."""
+    """Return readable names of review steps; a step that no namer knows keeps its own name."""
     names = {step: step for step in steps}
     for namer in _namers:
         names |= namer(names)
@@ -86,24 +86,24 @@ def names_of(steps: Iterable[str]) -> Mapping[str, str]:
 
 
 def journey_of(message: Message) -> list[Step]:
-    """Return all steps in the order of time, what is still awaited last."""
+    """Return all steps of a message in the order of time, awaited ones last."""
     steps = [step for source in _sources for step in source(message)]
     return sorted(steps, key=lambda step: (step.is_ahead, step.start is None, step.start or message.accepted_at))
 
 
 @register
 def acceptance(message: Message) -> Iterable[Step]:
-    """It was stored."""
+    """Yield the step of acceptance."""
     author = f"from {message.client_id}" if message.client_id else "from an anonymous client"
     yield Step(at=message.accepted_at, title="Accepted", detail=f"{author}, as {message.message_id}")
 
 
 @register
 def verdicts(message: Message) -> Iterable[Step]:
-    """What reviewers and moderators said."""
-    said = list(reversed(message.verdicts.order_by("-id")[:MAX_STEPS_OF_A_KIND]))
-    names = names_of(verdict.step for verdict in said)
-    for verdict in said:
+    """Yield a step for each verdict of a reviewer or moderator."""
+    latest = list(reversed(message.verdicts.order_by("-id")[:MAX_STEPS_OF_A_KIND]))
+    names = names_of(verdict.step for verdict in latest)
+    for verdict in latest:
         title, tone = WORDS.get(verdict.action, (verdict.action, Tone.PLAIN))
         by = f"by {names[verdict.step]}"
         detail = f"{by}: {verdict.reason}" if verdict.reason else by
@@ -112,7 +112,7 @@ def verdicts(message: Message) -> Iterable[Step]:
 
 @register
 def standing(message: Message) -> Iterable[Step]:
-    """Where it stands now: published, refused, or waiting for something."""
+    """Yield the current state: published, rejected, or waiting."""
     if message.status == Status.PUBLISHED:
         assert message.created_serial is not None
         serial = encode(message.room.epoch, message.created_serial)
@@ -133,13 +133,13 @@ def standing(message: Message) -> Iterable[Step]:
 
 @register
 def changes(message: Message) -> Iterable[Step]:
-    """Each version that was replaced, with what it said."""
+    """Yield a step for each edit or hiding, with the content that it replaced."""
     versions = list(
         message.versions.order_by("-serial")
         .defer("text", "binary", "extras")
         .annotate(start=Left("text", PREVIEW_CHARACTERS))[:MAX_STEPS_OF_A_KIND]
     )
-    # A version holds what was said before the change; what the change was is on the one after it.
+    # A version holds the content before a change; the change's action is stored with the version after it.
     action = message.action
     for version in versions:
         is_hidden = action == MessageAction.DELETE

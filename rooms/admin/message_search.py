@@ -1,4 +1,4 @@
-"""Finding messages by what somebody pastes into a search field. Each way is served by an index that exists anyway."""
+"""Finds messages by the text of a search field: an id, a client, or words. Uses only indexes that exist anyway."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from rooms.database.statements import fetch
 from rooms.models import Message, Room
 from rooms.protocol.serials import decode
 
-NEWEST = 10_000  # messages whose text is looked through
+NEWEST = 10_000  # messages whose text is searched
 MAX_FOUND = 100  # messages of different rooms may have the same id
 
-MAX_ROOMS = 2_000  # in which a message id is looked for, of those written to last, and of those made last
+MAX_ROOMS = 2_000  # that are searched for a message id: so many written to last, and so many made last
 
-# An id is unique in its room, so the index begins with the room: a probe for each room costs no index of its own, which
-# accepting would pay for. Of very many rooms, those are probed in which somebody who looks for a message is likely to
-# have seen it.
+# Ids are unique in a room, so the index begins with the room: one probe a room needs no further index, which accepting
+# would have to maintain. Among very many rooms, the most recent ones are the likeliest to hold the message.
 BY_MESSAGE_ID = """
 WITH written AS (
     SELECT room_id FROM (SELECT id, room_id FROM rooms_message ORDER BY id DESC LIMIT %(newest)s) AS message
@@ -34,15 +33,15 @@ SELECT message.id FROM (SELECT room_id FROM written UNION SELECT id FROM made) A
 
 
 def search(request: HttpRequest, rows: QuerySet[Any], term: str, *, room: str = "") -> QuerySet[Any]:
-    """Return those of the messages that a term names, the most exact meaning first: id, client, words.
+    """Return the messages that a term finds: by id, else by client, else by words.
 
-    `room` is the name of the room that they are all of, where they are of one.
+    `room` is the name of the room that all `rows` belong to, if they belong to one.
     """
     if not term:
         return rows
-    found = find_exactly(term, room=room)
-    if found:
-        return rows.filter(pk__in=found)
+    keys = find_exactly(term, room=room)
+    if keys:
+        return rows.filter(pk__in=keys)
     if Message.objects.filter(client_id=term).exists():
         return rows.filter(client_id=term)
     _warn_of_rooms(request, term, room)
@@ -51,7 +50,7 @@ def search(request: HttpRequest, rows: QuerySet[Any], term: str, *, room: str = 
 
 
 def search_among(few: QuerySet[Any], term: str) -> QuerySet[Any]:
-    """Return those of a few messages that a term names, or that say it."""
+    """Return those of a few messages whose id, client or text a term matches."""
     if not term:
         return few
     named = Q(pk__in=_find_serial_or_key(term)) | Q(message_id=term) | Q(client_id=term)
@@ -59,39 +58,39 @@ def search_among(few: QuerySet[Any], term: str) -> QuerySet[Any]:
 
 
 def find_or_warn(request: HttpRequest, term: str) -> list[int]:
-    """Return what `find_exactly` finds; where that is nothing, the page says in how many rooms it looked."""
-    found = find_exactly(term)
-    if not found:
+    """Return what `find_exactly` finds; if that is nothing, show on the page how many rooms were searched."""
+    keys = find_exactly(term)
+    if not keys:
         _warn_of_rooms(request, term, "")
-    return found
+    return keys
 
 
 def find_exactly(term: str, *, room: str = "") -> list[int]:
     """Return the primary keys of the messages with this message id, serial or primary key.
 
-    A message id is looked for in the room of that name or, without one, in MAX_ROOMS.
+    A message id is searched in the room named `room` or, without a name, in MAX_ROOMS.
     """
     if not _is_id(term):
         return []
     if room:
-        found = list(Message.objects.filter(room__name=room, message_id=term).values_list("pk", flat=True))
+        keys = list(Message.objects.filter(room__name=room, message_id=term).values_list("pk", flat=True))
     else:
         values = {"newest": NEWEST, "rooms": MAX_ROOMS, "term": term, "found": MAX_FOUND}
-        found = [key for (key,) in fetch(BY_MESSAGE_ID, **values)]
-    return list(dict.fromkeys(found + _find_serial_or_key(term)))
+        keys = [key for (key,) in fetch(BY_MESSAGE_ID, **values)]
+    return list(dict.fromkeys(keys + _find_serial_or_key(term)))
 
 
 def _find_serial_or_key(term: str) -> list[int]:
-    found: list[int] = []
+    keys: list[int] = []
     serial = decode(term) if _is_id(term) else None
     if serial is not None:
         epoch, place = serial
         at_place = Q(created_serial=place) | Q(serial=place)
         rooms = list(Room.objects.filter(epoch=epoch).values_list("pk", flat=True)[:10])
-        found += [key for room in rooms for key in _at(room, at_place)]
+        keys += [key for room in rooms for key in _at(room, at_place)]
     if term.isascii() and term.isdigit() and len(term) <= 18:
-        found += Message.objects.filter(pk=int(term)).values_list("pk", flat=True)
-    return found
+        keys += Message.objects.filter(pk=int(term)).values_list("pk", flat=True)
+    return keys
 
 
 def _at(room: int, place: Q) -> list[int]:
@@ -103,7 +102,7 @@ def _is_id(term: str) -> bool:
 
 
 def _warn_of_rooms(request: HttpRequest, term: str, room: str) -> None:
-    """Tell whoever looks for a message id, which has no blanks, that not all rooms were asked."""
+    """Show on the page that not all rooms were searched for a term that may be a message id (it has no blanks)."""
     if room or " " in term or not Room.objects.order_by("pk").values("pk")[MAX_ROOMS : MAX_ROOMS + 1].exists():
         return
     messages.warning(

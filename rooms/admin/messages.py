@@ -36,7 +36,7 @@ STATUS_TONES = {
 
 @admin.register(Message)
 class MessageAdmin(LargeTableAdmin):
-    """Messages: found by what identifies them, shown with their journey, hidden where that is needed."""
+    """The pages that find messages, show their journey, and hide them."""
 
     list_display = ("preview", "room_link", "client", "status_badge", moment_of("accepted_at", "accepted"))
     list_display_links = ("preview",)
@@ -75,30 +75,30 @@ class MessageAdmin(LargeTableAdmin):
     # --- Reading ---
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return messages with the start of their text, not all of it."""
+        """Return the messages with the start of their text instead of all of it."""
         return with_previews(super().get_queryset(request)).defer("text", "binary", "extras", "detail")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Return the messages that the term names."""
+        """Return the messages that the search finds."""
         room = request.GET.get(RoomFilter.parameter_name, "")
         return message_search.search(request, queryset, search_term.strip(), room=room), False
 
     @admin.display(description="message")
     def preview(self, message: Any) -> SafeString:
-        """The start of what it says."""
+        """The start of the content."""
         return preview_of(message)
 
     @admin.display(description="room")
     def room_link(self, message: Message) -> SafeString:
-        """The room, as a filter."""
+        """The room, as a link that filters by it."""
         address = reverse("admin:rooms_message_changelist", query={"room": message.room.name})
         return format_html('<a href="{}"><bdi>{}</bdi></a>', address, message.room.name[:60])
 
     @admin.display(description="client")
     def client(self, message: Message) -> SafeString:
-        """Who sent it, as a search."""
+        """The author, as a link that searches for it."""
         if message.client_id is None:
             return quiet("anonymous")
         address = reverse("admin:rooms_message_changelist", query={"q": message.client_id})
@@ -106,7 +106,7 @@ class MessageAdmin(LargeTableAdmin):
 
     @admin.display(description="status")
     def status_badge(self, message: Message) -> SafeString:
-        """Where it stands."""
+        """The status, in a coloured pill."""
         if message.action == MessageAction.DELETE:
             return badge("hidden", Tone.BAD)
         label = "edited" if message.action == MessageAction.UPDATE else message.status
@@ -114,13 +114,13 @@ class MessageAdmin(LargeTableAdmin):
 
     @admin.display(description="extras")
     def extras_text(self, message: Message) -> SafeString:
-        """The extras, as far as they can be shown."""
+        """The start of the extras."""
         return format_html("<pre>{}</pre>", json.dumps(message.extras, indent=2, ensure_ascii=False)[:SHOWN_CHARACTERS])
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show a message with its journey, and what can be done with it."""
+        """Show a message with its journey, and the actions on it."""
         message = self.get_object(request, object_id)
         context = dict(extra_context or {})
         if message is not None and self.has_view_permission(request, message):
@@ -136,7 +136,7 @@ class MessageAdmin(LargeTableAdmin):
         return super().change_view(request, object_id, form_url, context)
 
     def choices_for(self, request: HttpRequest, message: Message) -> list[dict[str, str]]:
-        """Return the actions that make sense for one message, as its page offers them."""
+        """Return the actions that a message's page offers."""
         can_hide = message.status == Status.PUBLISHED and message.action != MessageAction.DELETE
         if not can_hide or not self.has_hide_permission(request):
             return []
@@ -150,7 +150,7 @@ class MessageAdmin(LargeTableAdmin):
 
     @admin.action(description="Hide the selected messages", permissions=["hide"])
     def hide(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """Take the content out of published messages."""
+        """Hide the published ones of the chosen messages."""
         chosen = first(request, queryset)
         hidden = amend.hide(chosen, by=f"moderator {actor(request)}", now=timezone.now())
         log(request, Message.objects.filter(pk__in=chosen), "Hidden.")

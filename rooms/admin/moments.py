@@ -1,4 +1,4 @@
-"""The filter by time: what a date hierarchy is for, without reading the table."""
+"""Filters rows by time, as Django's date hierarchy does, but without reading the whole table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rooms.database import large_tables
 
 
 class MomentFilter(TextFilter):
-    """Rows of an hour, a day, a month or a year, by a field that grows with the primary key. Times are UTC."""
+    """Filters rows by an hour, day, month or year of a field that grows with the primary key. Times are UTC."""
 
     title = "time"
     parameter_name = "at"
@@ -41,12 +41,12 @@ class MomentFilter(TextFilter):
         return [(value, label) for value, (label, _) in self.RECENT.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the rows of the chosen time. A value that is no time chooses nothing."""
+        """Return the rows of the chosen time; all rows for a value that is not a time."""
         span = self.span()
         return queryset if span is None else large_tables.between(queryset, self.field, *span)
 
     def span(self) -> tuple[datetime, datetime | None] | None:
-        """Return when the chosen time begins and ends."""
+        """Return begin and end of the chosen time; None for any time."""
         value = self.value() or ""
         if value in self.RECENT:
             return timezone.now() - self.RECENT[value][1], None
@@ -91,7 +91,7 @@ def _span_of(value: str) -> tuple[datetime, datetime] | None:
 
 
 def _neighbours(value: str) -> list[tuple[str, str]]:
-    """Return what one may go to from a date: its year and month above, the days before and after it."""
+    """Return links from a date: its year and month, the date before it, itself, and the date after it."""
     span = _span_of(value)
     if span is None:
         return []

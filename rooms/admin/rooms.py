@@ -22,7 +22,7 @@ from rooms.occupancy import store
 
 @admin.register(Room)
 class RoomAdmin(LargeTableAdmin):
-    """Rooms can be made and described here; their logs are written by publishing."""
+    """The pages that make and describe rooms; only publishing writes their logs."""
 
     list_display = ("name", "title", "is_listed", "connections_now", "messages_link", moment_of("created_at", "made"))
     list_filter = ("listed",)
@@ -32,34 +32,34 @@ class RoomAdmin(LargeTableAdmin):
     allowed_lookups = ("listed__exact",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return the rooms; on the list each with its connections, by an index scan a row of the page."""
+        """Return the rooms; on the list with their connections, which cost one index scan for each row of the page."""
         counted = RoomOccupancy.objects.filter(store.is_alive("gateway__"), room_id=OuterRef("pk"))
         total = counted.order_by().values("room_id").annotate(total=Sum("connections")).values("total")
         rooms: QuerySet[Any] = super().get_queryset(request).annotate(connected=Subquery(total))
         return rooms
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever has the permission may make a room; using one for the first time makes it too."""
+        """Return whether the user has the permission to make rooms."""
         return admin.ModelAdmin.has_add_permission(self, request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Title, description and listing are nobody's state."""
+        """Return whether the user may change title, description and listing, which no other code changes."""
         return admin.ModelAdmin.has_change_permission(self, request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Return the log's own fields, and the name, under which clients know the room."""
+        """Return the fields of the log, and the name of a room that exists: clients know it by that."""
         return ("head", "epoch", "created_at") if obj is None else ("name", "head", "epoch", "created_at")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return what there is to say of a room that does not exist yet, or all."""
+        """Return all fields, or those of a room that does not exist yet."""
         return self.fields[:4] if obj is None else self.fields
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Return a form that refuses names which no client could use."""
+        """Return the form that refuses invalid names."""
         return super().get_form(request, obj, change=change, form=RoomForm, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Write what the form changed, and not `head`, which moves while the form is open."""
+        """Store only the fields that the form changed: `head` moves while the form is open."""
         if not change:
             obj.save()
         elif form.changed_data:
@@ -67,26 +67,26 @@ class RoomAdmin(LargeTableAdmin):
 
     @admin.display(description="listed", boolean=True)
     def is_listed(self, room: Room) -> bool:
-        """Whether the page shows it."""
+        """Whether the page lists the room."""
         return room.listed
 
     @admin.display(description="connections now")
     def connections_now(self, room: Any) -> str | SafeString:
-        """How many are attached to it, in all gateways together."""
+        """The number of connections attached to the room, over all gateways."""
         return f"{room.connected:,}" if room.connected else quiet("-")
 
     @admin.display(description="log")
     def messages_link(self, room: Room) -> SafeString:
-        """How far the log reaches, and a link to it."""
+        """The head of the log, as a link to the messages."""
         address = reverse("admin:rooms_message_changelist", query={"room": room.name})
         return format_html('<a href="{}">{} entries</a>', address, f"{room.head:,}")
 
 
 class RoomForm(ModelForm[Room]):
-    """A room as an administrator describes it."""
+    """The form of a room's name and description."""
 
     def clean_name(self) -> str:
-        """Return the name. Refuse one that the wire would refuse."""
+        """Return the name. Raises ValidationError for a name that clients could not use."""
         name = str(self.cleaned_data["name"])
         try:
             return directory.require_name(name)

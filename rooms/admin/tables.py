@@ -1,4 +1,4 @@
-"""What the admin pages of large tables share: no COUNT, no scan, nothing changed but by the functions that own it."""
+"""The common parts of admin pages of large tables: no unbounded COUNT, no scan, no generic editing."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ ACTION_LIMIT = 1000  # rows that one action changes, in one transaction
 
 
 class BoundedPaginator(Paginator[Any]):
-    """Pages through the first COUNT_LIMIT rows. What lies beyond is found by search, filter and date."""
+    """Pages through the first COUNT_LIMIT rows; search, filters and dates find the rows beyond."""
 
     @cached_property
     def count(self) -> int:
-        """How many rows can be paged through."""
+        """The number of rows that can be paged through."""
         return self.bounded.number
 
     @cached_property
     def bounded(self) -> large_tables.Count:
-        """How many rows there are, if there are not too many to count."""
+        """The number of rows, counted up to COUNT_LIMIT."""
         assert isinstance(self.object_list, QuerySet)
         return large_tables.count_up_to(self.object_list)
 
     @cached_property
     def estimate(self) -> int:
-        """About how many rows the whole table has."""
+        """An estimate of the rows of the whole table."""
         assert isinstance(self.object_list, QuerySet)
         return large_tables.estimate(self.object_list.model)
 
 
 class FixedOrder(ChangeList):
-    """A change list that is always in the order of its model admin, whatever the address asks for."""
+    """A change list in the order of its model admin; the address cannot choose another."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Return the order that an index serves."""
@@ -53,23 +53,23 @@ class FixedOrder(ChangeList):
 
 
 class PlainTitleAdmin(admin.ModelAdmin[Any]):
-    """Pages that are called what they show."""
+    """A model admin whose pages are titled by what they list."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the list under the name of what it lists."""
+        """Show the list, titled by the plural name of its model."""
         title = capfirst(str(self.opts.verbose_name_plural))
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the form with one button: what is shown once after saving leaves no room for the others."""
+        """Show the form with one button to save: secrets shown once after saving rule out "save and continue"."""
         buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().add_view(request, form_url, {**buttons, **(extra_context or {})})
 
 
 class LargeTableAdmin(PlainTitleAdmin):
-    """Rows are looked at and acted on, never added, edited or deleted here."""
+    """A model admin that lists rows and runs actions on them, but never adds, edits or deletes by form."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -80,7 +80,7 @@ class LargeTableAdmin(PlainTitleAdmin):
     allowed_lookups: ClassVar[Sequence[str]] = ()  # in the address, beside the filter classes of list_filter
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the list that cannot be sorted by what has no index."""
+        """Return the change list that cannot be sorted by columns without an index."""
         return FixedOrder
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
@@ -89,15 +89,15 @@ class LargeTableAdmin(PlainTitleAdmin):
         return lookup in own or lookup in self.allowed_lookups
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody makes one by hand."""
+        """Nobody adds rows by hand."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody edits one by hand."""
+        """Nobody edits rows by hand."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes one by hand."""
+        """Nobody deletes rows by hand."""
         return False
 
 
@@ -105,7 +105,7 @@ class LargeTableAdmin(PlainTitleAdmin):
 
 
 class TextFilter(admin.SimpleListFilter):
-    """A filter with a text field. Subclasses say what an exact value means."""
+    """A filter with a text field. Subclasses look up its value."""
 
     template = "admin/text_filter.html"
     placeholder = ""
@@ -115,7 +115,7 @@ class TextFilter(admin.SimpleListFilter):
         return [("", "")]
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """Yield the form: its value, and what else the address says, which it must keep."""
+        """Yield the form: its value, and the other parameters of the address, which it must keep."""
         kept = [
             (name, value)
             for name, values in changelist.filter_params.items()
@@ -140,12 +140,12 @@ def badge(label: str, tone: str) -> SafeString:
 
 
 def quiet(text: str) -> SafeString:
-    """Return what stands where nothing is."""
+    """Return the dash of an empty cell."""
     return format_html('<span class="quiet">{}</span>', text)
 
 
 def said(text: str, note: str = "") -> SafeString:
-    """Return what somebody else wrote: escaped, and unable to turn the text around it (bidi)."""
+    """Return foreign text, escaped and isolated: its bidi characters cannot turn the text around it."""
     return format_html('<bdi class="said" dir="auto">{}</bdi>{}', text, format_html(" <small>{}</small>", note))
 
 
@@ -169,14 +169,14 @@ def moment_of(field: str, label: str) -> Callable[[Any], SafeString]:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes in a readable unit."""
     if count < 1000:
         return f"{count} B"
     return f"{count / 1000:.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
 
 
 def first(request: HttpRequest, rows: QuerySet[Any]) -> list[int]:
-    """Return the primary keys of the rows that an action is for, at most ACTION_LIMIT. Tell the user about more."""
+    """Return the primary keys of an action's rows, at most ACTION_LIMIT. Warn the user if there are more."""
     keys = list(rows.values_list("pk", flat=True)[: ACTION_LIMIT + 1])
     if len(keys) > ACTION_LIMIT:
         messages.warning(request, f"Only the first {ACTION_LIMIT:,} were changed. Do it again for the next ones.")
@@ -187,12 +187,12 @@ def first(request: HttpRequest, rows: QuerySet[Any]) -> list[int]:
 
 
 def actor(request: HttpRequest) -> str:
-    """Return who acts, as it is recorded."""
+    """Return the name under which a user's actions are recorded."""
     return str(request.user.get_username())
 
 
 def log(request: HttpRequest, rows: QuerySet[Any], what: str) -> None:
-    """Write what was done with rows to the admin's own log."""
+    """Record an action on rows in the admin's log."""
     assert request.user.pk is not None
     LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, what)
 

@@ -1,7 +1,7 @@
-"""A journey drawn over time: each step a row, its time a bar on one axis. Pure.
+"""Lays out a journey over time: each step is a row, its duration a bar on a common axis. Pure.
 
-The axis is linear where something happens. A stretch in which nothing does (hours between two calls) is cut short and
-says how long it was: otherwise the milliseconds that matter would be thinner than a pixel. A call is never cut.
+The axis is linear where something happens. A stretch without events (hours between two calls) is cut short and labelled
+with its length: otherwise the milliseconds that matter would be thinner than a pixel. A call is never cut.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from itertools import pairwise
 from rooms.admin.journey import Step, Tone
 from rooms.models import Message, Status
 
-CUT_FROM_MS = 1_000.0  # what is shorter is drawn as it was
-CUT_SHARE = 0.45  # of what is drawn to scale: so wide is a stretch that was cut short
+CUT_FROM_MS = 1_000.0  # shorter stretches are never cut
+CUT_SHARE = 0.45  # the width of a cut stretch, as a share of all that is drawn to scale
 MIN_AXIS_MS = 1.0
 MAX_TICKS = 6
 SPLIT_FROM = 12  # times as long as publishing took
@@ -35,7 +35,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One step: how long after acceptance it began, how long it took, and where it lies."""
+    """The row of one step: its offset from acceptance, its duration, and its bar."""
 
     step: Step
     offset: str = ""
@@ -45,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """A line across all rows. The label of a cut says how long nothing happened."""
+    """A line across all rows. The label of a cut is the length of the stretch."""
 
     left: float
     label: str
@@ -83,7 +83,7 @@ class _Stretch:
 
 
 def lay_out_message(steps: Sequence[Step], message: Message) -> list[Waterfall]:
-    """Return the drawing of a message's journey: in two parts, where what came after publishing dwarfs the rest."""
+    """Return the layout of a message's journey, in two parts if the time after publishing dwarfs the time before."""
     zero, published = message.accepted_at, message.published_at
     ends = [step.at for step in steps if step.at is not None and not step.is_ahead]
     if published is None or not ends or max(ends) - zero <= SPLIT_FROM * (published - zero):
@@ -94,7 +94,7 @@ def lay_out_message(steps: Sequence[Step], message: Message) -> list[Waterfall]:
 
 
 def lay_out(steps: Sequence[Step], zero: datetime, start: datetime | None = None, title: str = "") -> Waterfall:
-    """Return the drawing of steps that are in order. Times count from `zero`; the axis begins there, or at `start`."""
+    """Return the layout of ordered steps. Times count from `zero`; the axis begins at `start`, or else at `zero`."""
     spans = [_span(step, zero) for step in steps]
     first = (start - zero).total_seconds() * 1000 if start else 0.0
     calls = [span for step, span in zip(steps, spans, strict=True) if span and step.is_call]
@@ -118,7 +118,7 @@ def lay_out(steps: Sequence[Step], zero: datetime, start: datetime | None = None
 
 
 def facts_of(message: Message, steps: Sequence[Step]) -> list[Fact]:
-    """Return what one wants to know first: how long publishing took, and how much of it was not ours."""
+    """Return the main figures: the time until publishing, and the part of it spent in calls."""
     zero = message.accepted_at
     until = message.published_at
     if until is None:
@@ -136,7 +136,7 @@ def facts_of(message: Message, steps: Sequence[Step]) -> list[Fact]:
 
 
 def outside_ms(steps: Iterable[Step], zero: datetime, until: datetime) -> float:
-    """Return how many milliseconds between two moments were spent in calls, those at the same time counted once."""
+    """Return the milliseconds between two moments that were spent in calls; calls that overlap count once."""
     total, reached = 0.0, zero
     waits = [step for step in steps if step.is_call and not step.is_aside]
     calls = [(step.began, step.at) for step in waits if step.began is not None and step.at is not None]
@@ -149,7 +149,7 @@ def outside_ms(steps: Iterable[Step], zero: datetime, until: datetime) -> float:
 
 
 def duration(ms: float) -> str:
-    """Return a time as people read it: `0.4 ms`, `12.3 ms`, `1.24 s`, `2 min 5 s`, `3 h 12 min`, `2 d 4 h`."""
+    """Return a duration in readable units: `0.4 ms`, `12.3 ms`, `1.24 s`, `2 min 5 s`, `3 h 12 min`, `2 d 4 h`."""
     if ms < 999.5:
         return f"{ms:.1f} ms" if ms < 99.95 else f"{ms:.0f} ms"
     seconds = ms / 1000
@@ -164,13 +164,13 @@ def duration(ms: float) -> str:
 
 
 def _is_until(step: Step, published: datetime) -> bool:
-    """Return whether a step led to publishing. What rules are told begins in the same moment, and is no part of it."""
+    """Return whether a step came before publishing; notifications of rules, which begin with it, did not."""
     start = step.start
     return start is not None and (start < published or (start == published and step.began is None))
 
 
 def _span(step: Step, zero: datetime) -> Span | None:
-    """Return begin and end in milliseconds. A clock that goes slow elsewhere puts nothing before acceptance."""
+    """Return begin and end in milliseconds, at least 0: another host's clock may be behind."""
     if step.is_ahead or step.start is None or step.at is None:
         return None
     start = max(0.0, (step.start - zero).total_seconds() * 1000)
@@ -178,7 +178,7 @@ def _span(step: Step, zero: datetime) -> Span | None:
 
 
 def _stretches(moments: set[float], calls: Sequence[Span]) -> list[_Stretch]:
-    """Return the axis between moments at which something began or ended."""
+    """Return the stretches of the axis between the moments at which steps began or ended."""
     first = min(moments)
     gaps = list(pairwise(sorted(moments))) or [(first, first + MIN_AXIS_MS)]
     drawn = 0.0  # to scale
@@ -201,7 +201,7 @@ def _stretches(moments: set[float], calls: Sequence[Span]) -> list[_Stretch]:
 
 
 def _place(stretches: Sequence[_Stretch], moment: float) -> float:
-    """Return where a moment lies, in per cent."""
+    """Return the place of a moment on the axis, in per cent."""
     index = max(0, bisect_right([stretch.start for stretch in stretches], moment) - 1)
     stretch = stretches[index]
     share = min(1.0, (moment - stretch.start) / (stretch.end - stretch.start))
@@ -209,7 +209,7 @@ def _place(stretches: Sequence[_Stretch], moment: float) -> float:
 
 
 def _ticks(stretches: Sequence[_Stretch]) -> list[Tick]:
-    """Return round times along what is drawn to scale, with room for their labels."""
+    """Return ticks at round times along the stretches drawn to scale, with space for their labels."""
     drawn = sum(stretch.end - stretch.start for stretch in stretches if not stretch.is_cut)
     step = _round_step(drawn / MAX_TICKS)
     ticks: list[Tick] = [Tick(left=0.0, label=_round_time(round(stretches[0].start, 1)) if stretches[0].start else "0")]

@@ -1,4 +1,4 @@
-"""The Content-Security-Policy of every page that we serve: our own scripts and styles, nothing inline."""
+"""Adds the Content-Security-Policy to every page: only our own scripts and styles, nothing inline."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def policy(sockets: str) -> str:
 
 @sync_and_async_middleware
 def content_security(get_response: View) -> View:
-    """Add the policy to each response that does not bring its own. Works without a thread hop either way."""
+    """Add the policy to responses without one. As sync and async middleware, it needs no thread hop."""
     if iscoroutinefunction(get_response):
 
         async def answer_async(request: HttpRequest) -> HttpResponseBase:
@@ -50,7 +50,7 @@ def content_security(get_response: View) -> View:
 
 
 def protect(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """Set the header in place."""
+    """Set the header of a response that has none, and return the response."""
     if HEADER not in response:
         response.headers[HEADER] = policy(own_sockets(request))
     return response

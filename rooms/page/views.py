@@ -1,4 +1,4 @@
-"""The pages that people see: list of rooms, a room, saying who you are. Chatting itself is the script's."""
+"""Renders the pages for people: the list of rooms, a room, signing in. The room page's script does the chatting."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from django.views.decorators.http import require_POST, require_safe
 from rooms.access.guests import SESSION_KEY, GuestForm, person_of, welcome
 from rooms.models import Room
 
-# A list for people to read; more rooms than this want a search.
+# People read this list; more rooms than this would need a search.
 MAX_LISTED_ROOMS = 200
 
 
 @never_cache
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Show the rooms that one may enter."""
+    """Show the list of rooms."""
     person = person_of(request)
     if person is None:
-        return ask_who(request)
+        return redirect_to_sign_in(request)
     return render(request, "home.html", {"person": person, "rooms": listed_rooms()})
 
 
 @never_cache
 @require_safe
 def room(request: HttpRequest, name: str) -> HttpResponse:
-    """Show a room. A room that is not listed does not exist for this page."""
+    """Show a room; 404 for a room that is not listed."""
     person = person_of(request)
     if person is None:
-        return ask_who(request)
+        return redirect_to_sign_in(request)
     here = get_object_or_404(Room, name=name, listed=True)
     return render(request, "room.html", {"person": person, "room": here, "rooms": listed_rooms()})
 
@@ -44,7 +44,7 @@ def room(request: HttpRequest, name: str) -> HttpResponse:
 @never_cache
 @sensitive_post_parameters("password")
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Sign in by user name and password; GET shows this and the guest's form."""
+    """Sign in by user name and password; GET shows the forms for users and guests."""
     form = AuthenticationForm(request, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         request.session.pop(SESSION_KEY, None)
@@ -56,7 +56,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_POST
 def enter_as_guest(request: HttpRequest) -> HttpResponse:
-    """Take a name for this session."""
+    """Enter as a guest, with a name for this session."""
     form = GuestForm(request.POST)
     if form.is_valid():
         if request.user.is_authenticated:
@@ -69,20 +69,20 @@ def enter_as_guest(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Forget user and guest."""
+    """Sign the user or guest out."""
     logout(request)
     return redirect("page:sign-in")
 
 
-def ask_who(request: HttpRequest) -> HttpResponse:
-    """Send somebody unknown to the page where one says who one is, and back here afterwards."""
+def redirect_to_sign_in(request: HttpRequest) -> HttpResponse:
+    """Redirect to the sign-in page, which leads back here."""
     return redirect(f"{reverse('page:sign-in')}?{urlencode({'next': request.get_full_path()})}")
 
 
 def show_sign_in(
     request: HttpRequest, *, user_form: AuthenticationForm | None = None, guest_form: GuestForm | None = None
 ) -> HttpResponse:
-    """Render both forms; a form that was refused comes back with its errors and status 422."""
+    """Render both forms; status 422 for a refused form, with its errors."""
     forms = {"user_form": user_form or AuthenticationForm(request), "guest_form": guest_form or GuestForm()}
     refused = any(form.is_bound for form in forms.values())
     context = {**forms, "next": next_page(request), "person": person_of(request)}
@@ -90,7 +90,7 @@ def show_sign_in(
 
 
 def next_page(request: HttpRequest) -> str:
-    """Return where to go after signing in: the page that was asked for if it is ours, else the rooms."""
+    """Return the address to go to after signing in: the requested page if it is ours, else the list of rooms."""
     wanted = request.POST.get("next") or request.GET.get("next") or ""
     ours = url_has_allowed_host_and_scheme(wanted, {request.get_host()}, require_https=request.is_secure())
     return wanted if ours else reverse("page:home")

@@ -1,1 +1,1 @@
-"""The REST API of rooms, in the public shapes."""
+"""The REST API of rooms, with the addresses and shapes of the public API."""

@@ -1,6 +1,6 @@
-"""The REST side of occupancy: one room's status, and the rooms with somebody in them. Shapes are the public API's.
+"""Answers REST requests for the occupancy of one room, and for the list of active rooms, as the public API does.
 
-Asking about a room does not make it.
+A request for a room's status does not make the room.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from rooms.rest.history_query import HIDDEN_PARAMETERS
 from rooms.rest.requests import answer, credentials_of, rest, whole_number
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
-# Of the public API, and not offered here: such an address is not a room with slashes in its name.
+# Resources of the public API that are not offered here; otherwise they would be read as names with slashes.
 RESOURCES = re.compile(r".+/(?:presence(?:/history)?|messages/.+|object(?:/.*)?)", re.DOTALL)
 
 
 @rest("GET")
 async def status(request: HttpRequest, name: str) -> HttpResponse:
-    """GET /channels/{name}: whether somebody is in the room, and how many."""
+    """Answer GET /channels/{name} with the room's occupancy."""
     grant = await authenticate(credentials_of(request))
     if RESOURCES.fullmatch(name):
         raise ChatError(Code.NOT_FOUND, "This server does not offer that resource of a channel.")
     grant.require(require_name(name), CAPABILITY)
-    found = await gateway.current().occupancy.status(name)
-    return answer(request, details_of(name, found.metrics))
+    occupancy = await gateway.current().occupancy.status(name)
+    return answer(request, details_of(name, occupancy.metrics))
 
 
 @rest("GET")
 async def listing(request: HttpRequest) -> HttpResponse:
-    """GET /channels: one page of the rooms with somebody in them, by name, and links to the first and the next.
+    """Answer GET /channels with a page of the active rooms, by name, and links to the first and the next page.
 
-    A page is shorter by what the capability does not cover: '*' means all rooms but those of other spaces ("[...").
+    Rooms that the capability does not cover are left out of a page: '*' excludes those of other spaces ("[...").
     """
     grant = await authenticate(credentials_of(request))
     require_all_rooms(grant)
@@ -60,20 +60,20 @@ async def listing(request: HttpRequest) -> HttpResponse:
 
 
 def read_page(grant: Grant, *, prefix: str, after: str, limit: int) -> tuple[list[tuple[str, Metrics]], str | None]:
-    """Return the active rooms of a page that the grant covers, and the name after which the next page goes on."""
-    found = store.read_active(prefix=prefix, after=after, limit=limit + 1)
-    last = found[limit - 1][0] if len(found) > limit else None
-    return [room for room in found[:limit] if grant.capability.allows(room[0], CAPABILITY)], last
+    """Return a page's active rooms that the grant covers, and the name after which the next page begins."""
+    active = store.read_active(prefix=prefix, after=after, limit=limit + 1)
+    last = active[limit - 1][0] if len(active) > limit else None
+    return [room for room in active[:limit] if grant.capability.allows(room[0], CAPABILITY)], last
 
 
 def details_of(name: str, metrics: Metrics) -> dict[str, Any]:
-    """Return the public ChannelDetails shape."""
+    """Return a room's occupancy as the public ChannelDetails."""
     status = {"isActive": metrics.connections > 0, "occupancy": {"metrics": metrics.shape}}
     return {"channelId": name, "name": name, "status": status}
 
 
 def require_all_rooms(grant: Grant) -> None:
-    """Raise ChatError 40160 unless the grant lets see all rooms: a list of some would look like all."""
+    """Raise ChatError 40160 unless the grant covers all rooms: a partial list would look complete."""
     if not grant.capability.allows_everywhere(CAPABILITY):
         raise ChatError(
             Code.OPERATION_NOT_PERMITTED,
@@ -89,7 +89,7 @@ def _text(request: HttpRequest, name: str) -> str:
 
 
 def _links(request: HttpRequest, last: str | None) -> list[str]:
-    """Return the Link header's parts; `last` is the name after which the next page goes on."""
+    """Return the Link header's parts; `last` is the name after which the next page begins."""
     parameters = {key: value for key, value in request.GET.items() if key not in HIDDEN_PARAMETERS}
     first = {key: value for key, value in parameters.items() if key != "cursor"}
     links = [f'<./channels?{urlencode(first)}>; rel="first"', f'<./channels?{urlencode(parameters)}>; rel="current"']

@@ -1,4 +1,4 @@
-"""What a history request asks for. Pure but for the request object."""
+"""Reads the parameters of a history request. Pure but for the request object."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, request: HttpRequest, room: RoomRef) -> HistoryQuery:
-        """Read the query. Raises ChatError 40003 naming the parameter."""
+        """Read the parameters of a request. Raises ChatError 40003, which names the wrong one."""
         direction = request.GET.get("direction", "backwards")
         if direction not in ("backwards", "forwards"):
             raise ChatError(Code.INVALID_PARAMETER, "The parameter direction is 'backwards' or 'forwards'.")
@@ -54,7 +54,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def links(self, request: HttpRequest, last: int | None) -> list[str]:
-        """Return the Link header's parts; `last` is the serial at which the next page goes on."""
+        """Return the Link header's parts; `last` is the serial after which the next page begins."""
         parameters = {key: value for key, value in request.GET.items() if key not in HIDDEN_PARAMETERS}
         first = {key: value for key, value in parameters.items() if key != "cursor"}
         links = [

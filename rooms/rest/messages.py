@@ -1,4 +1,4 @@
-"""The REST side of a room: publish, history, the time. Shapes are the public REST API's.
+"""Answers REST requests to publish, for history and for the time, as the public API does.
 
 Views are asynchronous: a publish waits for its verdict without holding a thread.
 """
@@ -24,13 +24,13 @@ from rooms.rest.requests import answer, credentials_of, format_of, read_messages
 
 @rest("GET")
 async def server_time(request: HttpRequest) -> HttpResponse:
-    """GET /time: milliseconds since the epoch."""
+    """Answer GET /time with milliseconds since the epoch."""
     return answer(request, [int(time.time() * 1000)])
 
 
 @rest("GET", "POST")
 async def messages(request: HttpRequest, name: str) -> HttpResponse:
-    """GET and POST /channels/{name}/messages."""
+    """Answer GET (history) and POST (publish) of /channels/{name}/messages."""
     grant = await authenticate(credentials_of(request))
     publishes = request.method == "POST"
     # Before the room is made: only who may use it makes it.
@@ -58,7 +58,7 @@ async def publish(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResp
 
 
 async def history(request: HttpRequest, room: RoomRef) -> HttpResponse:
-    """Answer one page of published messages, and links to the first and the next."""
+    """Answer with a page of published messages, and links to the first and the next page."""
     query = HistoryQuery.parse(request, room)
     page, more = await threads.run(
         reading.read_history,

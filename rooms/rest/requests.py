@@ -1,4 +1,4 @@
-"""Reading REST requests and writing their answers, in JSON and MessagePack; errors in the public shape."""
+"""Reads REST requests and writes their responses, in JSON and MessagePack; errors have the public shape."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ View = Callable[..., Coroutine[Any, Any, HttpResponse]]
 
 
 def rest(*methods: str) -> Callable[[View], View]:
-    """Make a view of the REST API: the methods it has, errors in the public shape, no cookies, no caching."""
+    """Turn a coroutine into a view of the REST API: allowed methods, errors in the public shape, no caching."""
 
     def decorate(view: View) -> View:
         @csrf_exempt
@@ -59,7 +59,7 @@ def rest(*methods: str) -> Callable[[View], View]:
 
 
 def credentials_of(request: HttpRequest) -> Credentials:
-    """Return what a request shows of who it is: Basic (a key) or Bearer (a token), else the query's parameters."""
+    """Return a request's credentials: Basic (a key) or Bearer (a token), else from the query's parameters."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     client_id = _client_id(request.headers.get("X-Ably-ClientId"))
     if scheme.lower() == "basic":
@@ -75,20 +75,20 @@ def credentials_of(request: HttpRequest) -> Credentials:
 
 
 def format_of(request: HttpRequest) -> Format:
-    """Return the format that the peer wants to read."""
+    """Return the format that the client wants to read."""
     wanted = request.GET.get("format") or request.headers.get("Accept", "")
     return Format.MSGPACK if "msgpack" in wanted else Format.JSON
 
 
 def answer(request: HttpRequest, shape: Any, *, status: int = 200) -> HttpResponse:
-    """Return a response in the format that the peer wants."""
+    """Return a response in the format that the client wants."""
     wire_format = format_of(request)
     encode = msgspec.json.encode if wire_format is Format.JSON else msgspec.msgpack.encode
     return HttpResponse(encode(shape), status=status, content_type=CONTENT_TYPES[wire_format])
 
 
 def error_response(request: HttpRequest, error: ChatError) -> HttpResponse:
-    """Return an error in the public shape, its code in the headers too."""
+    """Return the response of an error: the public shape, with code and message in headers too."""
     response = answer(request, {"error": error.as_dict()}, status=error.status)
     response["X-Ably-Errorcode"] = str(error.code)
     # A reason may be a moderator's or a Lambda's text: line feeds would end the header, and the request in a 500.
@@ -99,7 +99,7 @@ def error_response(request: HttpRequest, error: ChatError) -> HttpResponse:
 
 
 def whole_number(request: HttpRequest, name: str, default: int) -> int:
-    """Return a whole number of the query, not negative. Raises ChatError 40003 naming the parameter."""
+    """Return a parameter that is a whole number, not negative. Raises ChatError 40003, which names it."""
     value = request.GET.get(name)
     if value is None:
         return default
@@ -141,7 +141,7 @@ def _basic(value: str) -> str:
 
 
 def _bearer(value: str) -> str:
-    """Return a bearer token: as it is, or in the base64 that the SDKs wrap it in (RSA3b)."""
+    """Return a bearer token, decoded from the base64 that SDKs wrap it in (RSA3b)."""
     if "." in value:
         return value
     try:
