@@ -39,7 +39,7 @@ METHODS: Final[dict[type, tuple[str, ...]]] = {
     ),
     DaphneWebSocket: ("_onOpen", "handle_reply", "serverAccept", "serverReject", "serverClose", "handle_exception"),
     WebRequest: ("gotLength", "handleContentChunk", "process", "connectionLost"),
-    HTTPChannel: ("dataReceived", "allContentReceived", "timeoutConnection", "loseConnection"),
+    HTTPChannel: ("dataReceived", "allContentReceived", "requestDone", "timeoutConnection", "loseConnection"),
     DaphneServer: ("run", "stop", "create_application", "kill_all_applications"),
 }
 
@@ -199,8 +199,7 @@ class BareRequest(WebRequest):
     """Daphne's request without the forms that Twisted would read: all others wait meanwhile, a second for 2 MB."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._parsePOSTFormSubmission = False
+        super().__init__(*args, parsePOSTFormSubmission=False, **kwargs)
 
     @property
     def has_application(self) -> bool:
@@ -216,10 +215,17 @@ class BareRequest(WebRequest):
 class BareChannel(HTTPChannel):
     """Twisted's HTTP connection, which says whether a request is being served."""
 
-    @property
-    def is_serving(self) -> bool:
-        """Whether a whole request came that is not answered yet."""
-        return bool(self._handlingRequest)
+    is_serving = False  # a whole request came that is not answered yet
+
+    def allContentReceived(self) -> None:
+        """Note that a request is whole."""
+        self.is_serving = True
+        super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:
+        """Note that a request was answered."""
+        self.is_serving = False
+        super().requestDone(request)
 
 
 class BareHTTPFactory(DaphneHTTPFactory):

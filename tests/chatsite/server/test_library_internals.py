@@ -229,10 +229,12 @@ def test_forms_are_left_to_django_and_a_channel_says_that_it_serves() -> None:
     channel.dataReceived(b"a=1")
 
     (request,) = server.served
-    assert channel.is_serving, hint(MODULE, "_handlingRequest")
-    assert request.args == {}, hint(MODULE, "_parsePOSTFormSubmission")
+    assert channel.is_serving, hint(MODULE, "BareChannel")
+    assert request.args == {}, hint(MODULE, "BareRequest")
     assert request.has_application
     assert isinstance(request, Request), hint(MODULE, "requestFactory")
+    request.finish()
+    assert not channel.is_serving, hint(MODULE, "BareChannel")
 
 
 def test_a_silent_connection_is_ended_in_time() -> None:
