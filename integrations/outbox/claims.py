@@ -89,7 +89,7 @@ def claim_lanes(capacities: Sequence[Capacity], *, free: int, max_attempts: int,
                 _LIGHTLY,
                 _VERSION,
                 (queries.CLAIM_LANES, [now, *_columns(capacities), free, owner]),
-                (queries.TAKE_HEADS, [owner]),
+                (queries.CLAIM_HEADS, [owner]),
             ]
         )
         rules = _read_rules(version[0][0])

@@ -9,7 +9,7 @@ waiting rows.
 Postgres' clock decides what is due: the clocks of hosts differ a little, and a claim by a clock that is behind would
 not find what another host has just added.
 
-Locks are taken in one order everywhere: rooms (rooms.log.queries), then lanes by rule and room, then deliveries.
+Locks are taken in one order everywhere: rooms (rooms.log.room_locks), then lanes by rule and room, then deliveries.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ RETURNING delivery.id, delivery.rule_id, delivery.room_id, delivery.message_id, 
     delivery.answer <> ''
 """
 
-# Claims due lanes of enabled rules, raises their fences, and passes their ids to TAKE_HEADS in a setting of the
-# transaction. TAKE_HEADS is a statement of its own because it must see what was committed before these locks.
+# Claims due lanes of enabled rules, raises their fences, and passes their ids to CLAIM_HEADS in a setting of the
+# transaction. CLAIM_HEADS is a statement of its own because it must see what was committed before these locks.
 # Parameters: now, rules, calls, leases (s), free, owner.
 CLAIM_LANES: Final = """
 WITH given AS (SELECT greatest(%b::timestamptz, statement_timestamp()) AS now),
@@ -129,7 +129,7 @@ FROM taken
 
 # Claims the oldest unfinished deliveries of the lanes of CLAIM_LANES: one, or for a batched rule up to a batch,
 # unless the lane is narrowed to single calls after a refused batch. Parameter: owner.
-TAKE_HEADS: Final = """
+CLAIM_HEADS: Final = """
 WITH next AS (
     SELECT lane.id AS lane_id, oldest.id, oldest.bytes, rule.batch_bytes,
         sum(oldest.bytes) OVER (PARTITION BY lane.id ORDER BY oldest.id) AS bytes_so_far

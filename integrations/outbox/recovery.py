@@ -1,4 +1,4 @@
-"""Changes deliveries outside of claims and records: resent by hand, retried after an outage, or their worker died."""
+"""Changes deliveries outside of claims and records: resends, retries after an outage, the leases of dead workers."""
 
 from __future__ import annotations
 

@@ -401,7 +401,7 @@ def test_claims_are_index_ranges_however_many_deliveries_there_are() -> None:
         with connection.cursor() as cursor:
             lane = Lane.objects.get().pk
             cursor.execute("SELECT set_config('integrations.lanes', %s, true)", [f"{{{lane}}}"])
-        plans.append(explain(queries.TAKE_HEADS, ["worker"]))
+        plans.append(explain(queries.CLAIM_HEADS, ["worker"]))
 
     assert len(claim()) == 1
     assert all("delivery_due" in plan or "lane_due" in plan or "delivery_next_in_lane" in plan for plan in plans)
