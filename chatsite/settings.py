@@ -254,7 +254,10 @@ CONNECTION_MAX_PER_GATEWAY = environment.integer(
     "WebSockets that one gateway holds; more go to others, or are told to try again (503).",
 )
 CONNECTION_SLOW_SECONDS = environment.seconds(
-    "CONNECTION_SLOW_SECONDS", 120.0, "The same for a peer that reads more slowly than it is sent to.", minimum=1
+    "CONNECTION_SLOW_SECONDS",
+    120.0,
+    "How long a member may lag, since it reads too slowly, before it is disconnected.",
+    minimum=1,
 )
 GATEWAY_DRAIN_SECONDS = environment.seconds(
     "GATEWAY_DRAIN_SECONDS", 10.0, "After SIGTERM a gateway sends its members elsewhere, spread over this time."
@@ -264,7 +267,9 @@ RESUME_SECONDS_WITHOUT_HISTORY = environment.integer(
 )
 ROOM_NAME_MAX_CHARACTERS = 255
 ROOMS_MEMORY_BYTES = environment.integer(
-    "ROOMS_MEMORY_BYTES", 268_435_456, "The same for all rooms of a gateway together; quiet rooms give first."
+    "ROOMS_MEMORY_BYTES",
+    268_435_456,
+    "Memory for the recent messages of all rooms of a gateway; quiet rooms give theirs up first.",
 )
 HUB_PAUSE_SHARE = environment.seconds(
     "HUB_PAUSE_SHARE", 1.0, "Pause between two passes over a busy room, in lengths of a pass; what comes is gathered."
