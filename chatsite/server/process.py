@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from chatsite.server import figures, kernel
 from chatsite.server.board import Board
+from chatsite.server.figures import Figure
 from chatsite.server.handshakes import HANDSHAKES_MAX_PER_GATEWAY, Handshakes
 from chatsite.server.http import HTTPFactory
 from chatsite.server.incoming import Incoming
@@ -177,10 +178,9 @@ class GatewayServer(BareServer):
         for slow in list(islice(self.ws_factory.slow, SLOW_PER_SWEEP)):
             slow.end_patience()
 
-    def figures(self) -> dict[str, tuple[str, str, int]]:
+    def figures(self) -> dict[str, Figure]:
         """See chatsite.server.figures."""
         handshakes, listener = self.handshakes, self.listener
-        receive, unfinished, bodies = self.ws_factory.receive_budget, self.ws_factory.unfinished, self.request_bodies
         return {
             "chat_sockets": ("gauge", "Connections of all kinds", len(self._open)),
             "chat_handshakes": (
@@ -188,40 +188,11 @@ class GatewayServer(BareServer):
                 "Connections without a whole request yet (limit: HANDSHAKES_MAX_PER_GATEWAY)",
                 len(handshakes),
             ),
-            "chat_receive_bytes": (
-                "gauge",
-                f"Frames that wait to be handled (limit: {receive.max_bytes} bytes; above it sockets are read in turn)",
-                receive.used,
-            ),
-            "chat_request_body_bytes": (
-                "gauge",
-                f"Bodies of HTTP requests that are not answered yet (limit: {bodies.max_bytes} bytes)",
-                bodies.used,
-            ),
-            "chat_unfinished_message_bytes": (
-                "gauge",
-                f"Messages of which only a part has come in (limit: {unfinished.max_bytes} bytes)",
-                unfinished.used,
-            ),
-            "chat_unfinished_messages_refused": (
-                "counter",
-                "WebSockets closed with 1013: there was no room for the message that came in",
-                unfinished.refused,
-            ),
-            "chat_request_bodies_refused": (
-                "counter",
-                "HTTP requests refused with 503: there was no room for their bodies",
-                bodies.refused,
-            ),
-            "chat_reads_paused": (
-                "counter",
-                "Sockets not read for a while because too much waited in the process",
-                receive.pauses,
-            ),
             "chat_slow_sockets": ("gauge", "Peers that do not take all at once", len(self.ws_factory.slow)),
             "chat_sockets_accepted": ("counter", "Connections accepted", listener.accepted),
             "chat_sockets_refused": ("counter", "WebSockets refused with 503: the gateway is full", handshakes.refused),
             "chat_handshakes_dropped": ("counter", "Connections dropped before a whole request", handshakes.dropped),
+            **figures.of_memory(self.ws_factory.receive_budget, self.ws_factory.unfinished, self.request_bodies),
         }
 
     # --- The end -----------------------------------------------------------------------------------------

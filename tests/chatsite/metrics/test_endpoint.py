@@ -12,7 +12,8 @@ from django.test import AsyncRequestFactory
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
-from chatsite.metrics.endpoint import GatewayCollector, is_allowed, metrics
+from chatsite.metrics.endpoint import is_allowed, metrics
+from chatsite.metrics.gateway import GatewayCollector
 from rooms import faults
 from rooms.gateway import gateway
 from tests.instance import Instance
