@@ -11,7 +11,7 @@ class IntegrationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers of the log's signals."""
-        from integrations.events import signal_receivers
+        from integrations.events import occupancy_events, signal_receivers
         from rooms.log import signals
 
         for signal, receiver in (
@@ -19,5 +19,6 @@ class IntegrationsConfig(AppConfig):
             (signals.messages_amended, signal_receivers.on_amended),
             (signals.messages_accepted, signal_receivers.on_accepted),
             (signals.reviews_ended, signal_receivers.on_reviewed),
+            (signals.rooms_unused, occupancy_events.on_rooms_unused),
         ):
             signal.connect(receiver, dispatch_uid=f"integrations.{receiver.__name__}")

@@ -24,6 +24,10 @@ class Room(models.Model):
     epoch = models.CharField(max_length=8, default=draw_epoch, editable=False)
     head = models.BigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Of a room that clients made and that has no message yet: from when on rooms.occupancy.unused_rooms may remove it,
+    # and the client that made it by attaching, without being allowed to publish. Null: the room stays.
+    unused_after = models.DateTimeField(null=True, editable=False)
+    made_by = models.CharField(max_length=300, null=True, editable=False)  # noqa: DJ001 - nobody is not empty
 
     class Meta:
         ordering = ("name",)
@@ -31,7 +35,11 @@ class Room(models.Model):
             models.CheckConstraint(condition=Q(head__gte=0), name="room_head_not_negative"),
             models.CheckConstraint(condition=~Q(name=""), name="room_has_a_name"),
         )
-        indexes = (models.Index(fields=["name"], condition=Q(listed=True), name="room_listed"),)
+        indexes = (
+            models.Index(fields=["name"], condition=Q(listed=True), name="room_listed"),
+            models.Index(fields=["unused_after"], condition=Q(unused_after__isnull=False), name="room_unused"),
+            models.Index(fields=["made_by"], condition=Q(made_by__isnull=False), name="room_made_by"),
+        )
 
     def __str__(self) -> str:
         return self.title or self.name

@@ -111,6 +111,12 @@ def gateway_counters(here: Gateway) -> Described:
         "chat_broadcasts_dropped": ("Messages not broadcast because Redis was too slow", here.announcer.dropped),
         "chat_occupancy_told": ("Occupancy events written (a second: OCCUPANCY_FRAMES_PER_SECOND)", told.told),
         "chat_occupancy_missed_beats": ("Heartbeats to the other gateways that failed", here.occupancy.missed),
+        "chat_rooms_made": ("Rooms that were made by attaching to them", here.directory.made),
+        "chat_rooms_refused": (
+            "Attaches refused because the client had made too many such rooms (90010)",
+            here.directory.refused,
+        ),
+        "chat_rooms_swept": ("Rooms removed because nobody used them", here.occupancy.swept),
         "chat_kept_alive": ("Heartbeats and pings sent", here.connections.kept_alive),
         "chat_sent_away": ("Connections sent elsewhere before a stop", here.connections.sent_away),
         "chat_connections_revoked": ("Connections ended with their key or token", here.connections.revoked),

@@ -12,9 +12,10 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -29,7 +30,7 @@ from rooms import faults
 from rooms.database import threads
 from rooms.database.statements import fetch
 from rooms.faults import POSTGRES_AWAY
-from rooms.log import room_locks
+from rooms.log import directory, room_locks
 from rooms.occupancy import store
 from rooms.occupancy.counts import NOBODY, Metrics
 
@@ -43,6 +44,7 @@ TICK_SECONDS = 1.0
 ROOMS_AT_ONCE = 50  # locked in one transaction
 REST_SHARE = 5.0  # the pause after a comparison is at least so many times its duration
 TICK_TIMEOUT_SECONDS = 20.0
+MARGIN = timedelta(days=2)  # retries, and the turns of the cleanup
 KINDS = (EventKind.OCCUPANCY, EventKind.OPENED, EventKind.CLOSED)
 
 _COLUMNS = Metrics._fields
@@ -190,8 +192,19 @@ def _notify_part(differences: Sequence[RoomChange], book: RuleBook) -> int:
         # Rooms before lanes, the order in which publishing locks them.
         room_locks.lock_rooms(room_id for room_id, deliveries in owed.items() if deliveries)
         changed = _store(differences)
-        outbox.add_deliveries([delivery for room_id in changed for delivery in owed[room_id]], now=timezone.now())
+        now = timezone.now()
+        outbox.add_deliveries([delivery for room_id in changed for delivery in owed[room_id]], now=now)
+        # A room in which nobody wrote goes with its members, but its deliveries name it for as long as they are kept.
+        kept = max(settings.DELIVERY_KEEP_SECONDS, settings.DELIVERY_DEAD_KEEP_SECONDS)
+        told = [room_id for room_id in changed if owed[room_id]]
+        directory.keep_until(told, now + timedelta(seconds=kept) + MARGIN)
     return len(changed)
+
+
+def on_rooms_unused(sender: Any, *, rooms: set[int], **kwargs: Any) -> None:
+    """Keep rooms that are still open for rules, or whose lanes hold deliveries."""
+    rooms -= set(RoomTold.objects.filter(room_id__in=rooms).values_list("room_id", flat=True))
+    rooms -= outbox.delete_idle_lanes(rooms)
 
 
 def open_rooms() -> tuple[int, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -96,6 +96,15 @@ def cancel_overdue(*, now: datetime) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(recovery_queries.CANCEL_OVERDUE, [now, NOT_NEEDED, now, OVERDUE_STEP, now])
         return int(cursor.rowcount)
+
+
+def delete_idle_lanes(rooms: Collection[int]) -> set[int]:
+    """Delete the lanes of rooms that are about to be removed, and return the rooms that have deliveries in theirs.
+
+    Call it under the locks of the rooms: nobody adds a delivery meanwhile.
+    """
+    Lane.objects.filter(room_id__in=rooms, due_at__isnull=True).delete()
+    return set(Lane.objects.filter(room_id__in=rooms).values_list("room_id", flat=True))
 
 
 def delete_deliveries(rule_id: int, *, limit: int) -> int:

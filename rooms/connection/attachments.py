@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from rooms.access.grants import Grant
+from rooms.access.grants import ANY_CLIENT, Grant
 from rooms.errors import ChatError, Code
 from rooms.fanout.hub import Hub, Member
 from rooms.fanout.sockets import Encoding, Socket
 from rooms.gateway.gateway import Gateway
-from rooms.log.directory import RoomRef, require_name
+from rooms.log.directory import Maker, RoomRef, require_name
 from rooms.occupancy import counts
 from rooms.occupancy.subscribers import OccupancySubscriber
 from rooms.protocol import serials
 from rooms.protocol.wire import MODES, Action, ErrorInfo, Flag, ProtocolMessage
 
+# Rooms that are there only because a client attached that may not publish in them. Anonymous ones share a key's.
+ROOMS_MADE_PER_CLIENT = 500
+ROOMS_MADE_PER_KEY = 5_000
 OPERATION_MODES = (
     ("publish", Flag.PUBLISH),
     ("subscribe", Flag.SUBSCRIBE | Flag.PRESENCE_SUBSCRIBE),
@@ -77,8 +80,7 @@ class Attachments:
             raise ChatError(
                 Code.TOO_MANY_ROOMS, f"One connection attaches to at most {settings.CONNECTION_MAX_ROOMS} rooms."
             )
-        room = await self._gateway.directory.get(name)
-        hub = await self._gateway.hub(room)
+        room, hub = await self._find(name, grant)
         start = await self._gateway.starting_points.find(request, hub, grant)
         if hub.is_closed:  # nobody was in the room for as long as Postgres took
             hub = await self._gateway.hub(room)
@@ -92,6 +94,18 @@ class Attachments:
         params = {key: value for key, value in (request.params or {}).items() if key != counts.PARAMETER or asks}
         self._reply(self._attached(room, position, flags, params, start.error))
         self._enter(room, hub, start.after, modes, asks)
+
+    async def _find(self, name: str, grant: Grant) -> tuple[RoomRef, Hub]:
+        """Return a room and its hub. A room that was removed a moment ago is made again."""
+        maker = maker_of(grant, name)
+        room = await self._gateway.directory.get(name, maker)
+        try:
+            return room, await self._gateway.hub(room)
+        except ChatError as error:
+            if error.code != Code.NOT_FOUND:
+                raise
+        room = await self._gateway.directory.get(name, maker)
+        return room, await self._gateway.hub(room)
 
     def detach(self, name: str | None) -> None:
         """Answer DETACH. Detaching from a room that is not attached is done already."""
@@ -181,6 +195,14 @@ class Attachments:
             params=params or None,
             error=ErrorInfo.of(error) if error else None,
         )
+
+
+def maker_of(grant: Grant, room: str) -> Maker:
+    """Return in whose name an ATTACH makes a room: any number for who may publish there, else a bounded one."""
+    is_named = grant.client_id not in (None, ANY_CLIENT)
+    name = f"client:{grant.client_id}" if is_named else f"key:{grant.key_name}"
+    limit = ROOMS_MADE_PER_CLIENT if is_named else ROOMS_MADE_PER_KEY
+    return Maker(name[:300], None if grant.capability.allows(room, "publish") else limit)
 
 
 def allowed_modes(room: str, grant: Grant) -> Flag:

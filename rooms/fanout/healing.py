@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rooms.database import threads
 from rooms.fanout.hub import Hub
-from rooms.log import reading
+from rooms.log import directory, reading
 from rooms.log.reading import CATCH_UP_MESSAGES
 
 logger = logging.getLogger(__name__)
@@ -35,13 +35,22 @@ class Healer:
 
     async def heal_all(self) -> None:
         """Compare all rooms with Postgres by one query, and read what is missing."""
-        heads = await threads.run(reading.read_heads, list(self._hubs)) if self._hubs else {}
+        asked = list(self._hubs)
+        heads = await threads.run(reading.read_heads, asked) if asked else {}
+        await self._restore(set(asked) - heads.keys())
         for room_id, head in heads.items():
             hub = self._hubs.get(room_id)
             if hub is not None:
                 hub.tail.hear_of(head)
                 if hub.tail.has_hole:
                     await self._heal(hub)
+
+    async def _restore(self, gone: Iterable[int]) -> None:
+        """Make rooms again that were taken for unused although they have members here, as after a crash of Postgres."""
+        for room_id in gone:
+            hub = self._hubs.get(room_id)
+            if hub is not None and hub.members and hub.room.may_go and not hub.tail.position:
+                await threads.run(directory.make_again, hub.room)
 
     def close(self) -> None:
         """Read no more."""

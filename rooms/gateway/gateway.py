@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from channels.layers import get_channel_layer
@@ -26,7 +26,7 @@ from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
 from rooms.gateway.connections import CONNECTION_MAX_IDLE_SECONDS, Connections
 from rooms.gateway.starting_points import StartingPoints
-from rooms.log import announce, reading
+from rooms.log import announce, directory, reading
 from rooms.log.announce import Announcer, GatewayOutcome
 from rooms.log.directory import Directory, RoomRef
 from rooms.log.entries import Entry, unpack
@@ -61,7 +61,7 @@ class Gateway:
         self.hubs: dict[int, Hub] = {}
         self.healer = Healer(self.hubs)
         self.directory = Directory()
-        self.acceptor = Acceptor(room_gone=self.directory.forget, fan_out_seconds=self._fan_out_seconds)
+        self.acceptor = Acceptor(make_again=self.directory.make_again, fan_out_seconds=self._fan_out_seconds)
         self.passes = Passes(slice_seconds=HUB_SLICE_SECONDS)
         self.reader = Reader(self.passes, limit=CATCH_UP_MESSAGES, concurrency=CATCH_UP_CONCURRENCY)
         self.memory = Memory(max_bytes=settings.ROOMS_MEMORY_BYTES)
@@ -115,6 +115,10 @@ class Gateway:
     async def hub(self, room: RoomRef) -> Hub:
         """Return the room's hub, subscribed and at the log's head."""
         hub = self.hubs.get(room.id)
+        if hub is not None and room.may_go and not hub.members:
+            # Nobody is counted in it: the room might be removed while somebody enters.
+            await self._hold(room)
+            hub = self.hubs.get(room.id)
         if hub is not None:
             # Whoever asks is about to join: the hub must not be taken for abandoned while they read from Postgres.
             self._empty_since.pop(room.id, None)
@@ -129,11 +133,12 @@ class Gateway:
             # Subscribe first and read the head then: what is published between the two arrives by broadcast.
             self._early[room.id] = []
             subscribed = await self._subscribe(room.id)
+            if room.may_go:
+                await self._hold(room)
             # With the last entries: whoever comes back to a gateway that has just started missed little more.
             end = await threads.repeat(reading.read_end, room, HUB_PRELOAD_MESSAGES)
             if end is None:
-                self.directory.forget(room.name)
-                raise ChatError(Code.NOT_FOUND, "The room was deleted a moment ago; attach again.")
+                self._miss(room)
             entries, after, head = end
             hub = Hub(room, self._resources, position=after)
             hub.fill(entries, head)
@@ -146,6 +151,16 @@ class Gateway:
             del self._early[room.id], self._opening[room.id]
             if room.id not in self.hubs and self.channel:
                 await self._redis(self._layer.group_discard(announce.group_of(room.id), self.channel))
+
+    async def _hold(self, room: RoomRef) -> None:
+        """Keep a room from being removed while somebody enters it. Raises ChatError 40400 where it is gone."""
+        if not await threads.repeat(directory.hold, room.id):
+            self._miss(room)
+
+    def _miss(self, room: RoomRef) -> NoReturn:
+        """Forget a room that is gone. Its hub has no members, and closes as others do."""
+        self.directory.forget(room.name)
+        raise ChatError(Code.NOT_FOUND, "The room was deleted a moment ago; attach again.")
 
     async def _subscribe(self, room_id: int) -> bool:
         try:

@@ -1,27 +1,48 @@
-"""Finds rooms by name, and makes a room when a client with the capability first uses it."""
+"""Finds rooms by name, and makes a room when a client with the capability first uses it.
+
+A room that a client makes stays for good once there is a message in it. Until then it lasts for as long as it has
+members: rooms.occupancy.unused_rooms removes it. Where a process that knows it publishes into it after that, it is made
+again with the same primary key and epoch: nothing was ever in it, so nobody can tell that it was gone.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.conf import settings
+from django.db.models.functions import Now
 
 from rooms.database import threads
+from rooms.database.statements import fetch
 from rooms.errors import ChatError, Code
 from rooms.models import Room
 
 CACHED_ROOMS = 20_000
+UNUSED_SECONDS = 60.0  # a room is kept for somebody who is on the way into it; members are counted within seconds
+HOLD_SECONDS = 30.0  # a room that stays for so long is not held anew
+KEPT_ANEW = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class RoomRef:
-    """The fields of a room that never change."""
+    """The fields of a room that never change. `may_go`: the room had no message when this process read it."""
 
     id: int
     name: str
     epoch: str
+    may_go: bool = False
+
+
+class Maker(NamedTuple):
+    """A client that attaches to a room. `limit`: so many rooms may be there because it attached; None: any number."""
+
+    name: str
+    limit: int | None
 
 
 def require_name(name: str | None) -> str:
@@ -36,40 +57,121 @@ def require_name(name: str | None) -> str:
     return name
 
 
-def find_or_make(name: str) -> RoomRef:
-    """Return the room with a name; make it if it is new."""
-    room, _ = Room.objects.only("id", "name", "epoch").get_or_create(name=name)
-    return RoomRef(room.id, room.name, room.epoch)
+def find(name: str) -> RoomRef | None:
+    """Return the room with a name."""
+    found = Room.objects.filter(name=name).values_list("id", "epoch", "unused_after").first()
+    return None if found is None else RoomRef(found[0], name, found[1], found[2] is not None)
+
+
+def find_or_make(name: str, maker: Maker | None = None) -> RoomRef:
+    """Return the room with a name; make it if it is new. Raises ChatError 90010 where its maker has too many."""
+    found = find(name)
+    if found is not None:
+        return found
+    made_by = None
+    if maker is not None and maker.limit is not None:
+        _require_fewer(maker.name, maker.limit)
+        made_by = maker.name
+    unused_after = Now() + timedelta(seconds=UNUSED_SECONDS)
+    Room.objects.get_or_create(name=name, defaults={"made_by": made_by, "unused_after": unused_after})
+    return find(name) or find_or_make(name, maker)
+
+
+def make_again(gone: RoomRef) -> RoomRef:
+    """Return the room with a name after it was removed; make it as it was, if nothing was ever in it."""
+    if gone.may_go:
+        fetch(
+            "INSERT INTO rooms_room (id, name, title, description, listed, epoch, head, created_at, unused_after) "
+            "VALUES (%(id)s, %(name)s, '', '', false, %(epoch)s, 0, clock_timestamp(), "
+            "clock_timestamp() + make_interval(secs => %(seconds)s)) ON CONFLICT DO NOTHING",
+            id=gone.id,
+            name=gone.name,
+            epoch=gone.epoch,
+            seconds=UNUSED_SECONDS,
+        )
+    return find_or_make(gone.name)
+
+
+def hold(room_id: int) -> bool:
+    """Let a room stay for a moment, in which somebody enters it. Return whether it is there."""
+    fetch(
+        "UPDATE rooms_room SET unused_after = clock_timestamp() + make_interval(secs => %(seconds)s) "
+        "WHERE id = %(room)s AND unused_after < clock_timestamp() + make_interval(secs => %(enough)s)",
+        room=room_id,
+        seconds=UNUSED_SECONDS,
+        enough=HOLD_SECONDS,
+    )
+    return Room.objects.filter(pk=room_id).exists()
+
+
+def keep_until(room_ids: Collection[int], moment: datetime) -> None:
+    """Let rooms stay until about then, with members or without. Rooms that stay anyway are left alone."""
+    rooms = Room.objects.filter(pk__in=room_ids, unused_after__lt=moment - KEPT_ANEW)
+    rooms.update(unused_after=moment)
+
+
+def _require_fewer(maker: str, limit: int) -> None:
+    if Room.objects.filter(made_by=maker)[:limit].count() >= limit:
+        raise ChatError(
+            Code.TOO_MANY_ROOMS,
+            f"There are {limit} rooms already to which this client attached, and in which nobody has written. "
+            "Detach from some and try again in a few minutes, or let somebody publish in them.",
+        )
 
 
 class Directory:
     """The rooms that this process has used, so that it reads each from Postgres once, not for every publish."""
 
     def __init__(self) -> None:
+        self.made = 0  # rooms, by attaching; these two for the metrics
+        self.refused = 0
         self._known: OrderedDict[str, RoomRef] = OrderedDict()
         self._reads: dict[str, asyncio.Task[RoomRef]] = {}
 
-    async def get(self, name: str | None) -> RoomRef:
-        """Return the room with a name; make it if it is new. Raises ChatError 40010."""
+    async def get(self, name: str | None, maker: Maker | None = None) -> RoomRef:
+        """Return the room with a name; make it if it is new, for `maker`, who attaches, or for a publish.
+
+        Raises ChatError 40010, and 90010 where the maker has made too many.
+        """
         name = require_name(name)
         known = self._known.get(name)
         if known is not None:
             return known
         task = self._reads.get(name)
         if task is None:
-            task = self._reads[name] = asyncio.create_task(self._read(name), name="room")
+            task = self._reads[name] = asyncio.create_task(self._read(name, maker), name="room")
         return await asyncio.shield(task)
+
+    async def find(self, name: str) -> RoomRef | None:
+        """Return the room with a name, None where there is none. Makes no room."""
+        return self._known.get(name) or await threads.repeat(find, name)
+
+    async def make_again(self, name: str) -> RoomRef:
+        """Return the room with a name after a publish found that it was removed."""
+        gone = self._known.pop(name, None)
+        room = await (threads.repeat(find_or_make, name) if gone is None else threads.repeat(make_again, gone))
+        self._remember(room)
+        return room
 
     def forget(self, name: str) -> None:
         """Drop a room that was deleted; the next `get` reads it anew."""
         self._known.pop(name, None)
 
-    async def _read(self, name: str) -> RoomRef:
+    def _remember(self, room: RoomRef) -> None:
+        self._known[room.name] = room
+        while len(self._known) > CACHED_ROOMS:
+            self._known.popitem(last=False)
+
+    async def _read(self, name: str, maker: Maker | None) -> RoomRef:
         try:
-            room = await threads.repeat(find_or_make, name)
-            self._known[name] = room
-            while len(self._known) > CACHED_ROOMS:
-                self._known.popitem(last=False)
-            return room
+            room = await threads.repeat(find, name)
+            if room is None:
+                room = await threads.repeat(find_or_make, name, maker)
+                self.made += maker is not None
+        except ChatError:
+            self.refused += 1
+            raise
         finally:
             del self._reads[name]
+        self._remember(room)
+        return room

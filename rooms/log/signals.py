@@ -1,7 +1,7 @@
 """Signals of the log to the apps that build on it.
 
 Each is sent inside the transaction that made the change. Receivers only write rows (the outbox); an exception undoes
-the change. Arguments that cost something are built only if a signal has receivers. All signals have
+the change. Arguments that cost something are built only if a signal has receivers. All signals but the last have
 `rooms: dict[int, rooms.log.rows.LockedRoom]`: every room that the transaction has locked, so that receivers can take
 locks of their own in one order.
 """
@@ -24,3 +24,7 @@ messages_amended = Signal()
 # `ended: Sequence[rooms.review.endings.ReviewEnd]`: messages with a verdict of a reviewer or a moderator, and how
 # their reviews ended. A message on which no reviewer gave a verdict has no review.
 reviews_ended = Signal()
+
+# `rooms: set[int]`: primary keys of rooms with no member and no message, locked, which are about to be removed.
+# Receivers take out those that they need for longer.
+rooms_unused = Signal()

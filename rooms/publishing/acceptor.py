@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
 from django.conf import settings
 from django.utils import timezone
+from msgspec.structs import replace
 
 from rooms.database import threads
 from rooms.database.patience import is_lock_timeout
@@ -17,6 +18,7 @@ from rooms.errors import ChatError, Code
 from rooms.faults import POSTGRES_AWAY
 from rooms.log import room_locks
 from rooms.log.content import Draft, size_of
+from rooms.log.directory import RoomRef
 from rooms.log.outcomes import Outcome, OutcomeKind
 from rooms.publishing.accept import ACCEPT_BATCH_MESSAGES, accept
 from rooms.publishing.batcher import Batcher, Full
@@ -41,11 +43,11 @@ class Acceptor:
 
     def __init__(
         self,
-        room_gone: Callable[[str], None] = lambda name: None,
+        make_again: Callable[[str], Awaitable[RoomRef]] | None = None,
         fan_out_seconds: Callable[[int], float] = lambda room_id: 0.0,
     ) -> None:
         self.pending = PendingOutcomes()
-        self._room_gone = room_gone
+        self._make_again = make_again  # a room, by its name, that is gone
         self._fan_out_seconds = fan_out_seconds  # of a room, by its primary key: how long writing to all members takes
         self.accepted = 0  # messages; this and the next three for the metrics
         self.batches = 0
@@ -152,6 +154,7 @@ class Acceptor:
         loop = asyncio.get_running_loop()
         give_up, pause = loop.time() + settings.ACCEPT_RETRY_SECONDS, FIRST_RETRY_SECONDS
         drafts = [draft for publish in publishes for draft in publish]
+        may_make_again = True
         while drafts:
             began = loop.time()
             try:
@@ -167,7 +170,11 @@ class Acceptor:
             except Exception as error:
                 return await self._halve(publishes, thread, lock_seconds, error)
             else:
-                self._count(drafts, outcomes, loop.time() - began)
+                gone = {draft.room for draft, outcome in zip(drafts, outcomes, strict=True) if _is_gone(outcome)}
+                if gone and may_make_again:
+                    drafts, may_make_again = await self._move(drafts, gone), False
+                    continue
+                self._count(outcomes, loop.time() - began)
                 each: Iterator[Outcome] = iter(outcomes)
                 return [list(islice(each, len(publish))) for publish in publishes]
         return [[] for _ in publishes]
@@ -192,13 +199,24 @@ class Acceptor:
         except POSTGRES_AWAY:
             return set()
 
-    def _count(self, drafts: Sequence[Draft], outcomes: Sequence[Outcome], seconds: float) -> None:
+    async def _move(self, drafts: Sequence[Draft], gone: Collection[str]) -> list[Draft]:
+        """Return drafts for the same rooms, after those that are gone were made again."""
+        if self._make_again is None:
+            return list(drafts)
+        try:
+            rooms = {name: await self._make_again(name) for name in sorted(gone)}
+        except POSTGRES_AWAY:
+            return list(drafts)
+        return [replace(draft, room_id=rooms[draft.room].id) if draft.room in rooms else draft for draft in drafts]
+
+    def _count(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         self.accepted += len(outcomes)
         self.batches += 1
         self.seconds += seconds
-        for draft, outcome in zip(drafts, outcomes, strict=True):
-            if outcome.error is not None and outcome.error.code == Code.NOT_FOUND:
-                self._room_gone(draft.room)
+
+
+def _is_gone(outcome: Outcome) -> bool:
+    return outcome.error is not None and outcome.error.code == Code.NOT_FOUND
 
 
 def _not_stored() -> ChatError:

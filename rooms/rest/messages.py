@@ -35,8 +35,11 @@ async def messages(request: HttpRequest, name: str) -> HttpResponse:
     publishes = request.method == "POST"
     # Before the room is made: only who may use it makes it.
     grant.require(require_name(name), "publish" if publishes else "history")
-    room = await gateway.current().directory.get(name)
-    return await publish(request, room, grant) if publishes else await history(request, room)
+    rooms = gateway.current().directory
+    if publishes:
+        return await publish(request, await rooms.get(name), grant)
+    # To ask for the history of a room makes none: one that is not there has an empty log.
+    return await history(request, await rooms.find(name) or RoomRef(0, name, ""))
 
 
 async def publish(request: HttpRequest, room: RoomRef, grant: Grant) -> HttpResponse:

@@ -12,11 +12,12 @@ from django.utils import timezone
 from integrations.database.advisory_locks import AdvisoryLock
 from integrations.events import occupancy_events
 from integrations.matching import rule_book
-from integrations.models import Delivery, IntegrationRule, RoomTold
+from integrations.models import Delivery, IntegrationRule, Lane, RoomTold
 from integrations.rules import rules
 from integrations.worker import targets
 from rooms.models import GatewayProcess, Room, RoomOccupancy
 from rooms.occupancy import store
+from rooms.occupancy.unused_rooms import sweep
 from tests.integrations.world import add_room, add_rule, claim, now
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
@@ -218,3 +219,30 @@ def test_a_room_that_went_while_it_was_open_is_forgotten(gateway: GatewayProcess
     assert told() == []
     assert set(RoomTold.objects.values_list("room_id", flat=True)) == {0}
     assert IntegrationRule.objects.count() == 1
+
+
+def test_a_room_that_rules_were_told_of_is_removed_only_when_no_delivery_names_it_any_more(
+    gateway: GatewayProcess,
+) -> None:
+    add_rule(events=ALL)
+    told()
+    long_ago = timezone.now() - timedelta(days=1)
+    GatewayProcess.objects.filter(pk=gateway.pk).update(started_at=long_ago)
+    room = Room.objects.create(name="lobby", unused_after=long_ago)
+    members(gateway, room, 1)
+    assert told()
+    assert Room.objects.get().unused_after > timezone.now() + timedelta(days=30)
+
+    members(gateway, room, 0)
+    Room.objects.update(unused_after=long_ago)
+    assert sweep() == 0, "it is still open for rules"
+    told()
+    is_long_empty()
+    assert told()[-1][0] == "channel.closed"
+    Room.objects.update(unused_after=long_ago)
+    assert sweep() == 0, "its lane holds what rules are owed"
+    assert Lane.objects.count() == 1
+    Lane.objects.update(due_at=None)
+    Room.objects.update(unused_after=long_ago)
+    assert sweep() == 1
+    assert not Room.objects.exists() and not Lane.objects.exists()

@@ -79,6 +79,17 @@ async def test_who_may_not_use_a_room_does_not_make_it(instance: Instance, reade
     assert count_rooms(instance, "unasked") == 0
 
 
+async def test_who_asks_for_a_history_makes_no_room(instance: Instance, key: str) -> None:
+    history = await asyncio.to_thread(request, instance, key, "GET", "/channels/unasked-4/messages")
+    attached = await asyncio.to_thread(
+        request, instance, key, "GET", "/channels/unasked-4/messages?fromSerial=abcdefgh-000000000001"
+    )
+
+    assert (history.status, history.body) == (200, b"[]")
+    assert attached.status == 400
+    assert count_rooms(instance, "unasked") == 0
+
+
 async def test_a_client_that_sends_only_noise_is_cut_off(instance: Instance, key: str) -> None:
     async with connected(instance, key) as socket:
         for _ in range(12):

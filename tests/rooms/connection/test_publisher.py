@@ -108,7 +108,7 @@ async def test_large_messages_that_wait_are_bounded_by_their_bytes(settings: Any
     await acceptor.close()
 
 
-async def test_a_room_that_was_deleted_is_looked_up_again_by_the_next_publish(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_room_that_is_gone_is_made_again_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(drafts: Sequence[Draft], **_: Any) -> list[Outcome]:
         return [
             Outcome(kind=OutcomeKind.REJECTED, message=0, error=ChatError(Code.NOT_FOUND, "The room no longer exists."))
@@ -116,7 +116,13 @@ async def test_a_room_that_was_deleted_is_looked_up_again_by_the_next_publish(mo
         ]
 
     monkeypatch.setattr(module, "accept", gone)
-    forgotten: list[str] = []
-    await Acceptor(room_gone=forgotten.append).submit(drafts("a"))
+    made: list[str] = []
 
-    assert forgotten == ["lobby"]
+    async def make_again(name: str) -> RoomRef:
+        made.append(name)
+        return ROOM
+
+    (outcome,) = await Acceptor(make_again=make_again).submit(drafts("a"))
+
+    assert made == ["lobby"]
+    assert outcome.kind is OutcomeKind.REJECTED

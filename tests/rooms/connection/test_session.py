@@ -32,7 +32,7 @@ class Nowhere:
         self.sent: list[bytes] = []
         self.directory = self.connections = self
 
-    async def get(self, name: str) -> Any:
+    async def get(self, name: str, *_: Any) -> Any:
         raise OperationalError("the server closed the connection unexpectedly")
 
     def unregister(self, connection: Any) -> None:

@@ -71,6 +71,8 @@ def test_the_tables_of_the_log_are_written_by_the_modules_that_are_known_for_it(
     assert writers.pop("rooms/log/room_locks.py") == ["UPDATE rooms_room"]
     assert writers.pop("rooms/publishing/accept_queries.py") == ["INSERT INTO rooms_message"]
     assert writers.pop("rooms/review/deadline_queries.py") == ["UPDATE rooms_message"]
+    # Rooms without a message: nothing of the log.
+    assert writers.pop("rooms/occupancy/unused_rooms.py") == ["DELETE FROM rooms_room", "UPDATE rooms_room"]
     assert set(writers) <= {"rooms/log/directory.py", "chatsite/up/demo.py", "chatsite/management/commands/prepare.py"}
 
 
