@@ -16,11 +16,13 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from django.conf import settings
 
+from rooms import faults
 from rooms.access.authentication import authenticate
 from rooms.connection.opening import Opening
 from rooms.connection.session import Session
 from rooms.errors import ChatError, Code
 from rooms.fanout.sockets import CONNECTION_MAX_UNSENT_BYTES, ENCODINGS, PlainSocket, Socket, send_reply
+from rooms.faults import POSTGRES_AWAY
 from rooms.gateway import gateway
 from rooms.protocol.wire import Action, ErrorInfo, Format, ProtocolMessage, decode
 
@@ -86,8 +88,11 @@ class ChatConsumer(AsyncConsumer):
             self._refuse(error)
         except TimeoutError:
             self._refuse(ChatError(Code.TIMEOUT, "The credentials could not be checked in time; try again."))
-        except Exception as error:
-            logger.exception("a connection could not be opened (%s)", type(error).__name__)
+        except POSTGRES_AWAY as error:
+            logger.warning("a connection was refused: Postgres is away (%s)", type(error).__name__)
+            self._refuse(ChatError(Code.UNAVAILABLE, "The connection could not be opened; try again."))
+        except Exception:
+            faults.record("opening a connection")
             self._refuse(ChatError(Code.UNAVAILABLE, "The connection could not be opened; try again."))
 
     async def websocket_receive(self, message: Mapping[str, Any]) -> None:
@@ -101,7 +106,7 @@ class ChatConsumer(AsyncConsumer):
         except ChatError as error:
             self._answer_noise(error)
         except Exception:
-            logger.exception("a protocol message could not be handled")
+            faults.record("handling a protocol message")
             self._error(ChatError(Code.INTERNAL, "The message could not be handled."), Action.ERROR)
             self._close(1011)
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from django.conf import settings
 
+from rooms import faults
 from rooms.errors import ChatError, Code
 from rooms.log.content import Draft
 from rooms.protocol.wire import Action, ErrorInfo, ProtocolMessage, PublishResult
 from rooms.publishing.acceptor import Acceptor
 from rooms.publishing.drafts import first_refusal
 from rooms.publishing.pending_outcomes import Final
-
-logger = logging.getLogger(__name__)
 
 PublishReply = PublishResult | ChatError
 
@@ -118,7 +116,7 @@ def _answer_of(decided: Final) -> PublishReply:
     if isinstance(failure, ChatError):
         return failure
     if failure is not None:
-        logger.error("a publish failed (%s)", type(failure).__name__, exc_info=failure)
+        faults.record("answering a publish", failure)
         return ChatError(Code.INTERNAL, "The message could not be published.")
     outcomes = decided.result()
     refusal = first_refusal(outcomes)

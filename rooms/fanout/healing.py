@@ -6,8 +6,10 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
+from rooms import faults
 from rooms.database import threads
 from rooms.fanout.hub import Hub
+from rooms.faults import POSTGRES_AWAY
 from rooms.log import directory, reading
 from rooms.log.reading import CATCH_UP_MESSAGES
 
@@ -82,8 +84,11 @@ class Healer:
             before = hub.tail.position
             try:
                 entries, reaches = await threads.run(reading.read_after, hub.room, before, CATCH_UP_MESSAGES)
-            except Exception as error:
+            except POSTGRES_AWAY as error:
                 logger.warning("healing waits for Postgres (%s)", type(error).__name__)
+                return
+            except Exception:
+                faults.record("healing")
                 return
             if hub.tail.position == before:
                 self.healed += len(entries)

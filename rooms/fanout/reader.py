@@ -8,8 +8,10 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from rooms import faults
 from rooms.database import threads
 from rooms.fanout.passes import Passes
+from rooms.faults import POSTGRES_AWAY
 from rooms.log import reading
 from rooms.log.directory import RoomRef
 from rooms.log.entries import Entry, serial_of
@@ -75,9 +77,11 @@ class Reader:
             try:
                 self.reads += 1
                 return await threads.run(reading.read_after, room, after, self._limit)
-            except Exception as error:
+            except POSTGRES_AWAY as error:
                 logger.warning("catching up waits for Postgres (%s)", type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                faults.record("reading what members missed")
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _answer_in_steps(served: Sequence[Question], entries: Sequence[Entry], reaches: int) -> Iterator[None]:
@@ -91,7 +95,7 @@ def _answer_in_steps(served: Sequence[Question], entries: Sequence[Entry], reach
         try:
             callback((part, reaches))
         except Exception:
-            logger.exception("a member could not be caught up")
+            faults.record("catching a member up")
 
 
 def _after_of(question: Question) -> int:

@@ -6,15 +6,13 @@ No connection has a task or a timer of its own for this; one task walks over all
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Protocol
 
+from rooms import faults
 from rooms.access.authentication import endings
 from rooms.access.grants import Grant
 from rooms.errors import ChatError, Code
-
-logger = logging.getLogger(__name__)
 
 CONNECTION_MAX_IDLE_SECONDS = 15  # a client hears from the server at least this often: the public service's figure
 
@@ -103,7 +101,7 @@ class Connections:
         try:
             self.kept_alive += connection.keep_alive()
         except Exception:  # one that fails must not silence all others
-            logger.exception("a connection could not be kept alive")
+            faults.record("keeping a connection alive")
 
     # --- Ending ------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import msgspec
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from rooms import faults
 from rooms.database import threads
 from rooms.errors import ChatError, Code
 from rooms.fanout.frames import FrameCache
@@ -24,6 +25,7 @@ from rooms.fanout.hub import Hub, Resources
 from rooms.fanout.memory import Memory
 from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
+from rooms.faults import POSTGRES_AWAY, REDIS_AWAY
 from rooms.gateway.connections import CONNECTION_MAX_IDLE_SECONDS, Connections
 from rooms.gateway.starting_points import StartingPoints
 from rooms.log import announce, directory, reading
@@ -208,7 +210,7 @@ class Gateway:
             hub.receive(entries)
             self.healer.hear(hub, hub.tail.heard)
         except Exception:  # a fault in one room is not the others'
-            logger.exception("a room could not take what was published in it")
+            faults.record("hub taking entries")
 
     async def _receive(self) -> None:
         """Take what other processes broadcast. Redis may come and go; what is lost meanwhile is healed."""
@@ -216,8 +218,12 @@ class Gateway:
         while True:
             try:
                 message = await self._next_message()
-            except Exception as error:
+            except REDIS_AWAY as error:
                 logger.warning("waiting for Redis (%s)", type(error).__name__)
+                await asyncio.sleep(1.0)
+                continue
+            except Exception:
+                faults.record("receiving broadcasts")
                 await asyncio.sleep(1.0)
                 continue
             try:
@@ -228,7 +234,7 @@ class Gateway:
                     logger.warning("a broadcast cannot be read (%s); is a host on another version?", error)
                 is_foreign = True
             except Exception:
-                logger.exception("a broadcast could not be handled")
+                faults.record("handling a broadcast")
 
     async def _next_message(self) -> dict[str, Any]:
         if not self.channel:
@@ -272,14 +278,19 @@ class Gateway:
                 await work()
             except asyncio.CancelledError:
                 raise
-            except Exception as error:  # Postgres or Redis is away; the next round finds what this one missed
+            except (*POSTGRES_AWAY, *REDIS_AWAY) as error:  # the next round finds what this one missed
                 logger.warning("%s waits (%s)", getattr(work, "__name__", "a task"), type(error).__name__)
+            except Exception:
+                faults.record(getattr(work, "__qualname__", "a task"))
 
     async def _redis(self, sending: Awaitable[Any]) -> bool:
         try:
             await asyncio.wait_for(sending, settings.REDIS_TIMEOUT_SECONDS)
-        except Exception as error:
+        except REDIS_AWAY as error:
             logger.warning("Redis is away (%s); the hubs heal from Postgres", type(error).__name__)
+            return False
+        except Exception:
+            faults.record("subscribing")
             return False
         return True
 

@@ -15,10 +15,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 from asgiref.sync import async_to_sync
+from channels.exceptions import ChannelFull
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.db import transaction
 
+from rooms import faults
+from rooms.faults import REDIS_AWAY
 from rooms.log.entries import Entry, first_within, pack
 from rooms.log.outcomes import Outcome, SentOutcome
 
@@ -127,7 +130,7 @@ class Announcer:
             try:
                 self._listener(entries, outcomes)
             except Exception:  # the other processes must be notified all the same
-                logger.exception("what was committed here could not be taken")
+                faults.record("listener of commits")
         many = _many(get_channel_layer())
         touched: dict[Hashable, Lane] = {}
         lane_of_room: dict[int, Lane] = {}
@@ -204,8 +207,10 @@ async def send(
     """Send entries to the gateways of their rooms, and outcomes to their authors' gateways. Never raises."""
     try:
         await _send(get_channel_layer(), groups=_broadcasts(entries, origin), channels=_outcome_messages(outcomes))
-    except Exception as error:  # whatever Redis does, the hubs heal from Postgres
+    except (*REDIS_AWAY, ChannelFull) as error:  # whatever Redis does, the hubs heal from Postgres
         (away or _away).note(error)
+    except Exception:
+        faults.record("broadcast")
     else:
         (away or _away).note(None)
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
+from rooms import faults
 from rooms.database import threads
+from rooms.faults import POSTGRES_AWAY
 from rooms.occupancy import store, unused_rooms
 from rooms.occupancy.counts import Counters, Metrics, total
 from rooms.occupancy.subscribers import OccupancySubscribers
@@ -84,8 +86,10 @@ class GatewayOccupancy:
         if gateway_id is not None:
             try:
                 await asyncio.wait_for(threads.run(store.unregister, gateway_id), CLOSE_SECONDS)
-            except Exception as error:
+            except (*POSTGRES_AWAY, TimeoutError) as error:
                 logger.warning("left without telling the other gateways (%s)", type(error).__name__)
+            except Exception:
+                faults.record("leaving the other gateways")
 
     async def _report(self, connections: int) -> None:
         changes = self.counters.changes(OCCUPANCY_ROOMS_PER_SECOND)

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 from msgspec.structs import replace
 
+from rooms import faults
 from rooms.database import threads
 from rooms.database.patience import is_lock_timeout
 from rooms.errors import ChatError, Code
@@ -184,7 +185,7 @@ class Acceptor:
     ) -> Sequence[list[Outcome]]:
         """A publish that no transaction takes must not take the others of its batch with it."""
         if len(publishes) == 1:
-            logger.error("a publish failed (%s)", type(error).__name__, exc_info=error)
+            faults.record("accepting a publish", error)
             failed = ChatError(Code.INTERNAL, "The message could not be stored.")
             return [[Outcome(kind=OutcomeKind.REJECTED, message=0, error=failed)] * len(publishes[0])]
         middle = len(publishes) // 2

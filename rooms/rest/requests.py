@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 
+from rooms import faults
 from rooms.access.grants import Credentials
 from rooms.errors import ChatError, Code
+from rooms.faults import POSTGRES_AWAY
 from rooms.protocol.wire import Format, Message
 
 logger = logging.getLogger(__name__)
@@ -42,12 +43,12 @@ def rest(*methods: str) -> Callable[[View], View]:
                 response = await view(request, *args, **kwargs)
             except ChatError as error:
                 response = error_response(request, error)
-            except (OperationalError, InterfaceError) as error:
+            except POSTGRES_AWAY as error:
                 logger.warning("a REST request was refused: Postgres is away (%s)", type(error).__name__)
                 away = ChatError(Code.UNAVAILABLE, "The server cannot do this right now. Try again.", status=503)
                 response = error_response(request, away)
             except Exception:
-                logger.exception("a REST request failed")
+                faults.record("REST request")
                 response = error_response(request, ChatError(Code.INTERNAL, "The request could not be handled."))
             response["Cache-Control"] = "no-store"
             response["X-Content-Type-Options"] = "nosniff"
