@@ -116,7 +116,7 @@ def gateway_counters(here: Gateway) -> Described:
             "Attaches refused because the client had made too many such rooms (90010)",
             here.directory.refused,
         ),
-        "chat_rooms_swept": ("Rooms removed because nobody used them", here.occupancy.swept),
+        "chat_rooms_swept": ("Rooms removed because nobody used them", here.swept),
         "chat_kept_alive": ("Heartbeats and pings sent", here.connections.kept_alive),
         "chat_sent_away": ("Connections sent elsewhere before a stop", here.connections.sent_away),
         "chat_connections_revoked": ("Connections ended with their key or token", here.connections.revoked),

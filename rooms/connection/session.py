@@ -240,8 +240,6 @@ class Session:
             mine = None if self.grant.client_id == ANY_CLIENT else self.grant.client_id
             grant = await authenticate(Credentials(token=token, client_id=mine))
         except ChatError as error:
-            if self._has_ended():
-                return
             if error.status >= 500:  # not the token's fault: the client comes back with it
                 self.end(error)
                 return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -25,8 +25,9 @@ from rooms.fanout.hub import Hub, Resources
 from rooms.fanout.memory import Memory
 from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
-from rooms.faults import POSTGRES_AWAY, REDIS_AWAY
+from rooms.faults import REDIS_AWAY
 from rooms.gateway.connections import CONNECTION_MAX_IDLE_SECONDS, Connections
+from rooms.gateway.rounds import every
 from rooms.gateway.starting_points import StartingPoints
 from rooms.log import announce, directory, reading
 from rooms.log.announce import Announcer, GatewayOutcome
@@ -34,6 +35,7 @@ from rooms.log.directory import Directory, RoomRef
 from rooms.log.entries import Entry, unpack
 from rooms.log.outcomes import Outcome, OutcomeKind, SentOutcome
 from rooms.log.reading import CATCH_UP_MESSAGES
+from rooms.occupancy import unused_rooms
 from rooms.occupancy.heartbeat import BEAT_SECONDS, GatewayOccupancy
 from rooms.publishing.acceptor import Acceptor
 from rooms.review.deadlines import expire
@@ -52,6 +54,7 @@ EARLY_MAX_ENTRIES = 1000  # kept for a hub that opens; what is more is read from
 EMPTY_HUB_SECONDS = 30.0  # a room's last member may be about to come back
 EXPIRE_SECONDS = 2.0  # the worker does it sooner; this is for when there is none
 REVOKED_SECONDS = 0.5
+SWEEP_SECONDS = 20.0
 
 
 class Gateway:
@@ -82,6 +85,7 @@ class Gateway:
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here, origin=self.server_id)
         self.connections = Connections(idle_seconds=CONNECTION_MAX_IDLE_SECONDS)
         self.delivered = 0  # by hubs that are closed by now
+        self.swept = 0  # rooms that nobody used
         self._layer: Any = get_channel_layer()
         self._connected = asyncio.Event()
         self._opening: dict[int, asyncio.Task[Hub]] = {}
@@ -90,13 +94,14 @@ class Gateway:
         announce.bind(self.announcer)
         self._tasks = [
             asyncio.create_task(self._receive(), name="gateway channel"),
-            asyncio.create_task(self._every(HUB_HEAL_SECONDS, self.healer.heal_all), name="heal"),
-            asyncio.create_task(self._every(HUB_HEAL_SECONDS, self._tend_hubs), name="tend hubs"),
-            asyncio.create_task(self._every(1.0, self.acceptor.pending.poll), name="verdicts"),
-            asyncio.create_task(self._every(REVOKED_SECONDS, self.connections.end_revoked), name="revoked"),
-            asyncio.create_task(self._every(EXPIRE_SECONDS, self._expire), name="expire"),
+            asyncio.create_task(every(HUB_HEAL_SECONDS, self.healer.heal_all), name="heal"),
+            asyncio.create_task(every(HUB_HEAL_SECONDS, self._tend_hubs), name="tend hubs"),
+            asyncio.create_task(every(1.0, self.acceptor.pending.poll), name="verdicts"),
+            asyncio.create_task(every(REVOKED_SECONDS, self.connections.end_revoked), name="revoked"),
+            asyncio.create_task(every(EXPIRE_SECONDS, self._expire), name="expire"),
+            asyncio.create_task(every(SWEEP_SECONDS, self._sweep), name="sweep"),
             asyncio.create_task(self.connections.keep_alive(), name="keep alive"),
-            asyncio.create_task(self._every(BEAT_SECONDS, self._report), name="occupancy"),
+            asyncio.create_task(every(BEAT_SECONDS, self._report), name="occupancy"),
         ]
 
     async def close(self) -> None:
@@ -268,20 +273,11 @@ class Gateway:
     async def _report(self) -> None:
         await self.occupancy.beat(len(self.connections))
 
+    async def _sweep(self) -> None:
+        self.swept += await threads.run(unused_rooms.sweep)
+
     async def _expire(self) -> None:
         await threads.run(expire)
-
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await work()
-            except asyncio.CancelledError:
-                raise
-            except (*POSTGRES_AWAY, *REDIS_AWAY) as error:  # the next round finds what this one missed
-                logger.warning("%s waits (%s)", getattr(work, "__name__", "a task"), type(error).__name__)
-            except Exception:
-                faults.record(getattr(work, "__qualname__", "a task"))
 
     async def _redis(self, sending: Awaitable[Any]) -> bool:
         try:

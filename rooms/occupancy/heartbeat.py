@@ -14,7 +14,7 @@ from django.conf import settings
 from rooms import faults
 from rooms.database import threads
 from rooms.faults import POSTGRES_AWAY
-from rooms.occupancy import store, unused_rooms
+from rooms.occupancy import store
 from rooms.occupancy.counts import Counters, Metrics, total
 from rooms.occupancy.subscribers import OccupancySubscribers
 
@@ -44,7 +44,6 @@ class GatewayOccupancy:
     def __init__(self, server_id: str) -> None:
         self.counters = Counters()
         self.subscribers = OccupancySubscribers(server_id, limit=OCCUPANCY_MAX_ASKERS)
-        self.swept = 0  # rooms that nobody used, for the metrics
         self.missed = 0  # heartbeats that failed, for the metrics
         self._server_id = server_id
         self._gateway_id: int | None = None
@@ -106,7 +105,6 @@ class GatewayOccupancy:
         self._beats += 1
         if self._beats % TIDY_BEATS == 1:
             await threads.run(store.forget_silent)
-            self.swept += await threads.run(unused_rooms.sweep)
 
     async def _read(self) -> None:
         rooms = self.subscribers.rooms(OCCUPANCY_ROOMS_PER_SECOND)

@@ -1,6 +1,6 @@
 """Removes rooms that clients made, that nobody has written to, and that have no member: a few at a time, in SQL.
 
-Each gateway does it with its heartbeat, so that a room goes too whose gateway was killed. A room stays for good once
+Each gateway does it, so that a room goes too whose gateway was killed. A room stays for good once
 it has a message, a title or a place on the page; it stays for now while a gateway counts members in it, or an app needs
 it.
 """

@@ -14,14 +14,10 @@ from django.db import OperationalError
 from redis.exceptions import RedisError
 
 from rooms import faults
-from rooms.gateway.gateway import Gateway
+from rooms.gateway.rounds import every
 from rooms.log import announce
 
 ROOT = Path(__file__).parents[2]
-
-
-class Nobody:
-    """A gateway whose tasks need nothing of it."""
 
 
 def test_a_fault_is_logged_with_its_traceback_and_counted_by_place(caplog: pytest.LogCaptureFixture) -> None:
@@ -64,7 +60,7 @@ async def test_a_task_of_a_gateway_goes_on_after_a_fault_that_is_counted_and_aft
         done.set()
 
     before = Counter(faults.counts())
-    task = asyncio.create_task(Gateway._every(Nobody(), 0.0, tend_things))  # type: ignore[arg-type]
+    task = asyncio.create_task(every(0.0, tend_things))
     await asyncio.wait_for(done.wait(), 5)
     task.cancel()
     (place,) = Counter(faults.counts()) - before
