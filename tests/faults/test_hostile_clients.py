@@ -68,7 +68,7 @@ class DeafMember:
                 self.cursor.jump(position_of(message))
             elif message["action"] == Action.MESSAGE:
                 assert position_of(message) == self.cursor.position + 1
-                self.cursor.take(position_of(message))
+                self.cursor.add(position_of(message))
             if self.cursor.position >= head:
                 return
         raise AssertionError("the server closed the connection")
