@@ -75,7 +75,7 @@ def gateway_gauges(here: Gateway) -> Described:
         ),
         "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.pending.waiting),
         "chat_occupancy_askers": (
-            "Attachments that are told (limit: OCCUPANCY_MAX_ASKERS)",
+            "Attachments that are told (limit: OCCUPANCY_MAX_SUBSCRIBERS)",
             len(here.occupancy.subscribers),
         ),
         "chat_occupancy_unwritten": ("Rooms whose counts wait to be written", here.occupancy.counters.unwritten),
@@ -87,7 +87,7 @@ def gateway_gauges(here: Gateway) -> Described:
 def gateway_counters(here: Gateway) -> Described:
     """Return what a gateway has done since it started."""
     hubs = list(here.hubs.values())
-    told = here.occupancy.subscribers
+    subscribers = here.occupancy.subscribers
     return {
         "chat_delivered": ("Messages written to members", here.delivered + sum(hub.delivered for hub in hubs)),
         "chat_accepted": ("Publishes that became durable or were refused", here.acceptor.accepted),
@@ -109,7 +109,10 @@ def gateway_counters(here: Gateway) -> Described:
         ),
         "chat_catch_up_reads": ("Reads of the log for members that were away", here.reader.reads),
         "chat_broadcasts_dropped": ("Messages not broadcast because Redis was too slow", here.announcer.dropped),
-        "chat_occupancy_told": ("Occupancy events written (a second: OCCUPANCY_FRAMES_PER_SECOND)", told.told),
+        "chat_occupancy_told": (
+            "Occupancy events written (a second: OCCUPANCY_FRAMES_PER_SECOND)",
+            subscribers.written,
+        ),
         "chat_occupancy_missed_beats": ("Heartbeats to the other gateways that failed", here.occupancy.missed),
         "chat_rooms_made": ("Rooms that were made by attaching to them", here.directory.made),
         "chat_rooms_refused": (

@@ -26,8 +26,8 @@ WITH written AS (
 ), made AS (
     SELECT id FROM rooms_room ORDER BY id DESC LIMIT %(rooms)s
 )
-SELECT message.id FROM (SELECT room_id FROM written UNION SELECT id FROM made) AS asked CROSS JOIN LATERAL (
-    SELECT id FROM rooms_message WHERE room_id = asked.room_id AND message_id = %(term)s LIMIT 1
+SELECT message.id FROM (SELECT room_id FROM written UNION SELECT id FROM made) AS searched CROSS JOIN LATERAL (
+    SELECT id FROM rooms_message WHERE room_id = searched.room_id AND message_id = %(term)s LIMIT 1
 ) AS message LIMIT %(found)s
 """
 

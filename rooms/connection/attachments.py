@@ -90,7 +90,7 @@ class Attachments:
         position = hub.tail.position if start.after is None else start.after
         flags = modes | (Flag.RESUMED if start.resumed else Flag(0))
         flags |= Flag.HAS_BACKLOG if position < hub.tail.position else Flag(0)
-        asks = category if Flag.SUBSCRIBE in modes and self._gateway.occupancy.subscribers.has_room else None
+        asks = category if Flag.SUBSCRIBE in modes and self._gateway.occupancy.subscribers.has_capacity else None
         params = {key: value for key, value in (request.params or {}).items() if key != counts.PARAMETER or asks}
         self._reply(self._attached(room, position, flags, params, start.error))
         self._enter(room, hub, start.after, modes, asks)

@@ -14,7 +14,7 @@ from rooms.log.content import Draft
 from rooms.protocol.wire import Action, ErrorInfo, ProtocolMessage, PublishResult
 from rooms.publishing.acceptor import Acceptor
 from rooms.publishing.drafts import first_refusal
-from rooms.publishing.pending_outcomes import Final
+from rooms.publishing.pending_outcomes import FinalOutcomes
 
 PublishReply = PublishResult | ChatError
 
@@ -108,7 +108,7 @@ class Publisher:
         self._wake()
 
 
-def _answer_of(decided: Final) -> PublishReply:
+def _answer_of(decided: FinalOutcomes) -> PublishReply:
     """Return one publish's answer: the first refusal among its messages, else all serials."""
     if decided.cancelled():
         return ChatError(Code.UNAVAILABLE, "The server is stopping; publish the message again.")

@@ -19,15 +19,15 @@ from rooms.models import Status
 _IS_UNDECIDED = f"status IN ({', '.join(repr(status.value) for status in UNDECIDED)})"
 
 _FIND_BLOCKED = (
-    "SELECT asked.room_id, asked.author FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, author) "
-    "CROSS JOIN LATERAL (SELECT FROM rooms_message AS message WHERE message.room_id = asked.room_id "
-    f"AND message.author = asked.author AND {_IS_UNDECIDED} LIMIT 1) AS first"
+    "SELECT wanted.room_id, wanted.author FROM unnest(%b::bigint[], %b::text[]) AS wanted (room_id, author) "
+    "CROSS JOIN LATERAL (SELECT FROM rooms_message AS message WHERE message.room_id = wanted.room_id "
+    f"AND message.author = wanted.author AND {_IS_UNDECIDED} LIMIT 1) AS first"
 )
 _FIND_OLDEST_OTHERS = (
-    "SELECT asked.room_id, asked.author, other.id, other.status "
-    "FROM (SELECT DISTINCT room_id, author FROM rooms_message WHERE id = ANY(%b::bigint[])) AS asked "
-    "CROSS JOIN LATERAL (SELECT id, status FROM rooms_message AS message WHERE message.room_id = asked.room_id "
-    f"AND message.author = asked.author AND {_IS_UNDECIDED} AND id <> ALL(%b::bigint[]) "
+    "SELECT wanted.room_id, wanted.author, other.id, other.status "
+    "FROM (SELECT DISTINCT room_id, author FROM rooms_message WHERE id = ANY(%b::bigint[])) AS wanted "
+    "CROSS JOIN LATERAL (SELECT id, status FROM rooms_message AS message WHERE message.room_id = wanted.room_id "
+    f"AND message.author = wanted.author AND {_IS_UNDECIDED} AND id <> ALL(%b::bigint[]) "
     "ORDER BY id LIMIT 1) AS other"
 )
 
@@ -58,11 +58,11 @@ def read_lines(authors: Collection[Author], decided: Collection[int]) -> list[Ro
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {names(READ, 'message')} FROM unnest(%s::bigint[], %s::text[]) AS asked (room_id, author) "
-            "LEFT JOIN LATERAL (SELECT id FROM rooms_message WHERE room_id = asked.room_id AND author = asked.author "
+            f"SELECT {names(READ, 'message')} FROM unnest(%s::bigint[], %s::text[]) AS wanted (room_id, author) "
+            "LEFT JOIN LATERAL (SELECT id FROM rooms_message WHERE room_id = wanted.room_id AND author = wanted.author "
             f"AND {_IS_UNDECIDED} AND status = 'accepted' AND id <> ALL(%s::bigint[]) "
             "ORDER BY id LIMIT 1) AS first ON true "
-            "JOIN rooms_message AS message ON message.room_id = asked.room_id AND message.author = asked.author "
+            "JOIN rooms_message AS message ON message.room_id = wanted.room_id AND message.author = wanted.author "
             f"AND message.{_IS_UNDECIDED} AND message.id < coalesce(first.id, 9223372036854775807) "
             "ORDER BY message.id",
             [[room for room, _ in authors], [author for _, author in authors], list(decided)],

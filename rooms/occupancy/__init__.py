@@ -1,1 +1,1 @@
-"""Occupancy: how many connections a room has, over all gateways."""
+"""Occupancy: the numbers of connections in rooms, over all gateways."""

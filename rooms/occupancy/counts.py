@@ -1,6 +1,6 @@
-"""How many are in a room: what an attachment counts for, and one gateway's counts. Pure.
+"""Counts the attachments of one gateway by room and mode. Pure.
 
-A gateway counts what happens in it, at O(1) an event, and tells the others through Postgres (occupancy_store).
+Each event costs O(1). Gateways exchange their counts through Postgres (rooms.occupancy.store).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from rooms.errors import ChatError, Code
 from rooms.protocol.wire import Flag
 
 PARAMETER = "occupancy"  # of an ATTACH
-EVENT = "[meta]occupancy"  # the name of the messages that tell it
+EVENT = "[meta]occupancy"  # the name of messages with the counts
 CAPABILITY = "channel-metadata"
 
 
 class Metrics(NamedTuple):
-    """Connections attached to a room, and how many of them may do what (public protocol, ChannelMetrics)."""
+    """The numbers of connections attached to a room, in all and by mode (public protocol, ChannelMetrics)."""
 
     connections: int = 0
     publishers: int = 0
@@ -28,7 +28,7 @@ class Metrics(NamedTuple):
 
     @property
     def shape(self) -> dict[str, int]:
-        """Return the public shape. Nobody can enter presence on this server yet, so it has no members."""
+        """The counts as the wire shows them. This server has no presence yet, so it has no presence members."""
         return {
             "connections": self.connections,
             "publishers": self.publishers,
@@ -44,7 +44,7 @@ CATEGORIES = frozenset(f"metrics.{name}" for name in NOBODY.shape)
 
 
 def category_of(params: Mapping[str, str] | None) -> str | None:
-    """Return what an ATTACH asks to be told: "metrics", "metrics.<category>" or None. Raises ChatError 40003."""
+    """Return the counts that an ATTACH subscribes to: "metrics", "metrics.<name>" or None. Raises ChatError 40003."""
     wanted = (params or {}).get(PARAMETER)
     if not wanted or wanted == "metrics" or wanted in CATEGORIES:
         return wanted or None
@@ -54,13 +54,13 @@ def category_of(params: Mapping[str, str] | None) -> str | None:
 
 
 def part_of(metrics: Metrics, category: str) -> dict[str, int]:
-    """Return the part of the public shape that was asked for."""
+    """Return the counts of a category, as the wire shows them."""
     _, _, name = category.partition(".")
     return {name: metrics.shape[name]} if name else metrics.shape
 
 
 def share_of(modes: Flag) -> Metrics:
-    """Return what one attachment with these modes counts for."""
+    """Return the counts of one attachment with these modes."""
     return Metrics(
         connections=1,
         publishers=int(Flag.PUBLISH in modes),
@@ -71,12 +71,12 @@ def share_of(modes: Flag) -> Metrics:
 
 
 def total(parts: Iterable[Metrics]) -> Metrics:
-    """Return the sum."""
+    """Return the sums of counts."""
     return Metrics(*map(sum, zip(NOBODY, *parts, strict=True)))
 
 
 class Counters:
-    """One gateway's counts by room, and which rooms' counts are yet to be written."""
+    """One gateway's counts by room, and the rooms whose counts are not written to Postgres yet."""
 
     def __init__(self) -> None:
         self._here: dict[int, Metrics] = {}
@@ -84,34 +84,34 @@ class Counters:
 
     @property
     def unwritten(self) -> int:
-        """How many rooms' counts are yet to be written."""
+        """The number of rooms whose counts are not written yet."""
         return len(self._unwritten)
 
     def here(self, room_id: int) -> Metrics:
-        """Return a room's counts in this gateway, as of now."""
+        """Return a room's current counts in this gateway."""
         return self._here.get(room_id, NOBODY)
 
     def enter(self, room_id: int, modes: Flag) -> None:
-        """Count an attachment in."""
+        """Add an attachment."""
         self._add(room_id, share_of(modes), 1)
 
     def leave(self, room_id: int, modes: Flag) -> None:
-        """Count an attachment out; `modes` are those that it was counted with last."""
+        """Remove an attachment; `modes` are those that it was last added with."""
         self._add(room_id, share_of(modes), -1)
 
     def changes(self, limit: int) -> list[tuple[int, Metrics]]:
-        """Return counts to write, those that have waited longest first. They wait on until they are `written`."""
+        """Return counts to write, longest waiting first. They remain unwritten until they are passed to `written`."""
         return [(room_id, self.here(room_id)) for room_id in islice(self._unwritten, limit)]
 
     def written(self, changes: Sequence[tuple[int, Metrics]]) -> None:
-        """Note what was written. A room that has changed since goes to the end of the line."""
+        """Mark counts as written. A room that has changed since goes to the end of the line."""
         for room_id, metrics in changes:
             self._unwritten.pop(room_id, None)
             if self.here(room_id) != metrics:
                 self._unwritten[room_id] = None
 
     def write_all_again(self) -> None:
-        """Note that nothing of what was written is there any more."""
+        """Mark all counts as unwritten: Postgres has lost them."""
         self._unwritten = dict.fromkeys(self._here)
 
     def _add(self, room_id: int, share: Metrics, sign: int) -> None:

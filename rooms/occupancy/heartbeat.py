@@ -1,4 +1,4 @@
-"""A gateway's part in occupancy: it counts its own attachments, hears of the others', and tells who asked.
+"""Exchanges the counts of one gateway with the other gateways, and sends the sums to its subscribers.
 
 One heartbeat a second does all of it, with at most two statements, however many rooms and members there are.
 """
@@ -20,19 +20,19 @@ from rooms.occupancy.subscribers import OccupancySubscribers
 
 logger = logging.getLogger(__name__)
 
-OCCUPANCY_ROOMS_PER_SECOND = 1000  # rooms whose counts are written, and read, in one beat; more take turns
-OCCUPANCY_FRAMES_PER_SECOND = 4000  # sent in one beat; in larger rooms each subscriber hears less often
-OCCUPANCY_MAX_ASKERS = 100_000  # subscribers of one gateway: five for each of its sockets
+OCCUPANCY_ROOMS_PER_SECOND = 1000  # rooms whose counts are written and read in one beat; more take turns
+OCCUPANCY_FRAMES_PER_SECOND = 4000  # sent in one beat; in larger rooms each subscriber gets the counts less often
+OCCUPANCY_MAX_SUBSCRIBERS = 100_000  # subscribers of one gateway: five for each of its sockets
 
 BEAT_SECONDS = 1.0
-SETTLE_BEATS = 3  # after a pause, so long the other gateways have to report again before they are missed
+SETTLE_BEATS = 3  # after a pause, sums are not read until the other gateways have had time to report again
 TIDY_BEATS = 20
 CLOSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoomStatus:
-    """A room's counts over all gateways. `room_id` is None where there is no such room."""
+    """A room's counts over all gateways. `room_id` is None if there is no such room."""
 
     room_id: int | None
     metrics: Metrics
@@ -43,7 +43,7 @@ class GatewayOccupancy:
 
     def __init__(self, server_id: str) -> None:
         self.counters = Counters()
-        self.subscribers = OccupancySubscribers(server_id, limit=OCCUPANCY_MAX_ASKERS)
+        self.subscribers = OccupancySubscribers(server_id, limit=OCCUPANCY_MAX_SUBSCRIBERS)
         self.missed = 0  # heartbeats that failed, for the metrics
         self._server_id = server_id
         self._gateway_id: int | None = None
@@ -52,13 +52,13 @@ class GatewayOccupancy:
         self._settling = 0
 
     async def beat(self, connections: int) -> None:
-        """Report changed counts, read those of the subscribers' rooms, and send them. Raises while Postgres is away.
+        """Write changed counts, read those of the subscribers' rooms, and send them. Raises while Postgres is away.
 
-        The next beat begins BEAT_SECONDS after the end of this one, so nobody is told twice within that time.
+        The next beat begins BEAT_SECONDS after the end of this one, so a subscriber gets counts once in that time.
         """
         now = asyncio.get_running_loop().time()
         if self._last_beat is not None and now - self._last_beat > store.ALIVE_SECONDS:
-            # All gateways may have been silent, as when Postgres was away: nobody is missing because of that.
+            # All gateways may have been silent, as when Postgres was away: they must not count as gone because of that.
             self._settling = SETTLE_BEATS
         try:
             await self._report(connections)
@@ -68,19 +68,19 @@ class GatewayOccupancy:
                 await self._read()
         except Exception:
             self.missed += 1
-            await self._tell()  # what is known holds
+            await self._write_to_subscribers()  # the last known counts
             raise
         self._last_beat = asyncio.get_running_loop().time()
-        await self._tell()
+        await self._write_to_subscribers()
 
     async def status(self, name: str) -> RoomStatus:
-        """Return a room's counts: the others' as Postgres knows them, and this gateway's as of now."""
+        """Return a room's counts: those of the others from Postgres, and the current ones of this gateway."""
         room_id, others = await threads.run(store.read_room, name, self._gateway_id)
         here = () if room_id is None else (self.counters.here(room_id),)
         return RoomStatus(room_id=room_id, metrics=total([others, *here]))
 
     async def close(self) -> None:
-        """Take this gateway out of the counts. If Postgres is away, the others miss it a few seconds later."""
+        """Remove this gateway from the counts. If Postgres is away, the others leave it out a few seconds later."""
         gateway_id, self._gateway_id = self._gateway_id, None
         if gateway_id is not None:
             try:
@@ -93,7 +93,7 @@ class GatewayOccupancy:
     async def _report(self, connections: int) -> None:
         changes = self.counters.changes(OCCUPANCY_ROOMS_PER_SECOND)
         if self._gateway_id is None or not await threads.run(store.beat, self._gateway_id, connections, changes):
-            # New, or taken for dead, or Postgres has emptied the tables after a crash: everything is told anew.
+            # New, or removed as dead, or Postgres has emptied the tables after a crash: all counts are written again.
             self._settling = 0 if self._gateway_id is None else SETTLE_BEATS
             self._gateway_id = await threads.run(
                 store.register, self._server_id, connections_max=settings.CONNECTION_MAX_PER_GATEWAY
@@ -111,11 +111,11 @@ class GatewayOccupancy:
         if rooms:
             others = await threads.run(store.read_others, self._gateway_id, rooms)
             here = self.counters.here
-            self.subscribers.learn(
+            self.subscribers.update(
                 (room_id, total([here(room_id), others[room_id]]) if room_id in others else here(room_id))
                 for room_id in rooms
             )
 
-    async def _tell(self) -> None:
+    async def _write_to_subscribers(self) -> None:
         for _ in self.subscribers.deliver(OCCUPANCY_FRAMES_PER_SECOND):
             await asyncio.sleep(0)

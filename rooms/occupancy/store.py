@@ -1,8 +1,8 @@
-"""What gateways know of each other: which are alive, and how many each has in which room. The hot SQL of it.
+"""Writes and reads the heartbeats of gateways and their counts by room.
 
 Both tables are soft state: unlogged (Postgres writes no WAL for them, and empties them when it starts after a
-crash), written by each gateway for itself, and correct again one heartbeat after whatever happened. All times are
-the database's own: gateways' clocks may differ.
+crash), written by each gateway for itself, and correct again one heartbeat after any failure. All times are by
+Postgres' clock: gateways' clocks may differ.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rooms.models import GatewayProcess, Room
 from rooms.occupancy.counts import NOBODY, Metrics
 
 ALIVE_SECONDS = 3.5  # three heartbeats; with the reader's second, a killed gateway is out of all sums within 5 s
-FORGET_SECONDS = 60.0  # so long a gateway that fell silent is shown, and may come back as if nothing was
+FORGET_SECONDS = 60.0  # a gateway that fell silent is shown for so long, and may come back under its id
 
 _COLUMNS = ", ".join(Metrics._fields)
 _SUMS = ", ".join(f"sum(counted.{name})::int" for name in Metrics._fields)
@@ -33,12 +33,12 @@ _ALIVE = (
 
 
 def is_alive(prefix: str = "") -> Q:
-    """Return the condition under which a gateway counts, for Django's queries."""
+    """Return the condition of an alive gateway, for Django's queries."""
     return Q(**{f"{prefix}seen_at__gt": Now() - timedelta(seconds=ALIVE_SECONDS)})
 
 
 def register(server_id: str, *, connections_max: int) -> int:
-    """Add this process and return the id under which it counts."""
+    """Add this process as a gateway and return its primary key."""
     gateway = GatewayProcess(server_id=server_id, host=socket.gethostname()[:253], pid=os.getpid())
     gateway.connections_max = connections_max
     gateway.save(force_insert=True)
@@ -46,9 +46,9 @@ def register(server_id: str, *, connections_max: int) -> int:
 
 
 def beat(gateway_id: int, connections: int, changes: Sequence[tuple[int, Metrics]]) -> bool:
-    """Tell that this gateway is alive, and what has changed in it. False: it is not known (any more).
+    """Store a heartbeat of a gateway and its changed counts. Return False if the gateway has no row (any more).
 
-    One statement: nothing is counted for a gateway that somebody else has just taken for dead.
+    One statement, so that no counts are stored for a gateway that another one has just removed as dead.
     """
     filled = sorted((room_id, metrics) for room_id, metrics in changes if metrics != NOBODY)
     emptied = [room_id for room_id, metrics in changes if metrics == NOBODY]
@@ -69,7 +69,7 @@ def beat(gateway_id: int, connections: int, changes: Sequence[tuple[int, Metrics
 
 
 def read_others(gateway_id: int | None, room_ids: Collection[int]) -> dict[int, Metrics]:
-    """Return what all other gateways that are alive have in rooms, by room; none where nobody is."""
+    """Return the sums of all other alive gateways, by room; rooms without connections there are left out."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT counted.room_id, {_SUMS} FROM {_ALIVE} WHERE counted.room_id = ANY(%s) "
@@ -80,7 +80,7 @@ def read_others(gateway_id: int | None, room_ids: Collection[int]) -> dict[int, 
 
 
 def read_room(name: str, gateway_id: int | None) -> tuple[int | None, Metrics]:
-    """Return a room's id, None where there is no such room, and what all other gateways have in it."""
+    """Return a room's id (None if there is no such room), and the sums of all other gateways in it."""
     room_id = Room.objects.filter(name=name).values_list("pk", flat=True).first()
     if room_id is None:
         return None, NOBODY
@@ -88,12 +88,12 @@ def read_room(name: str, gateway_id: int | None) -> tuple[int | None, Metrics]:
 
 
 def sums_sql() -> tuple[str, float]:
-    """Return the SQL of all rooms with somebody in them (id, then the sums as Metrics has them), and its parameter."""
+    """Return the SQL that selects all active rooms (id, then the sums as in Metrics), and its parameter."""
     return f"SELECT counted.room_id, {_SUMS} FROM {_ALIVE} GROUP BY counted.room_id", ALIVE_SECONDS
 
 
 def read_active(*, prefix: str, after: str, limit: int) -> list[tuple[str, Metrics]]:
-    """Return rooms with somebody in them whose names begin with `prefix`, by name, after a name."""
+    """Return active rooms whose names begin with `prefix`, by name, after the name `after`."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT room.name, {_SUMS} FROM {_ALIVE} JOIN rooms_room AS room ON room.id = counted.room_id "
@@ -104,7 +104,7 @@ def read_active(*, prefix: str, after: str, limit: int) -> list[tuple[str, Metri
 
 
 def forget_silent() -> None:
-    """Remove gateways that have long been silent, with their counts. Two at once do not wait for each other."""
+    """Remove gateways that are silent for FORGET_SECONDS, with their counts. Concurrent calls do not wait."""
     with transaction.atomic():
         silent = list(
             GatewayProcess.objects.filter(seen_at__lt=Now() - timedelta(seconds=FORGET_SECONDS))
@@ -115,7 +115,7 @@ def forget_silent() -> None:
 
 
 def unregister(gateway_id: int) -> None:
-    """Remove this process, which is about to end, and its counts."""
+    """Remove a gateway that is about to end, with its counts."""
     with transaction.atomic():
         _remove([gateway_id])
 
@@ -123,6 +123,6 @@ def unregister(gateway_id: int) -> None:
 def _remove(gateway_ids: list[int]) -> None:
     if gateway_ids:
         with connection.cursor() as cursor:
-            # In this order: once the gateway is gone, a heartbeat of it counts nothing.
+            # In this order: without the gateway's row, its heartbeats store no counts.
             cursor.execute("DELETE FROM rooms_gatewayprocess WHERE id = ANY(%s)", [gateway_ids])
             cursor.execute("DELETE FROM rooms_roomoccupancy WHERE gateway_id = ANY(%s)", [gateway_ids])

@@ -1,7 +1,7 @@
-"""The members who asked how many are in their room, and telling them: on change, by one frame shared by all.
+"""Sends the counts of rooms to the members that subscribed to them, on change, in frames that members share.
 
-A frame carries the serial at which its reader stands: clients take that field for their position, and some forget
-theirs where it is missing. So it moves nobody, and is no entry of the log.
+A frame is no entry of the log, but it carries the serial of its reader's position: clients take that field for their
+position, and some lose theirs if it is missing.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from rooms.occupancy.counts import EVENT, NOBODY, Metrics, part_of
 from rooms.protocol.serials import encode as encode_serial
 from rooms.protocol.wire import META_ACTION, Action, Message, ProtocolMessage, encode
 
-SLICE_ASKERS = 128  # told before the loop, and other rooms, have their turn: less than a millisecond
+SLICE_SUBSCRIBERS = 128  # written to before the loop and other rooms have their turn: less than a millisecond
 
 
 class OccupancySubscriber:
-    """One member who asked. `told` is what it knows."""
+    """A member that subscribed to a room's counts. `sent` is the last value that it got."""
 
-    __slots__ = ("category", "member", "room_id", "told")
+    __slots__ = ("category", "member", "room_id", "sent")
 
     def __init__(self, room_id: int, member: Member, category: str) -> None:
         self.room_id = room_id
         self.member = member
         self.category = category
-        self.told: dict[str, int] | None = None
+        self.sent: dict[str, int] | None = None
 
 
 class SubscribedRoom:
-    """A room that somebody asks about. `due` may have to be told, those first who were told longest ago."""
+    """A room with subscribers. Those in `due` may need the new counts, the ones that got theirs longest ago first."""
 
     __slots__ = ("due", "metrics", "room", "subscribers")
 
@@ -46,114 +46,114 @@ class SubscribedRoom:
 
 
 class OccupancySubscribers:
-    """The subscribers of one gateway. `server_id` is a part of the ids of what they are sent."""
+    """The subscribers of one gateway. `server_id` is a part of the ids of their messages."""
 
     def __init__(self, server_id: str, *, limit: int) -> None:
-        self.told = 0  # frames written, for the metrics
+        self.written = 0  # frames written, for the metrics
         self._server_id = server_id
         self._limit = limit
         self._count = 0
         self._frames = 0
         self._rooms: dict[int, SubscribedRoom] = {}
-        self._due: dict[int, None] = {}  # rooms in which somebody is due, in the order of their turns
+        self._due: dict[int, None] = {}  # rooms with due subscribers, in the order of their turns
 
     def __len__(self) -> int:
         return self._count
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more may ask."""
+    def has_capacity(self) -> bool:
+        """Whether one more subscriber may be added."""
         return self._count < self._limit
 
     def add(self, room: RoomRef, member: Member, category: str) -> OccupancySubscriber:
-        """Tell a member from now on, the first time soon."""
-        asked = self._rooms.get(room.id)
-        if asked is None:
-            asked = self._rooms[room.id] = SubscribedRoom(room)
+        """Subscribe a member; it gets the counts soon, and on each change."""
+        subscribed = self._rooms.get(room.id)
+        if subscribed is None:
+            subscribed = self._rooms[room.id] = SubscribedRoom(room)
         subscriber = OccupancySubscriber(room.id, member, category)
-        asked.subscribers[subscriber] = None
-        if asked.metrics != NOBODY:  # else the first count makes it due
-            asked.due[subscriber] = self._due[room.id] = None
+        subscribed.subscribers[subscriber] = None
+        if subscribed.metrics != NOBODY:  # else the first count makes it due
+            subscribed.due[subscriber] = self._due[room.id] = None
         self._count += 1
         return subscriber
 
     def remove(self, subscriber: OccupancySubscriber) -> None:
-        """Tell a member no more. Calling twice is calling once."""
-        asked = self._rooms.get(subscriber.room_id)
-        if asked is None or subscriber not in asked.subscribers:
+        """Unsubscribe a member. Calling twice has no further effect."""
+        subscribed = self._rooms.get(subscriber.room_id)
+        if subscribed is None or subscriber not in subscribed.subscribers:
             return
         self._count -= 1
-        del asked.subscribers[subscriber]
-        asked.due.pop(subscriber, None)
-        if not asked.subscribers:
+        del subscribed.subscribers[subscriber]
+        subscribed.due.pop(subscriber, None)
+        if not subscribed.subscribers:
             del self._rooms[subscriber.room_id]
             self._due.pop(subscriber.room_id, None)
 
     def rooms(self, limit: int) -> list[int]:
-        """Return rooms whose counts are wanted. Where there are more than the limit, all have their turn."""
+        """Return up to `limit` rooms with subscribers; if there are more, they take turns."""
         chosen = list(islice(self._rooms, limit))
         if len(chosen) < len(self._rooms):
             for room_id in chosen:
                 self._rooms[room_id] = self._rooms.pop(room_id)
         return chosen
 
-    def learn(self, counts: Iterable[tuple[int, Metrics]]) -> None:
-        """Take new counts. Where they have changed, all subscribers are due; who was due for older ones skips those."""
+    def update(self, counts: Iterable[tuple[int, Metrics]]) -> None:
+        """Set the counts of rooms. All subscribers of a changed room become due, for these counts only."""
         for room_id, metrics in counts:
-            asked = self._rooms.get(room_id)
-            if asked is not None and asked.metrics != metrics:
-                asked.metrics = metrics
-                asked.due = dict(asked.subscribers)
+            subscribed = self._rooms.get(room_id)
+            if subscribed is not None and subscribed.metrics != metrics:
+                subscribed.metrics = metrics
+                subscribed.due = dict(subscribed.subscribers)
                 self._due[room_id] = None
 
     def deliver(self, limit: int) -> Iterator[None]:
-        """Write to those who are due, to at most `limit` of them, and yield between slices.
+        """Write the counts to at most `limit` due subscribers, and yield between slices.
 
-        Who still has something unsent is passed over: once it has read that, it is told what holds by then.
+        One whose socket still has unsent bytes is skipped; once it has read them, it gets the counts of that time.
         """
-        passed_over: list[OccupancySubscriber] = []
+        skipped: list[OccupancySubscriber] = []
         try:
             while self._due and limit > 0:
-                asked = self._rooms[room_id := next(iter(self._due))]
-                limit -= self._write_slice(asked, min(limit, SLICE_ASKERS), passed_over)
+                subscribed = self._rooms[room_id := next(iter(self._due))]
+                limit -= self._write_slice(subscribed, min(limit, SLICE_SUBSCRIBERS), skipped)
                 del self._due[room_id]
-                if asked.due:
+                if subscribed.due:
                     self._due[room_id] = None  # at the end: the other rooms have their turn
                 yield
         finally:
-            for subscriber in passed_over:
+            for subscriber in skipped:
                 remaining = self._rooms.get(subscriber.room_id)
                 if remaining is not None and subscriber in remaining.subscribers:
                     remaining.due[subscriber] = self._due[subscriber.room_id] = None
 
-    def _write_slice(self, asked: SubscribedRoom, limit: int, passed_over: list[OccupancySubscriber]) -> int:
-        """Write to the next who are due in one room. Return to how many it was tried."""
+    def _write_slice(self, subscribed: SubscribedRoom, limit: int, skipped: list[OccupancySubscriber]) -> int:
+        """Write to the next due subscribers of a room. Return the number of attempts."""
         frames: dict[tuple[Encoding, str, int], Frames] = {}
         values: dict[str, dict[str, int]] = {}
         tried = 0
-        for subscriber in list(islice(asked.due, limit)):
-            del asked.due[subscriber]
-            value = values.setdefault(subscriber.category, part_of(asked.metrics, subscriber.category))
-            if subscriber.told == value:
+        for subscriber in list(islice(subscribed.due, limit)):
+            del subscribed.due[subscriber]
+            value = values.setdefault(subscriber.category, part_of(subscribed.metrics, subscriber.category))
+            if subscriber.sent == value:
                 continue
             member = subscriber.member
             key = member.encoding, subscriber.category, member.position
             if key not in frames:
-                frames[key] = self._frame(asked.room, member.encoding, member.position, value)
+                frames[key] = self._frame(subscribed.room, member.encoding, member.position, value)
             tried += 1
             if member.write(frames[key]):
-                self.told += 1
-                subscriber.told = value
-                del asked.subscribers[subscriber]
-                asked.subscribers[subscriber] = None
+                self.written += 1
+                subscriber.sent = value
+                del subscribed.subscribers[subscriber]
+                subscribed.subscribers[subscriber] = None
             else:
-                passed_over.append(subscriber)
+                skipped.append(subscriber)
         return tried
 
     def _frame(self, room: RoomRef, encoding: Encoding, position: int, value: dict[str, int]) -> Frames:
         self._frames += 1
         now = int(time.time() * 1000)
-        told = Message(
+        counts = Message(
             id=f"{self._server_id}-occupancy:{self._frames}:0",
             name=EVENT,
             data=json.dumps({"metrics": value}, separators=(",", ":")),
@@ -166,6 +166,6 @@ class OccupancySubscribers:
             channel=room.name,
             channel_serial=encode_serial(room.epoch, position),
             timestamp=now,
-            messages=[told],
+            messages=[counts],
         )
         return encoding.join([encoding.piece(encode(message, encoding.format))])

@@ -1,4 +1,4 @@
-"""Accepts drafts: makes them durable, reviews them, and publishes those that may be seen, in one transaction."""
+"""Accepts drafts in one transaction: stores them, reviews them, and publishes those that are ready."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from rooms.review import endings, pipeline, verdict_history
 from rooms.review.pipeline import Answers
 from rooms.review.verdict_history import StepVerdict
 
-ACCEPT_BATCH_MESSAGES = 500  # in one transaction, for whose locks others wait
+ACCEPT_BATCH_MESSAGES = 500  # in one transaction, since others wait for its locks
 
 
 def accept(drafts: Sequence[Draft], *, now: datetime, lock_seconds: float | None = None) -> list[Outcome]:
-    """Store drafts, review them, publish those that may be seen, and return the outcome of each, in order.
+    """Store drafts, review them, publish those that are ready, and return the outcome of each, in order.
 
-    All or nothing: one transaction. A message id that the room already has gets the first publish's outcome.
+    One transaction, all or nothing. A message id that the room already has gets the outcome of its first publish.
     Entries and outcomes are announced after the commit. `lock_seconds` is the longest wait for a room's lock.
     """
     with transaction.atomic():
@@ -50,7 +50,7 @@ def accept(drafts: Sequence[Draft], *, now: datetime, lock_seconds: float | None
 
 
 def _store(rows: Sequence[Row], answers: Answers, locked: LockedRooms, now: datetime) -> None:
-    """Insert one row a draft, each with its status, and with its serial where it may be seen at once. Writes."""
+    """Publish the ready rows, and insert all rows with their verdicts. Writes."""
     moved: dict[int, LockedRoom] = {}
     for row in find_ready(rows, blocked=locked.blocked):
         room = moved[row.room_id] = locked.rooms[row.room_id]
@@ -61,7 +61,7 @@ def _store(rows: Sequence[Row], answers: Answers, locked: LockedRooms, now: date
 
 
 def _signal(rows: Sequence[Row], answers: Answers, locked: LockedRooms) -> list[Entry]:
-    """Signal the apps what was accepted, published and reviewed. Return the log's new entries. Writes."""
+    """Signal the accepted and published messages and the ended reviews. Return the new entries. Writes."""
     rooms = locked.rooms
     if signals.messages_accepted.has_listeners():
         accepted = [(row.id, draft) for row, draft in answers.drafts]
@@ -71,7 +71,7 @@ def _signal(rows: Sequence[Row], answers: Answers, locked: LockedRooms) -> list[
         signals.messages_published.send(sender=None, entries=entries, rooms=rooms)
     if answers.verdicts and signals.reviews_ended.has_listeners():
         last = {row.id: (row, rooms[row.room_id], by, verdict) for row, by, verdict in answers.verdicts}
-        endings.send([end for one in last.values() if (end := endings.end_of(*one)) is not None], rooms)
+        endings.send([end for verdict in last.values() if (end := endings.end_of(*verdict)) is not None], rooms)
     return entries
 
 

@@ -1,7 +1,7 @@
 """The SQL of the accepting transaction, in two round trips: read under the locks of the rooms, then insert.
 
-Plans are kept while the tables grow, and one that was made for a small table could read a large one whole. So the
-transaction goes by indexes and nested loops alone, and each look-up has one index that can serve it.
+Prepared plans outlive the growth of tables: one made for a small table could scan a large one. So the transaction uses
+only indexes and nested loops, and each look-up has one index that fits it.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Key = tuple[int, str]  # a room's primary key, and a public message id in it
 
 _IN_TIME = f"{message_queries.BY_INDEX}, set_config('lock_timeout', %b, true)"
 _FIND_KNOWN = (
-    "SELECT message.id FROM unnest(%b::bigint[], %b::text[]) AS asked (room_id, message_id) "
+    "SELECT message.id FROM unnest(%b::bigint[], %b::text[]) AS wanted (room_id, message_id) "
     "JOIN rooms_message AS message USING (room_id, message_id)"
 )
 
 
 class LockedRooms(msgspec.Struct, frozen=True):
-    """The rooms of a batch, and what they hold already. Nobody else changes them until the transaction ends."""
+    """The locked rooms of a batch, and their rows that matter for it. Nobody else changes these until the end."""
 
     rooms: dict[int, LockedRoom]
-    known: dict[Key, Row]  # publishes that are repeats
-    blocked: set[Author]  # authors with undecided messages: their later ones must wait
-    versions: Mapping[SmallTable, str]  # of the rules that the batch is reviewed by
+    known: dict[Key, Row]  # stored messages that the batch publishes again
+    blocked: set[Author]  # authors with undecided messages, for which their new ones must wait
+    versions: Mapping[SmallTable, str]  # of the tables of rules, for the review
 
 
 def read_locked(
     message_ids: Collection[Key], authors: Collection[Author], lock_seconds: float | None = None
 ) -> LockedRooms:
-    """Lock the rooms, in order of their ids, and read what concerns these messages and authors. Writes.
+    """Lock the rooms, in order of their ids; read repeated messages and authors with undecided ones. Writes.
 
     A room that does not exist is left out. `lock_seconds` limits each wait for a lock of this transaction.
     """
@@ -55,7 +55,7 @@ def read_locked(
             (small_tables.query_of(tables), ()),
         ]
     )
-    # Repeats are rare, and a row is wide: it is read only where there is one.
+    # Repeats are rare and rows are wide, so they are read by a statement of their own.
     rows = map(row_of, together([(message_queries.READ_ROWS, [[id_ for (id_,) in known]])])[0]) if known else ()
     return LockedRooms(
         rooms=room_locks.locked(locked),
@@ -66,9 +66,9 @@ def read_locked(
 
 
 def insert(rows: Sequence[Row], moved: Iterable[LockedRoom], further: Sequence[Statement] = ()) -> None:
-    """Insert rows in order, fill in their primary keys, which grow in that order, and store heads that moved. Writes.
+    """Insert rows in order, set their primary keys, which grow in that order, and store the moved heads. Writes.
 
-    Further statements of the caller go along in the same round trip.
+    `further` statements are executed in the same round trip.
     """
     ids, *_ = together([_insertion(rows), room_locks.moving(moved), *further])
     for row, (id_,) in zip(rows, sorted(ids), strict=True):
@@ -76,7 +76,7 @@ def insert(rows: Sequence[Row], moved: Iterable[LockedRoom], further: Sequence[S
 
 
 def _insertion(rows: Sequence[Row]) -> Statement:
-    """Return the INSERT of rows."""
+    """Return the statement that inserts rows."""
     new = spread(dict(zip(TYPES, columns_of(rows, list(TYPES)), strict=True)), TYPES)
     return (
         f"INSERT INTO rooms_message ({names(list(TYPES))}) SELECT {', '.join(new.selected.values())} "

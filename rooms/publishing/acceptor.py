@@ -1,4 +1,4 @@
-"""From many publishers to few transactions: the async door of rooms.publishing.accept, one per process."""
+"""Gathers the publishes of a process into few transactions of rooms.publishing.accept."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from rooms.log.outcomes import Outcome, OutcomeKind
 from rooms.publishing.accept import ACCEPT_BATCH_MESSAGES, accept
 from rooms.publishing.batcher import Batcher, Full
 from rooms.publishing.drafts import Publish
-from rooms.publishing.pending_outcomes import Final, PendingOutcomes
+from rooms.publishing.pending_outcomes import FinalOutcomes, PendingOutcomes
 from rooms.publishing.stuck_rooms import LOCK_SECONDS, RoomsLocked, StuckRooms
 
 logger = logging.getLogger(__name__)
 
-ACCEPT_PAUSE_SECONDS = 0.005  # the longest pause between two transactions under load, for the next to gather
-ACCEPT_REST_SECONDS = 0.02  # the longest rest for a large room's members, whatever ACCEPT_REST_SHARE makes of it
+ACCEPT_PAUSE_SECONDS = 0.005  # the longest pause between two transactions under load, so that drafts gather
+ACCEPT_REST_SECONDS = 0.02  # the longest rest while a large room is being written to; bounds ACCEPT_REST_SHARE
 
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 1.0
-BUSY_ROOM_SECONDS = 0.002  # from here on writing to a room's members costs more than accepting a message
+BUSY_ROOM_SECONDS = 0.002  # a room whose pass takes longer: a pass costs more than accepting a message
 
-Accepted = list[Outcome] | Final  # at once, or once a room that is stuck is free
+Accepted = list[Outcome] | FinalOutcomes  # outcomes, or their future if the room is stuck
 
 
 class Acceptor:
-    """Accepts publishes in batches and tells what became of each message, after its review."""
+    """Accepts publishes in batches, and returns the outcomes of their messages after their reviews."""
 
     def __init__(
         self,
@@ -48,8 +48,8 @@ class Acceptor:
         fan_out_seconds: Callable[[int], float] = lambda room_id: 0.0,
     ) -> None:
         self.pending = PendingOutcomes()
-        self._make_again = make_again  # a room, by its name, that is gone
-        self._fan_out_seconds = fan_out_seconds  # of a room, by its primary key: how long writing to all members takes
+        self._make_again = make_again  # makes a room that is gone again, by its name
+        self._fan_out_seconds = fan_out_seconds  # the duration of a room's last pass, by its primary key
         self.accepted = 0  # messages; this and the next three for the metrics
         self.batches = 0
         self.refused = 0  # publishes, because too much waited
@@ -67,44 +67,45 @@ class Acceptor:
 
     @property
     def waiting(self) -> int:
-        """How many drafts wait for their transaction."""
+        """The number of drafts that wait for their transaction."""
         return self._batcher.waiting
 
-    def submit(self, drafts: Publish) -> Final:
-        """Queue the drafts of one publish: the future ends with the final outcome of each, in order, or ChatError.
+    def submit(self, drafts: Publish) -> FinalOutcomes:
+        """Queue the drafts of one publish. Return the future of their final outcomes, in order, or of a ChatError.
 
-        PENDING only where patience ran out. Raises ChatError 42910 and queues none where too much waits already.
+        An outcome is PENDING only if its review took longer than ACK_PATIENCE_SECONDS. Raises ChatError 42910 if too
+        much waits already; then no draft is queued.
         """
         size = sum(size_of(draft.content) for draft in drafts)
         try:
             if self.waiting_bytes and self.waiting_bytes + size > settings.ACCEPT_QUEUE_BYTES:
                 raise Full
-            # Where the members of the room are still being written to, a message waits here as well as there.
+            # A message for a busy room would wait for the room's pass anyway, so it may as well gather with others.
             is_busy = bool(drafts) and self._fan_out_seconds(drafts[0].room_id) >= BUSY_ROOM_SECONDS
             accepted = self._batcher.submit(drafts, weight=len(drafts), urgent=not is_busy)
         except Full:
             self.refused += 1
             raise ChatError(Code.TOO_MANY_PUBLISHES, "The server is busy; publish again in a moment.") from None
-        final: Final = asyncio.get_running_loop().create_future()
+        final: FinalOutcomes = asyncio.get_running_loop().create_future()
         self.waiting_bytes += size
         accepted.add_done_callback(partial(self._accepted, final, size))
         return final
 
     def _rest_after(self, publishes: Sequence[Publish]) -> float:
-        """Return for how long (seconds) nothing that follows this batch in its rooms could be written to members."""
+        """Return the seconds to rest after a batch, as long as its rooms are busy writing it to their members."""
         rooms = {draft.room_id for publish in publishes for draft in publish}
         fan_out = sum(map(self._fan_out_seconds, rooms)) * settings.ACCEPT_REST_SHARE
         return min(fan_out, ACCEPT_REST_SECONDS) if fan_out >= BUSY_ROOM_SECONDS else 0.0
 
     async def close(self) -> None:
-        """Wait until everything queued is durable or refused. The caller bounds the wait."""
+        """Wait until everything queued is stored or refused. The caller bounds the wait."""
         try:
             await self._batcher.close()
             await self.stuck.close()
         finally:
             self._thread.close()
 
-    def _accepted(self, final: Final, size: int, accepted: asyncio.Future[Accepted]) -> None:
+    def _accepted(self, final: FinalOutcomes, size: int, accepted: asyncio.Future[Accepted]) -> None:
         error = None if accepted.cancelled() else accepted.exception()
         result = None if accepted.cancelled() or error is not None else accepted.result()
         if isinstance(result, asyncio.Future):
@@ -121,7 +122,7 @@ class Acceptor:
             self.pending.settle(result, final)
 
     async def _accept(self, publishes: Sequence[Publish]) -> Sequence[Accepted]:
-        """Accept a batch. Publishes into stuck rooms leave it, in order: the answers to them are futures."""
+        """Accept a batch. Publishes into stuck rooms leave it, in order; their results are futures."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + settings.ACCEPT_RETRY_SECONDS
         answers: dict[int, Accepted] = {}
@@ -148,9 +149,9 @@ class Acceptor:
     async def _transact(
         self, publishes: Sequence[Publish], thread: threads.SingleThread, lock_seconds: float
     ) -> Sequence[list[Outcome]]:
-        """Accept publishes in one transaction. While Postgres is away it is tried again: ids make a repeat harmless.
+        """Accept publishes in one transaction. Retry while Postgres is away: message ids make a repeat harmless.
 
-        Raises RoomsLocked where a lock was not to be had within `lock_seconds`.
+        Raises RoomsLocked if a lock was not free within `lock_seconds`.
         """
         loop = asyncio.get_running_loop()
         give_up, pause = loop.time() + settings.ACCEPT_RETRY_SECONDS, FIRST_RETRY_SECONDS
@@ -183,17 +184,17 @@ class Acceptor:
     async def _halve(
         self, publishes: Sequence[Publish], thread: threads.SingleThread, lock_seconds: float, error: Exception
     ) -> Sequence[list[Outcome]]:
-        """A publish that no transaction takes must not take the others of its batch with it."""
+        """Accept each half of a batch by itself, until the publish that makes the transaction fail stands alone."""
         if len(publishes) == 1:
             faults.record("accepting a publish", error)
             failed = ChatError(Code.INTERNAL, "The message could not be stored.")
             return [[Outcome(kind=OutcomeKind.REJECTED, message=0, error=failed)] * len(publishes[0])]
         middle = len(publishes) // 2
         halves = publishes[:middle], publishes[middle:]
-        return [one for half in halves for one in await self._transact(half, thread, lock_seconds)]
+        return [outcomes for half in halves for outcomes in await self._transact(half, thread, lock_seconds)]
 
     async def _find_locked(self, publishes: Sequence[Publish]) -> set[int]:
-        """Return the rooms of publishes that somebody else has locked; none where Postgres does not say."""
+        """Return the rooms of publishes that another transaction has locked; none if Postgres is away."""
         rooms = {draft.room_id for publish in publishes for draft in publish}
         try:
             return await self._thread.run(room_locks.find_locked, rooms)
@@ -224,7 +225,7 @@ def _not_stored() -> ChatError:
     return ChatError(Code.UNAVAILABLE, "The message could not be stored; publish it again.", status=503)
 
 
-def _failed(error: ChatError) -> Final:
-    failed: Final = asyncio.get_running_loop().create_future()
+def _failed(error: ChatError) -> FinalOutcomes:
+    failed: FinalOutcomes = asyncio.get_running_loop().create_future()
     failed.set_exception(error)
     return failed

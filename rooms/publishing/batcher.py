@@ -1,4 +1,4 @@
-"""Batch while busy, never while idle: whoever is slow takes all that gathered as its next batch."""
+"""Batches items while its work is busy, and never delays one while it is idle."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Result = TypeVar("Result")
 
 
 class Full(Exception):
-    """The queue holds as much as it may; the caller must be told to try again later."""
+    """The queue is full; the caller should try again later."""
 
 
 class Batcher(Generic[Item, Result]):
     """Hands items to `work` in batches, one batch at a time, in order.
 
-    An idle batcher starts at once with what it got. `work` gets items of up to `max_batch` weight together, at
-    least one, and returns one result for each; if it raises, every item of the batch gets that exception. Where
-    more waits already, the next batch follows after as long as the last one took, at most `pause` seconds.
+    An idle batcher starts at once with its first item. `work` gets items of up to `max_batch` weight together, at
+    least one, and returns one result for each; if it raises, every item of the batch gets that exception. If items
+    wait already, the next batch follows after a pause as long as the last batch took, at most `pause` seconds.
 
-    `rest` says for how many seconds the batch that was just done keeps others busy: what comes meanwhile is gathered,
-    since it would only wait for them. An urgent item ends a rest: those others do not concern it.
+    `rest` returns for how many seconds a finished batch keeps others busy (here, the passes over its rooms). Items that
+    come in that time are gathered, since they would only wait there. An urgent item, which would not, ends the rest.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def waiting(self) -> int:
-        """How much waits for the next batches, by weight."""
+        """The weight of all items that wait for the next batches."""
         return self._weight
 
     def submit(self, item: Item, weight: int = 1, *, urgent: bool = True) -> asyncio.Future[Result]:
-        """Queue an item and return the future of its result. Raises Full; an empty queue takes any item."""
+        """Queue an item and return the future of its result. Raises Full, but not if nothing waits."""
         if self._weight and self._weight + weight > self._max_waiting:
             raise Full
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()

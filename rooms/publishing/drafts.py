@@ -1,4 +1,4 @@
-"""Reads the messages of a publish as drafts, all or none. Raises ChatError for what cannot be published."""
+"""Checks the messages of a publish, and turns them into drafts: all of them or none."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rooms.log.outcomes import Outcome, OutcomeKind
 from rooms.protocol.wire import Message
 from rooms.publishing.payload import CLIENT_ID_MAX_CHARACTERS, ID_MAX_CHARACTERS, read_content, require_text
 
-Publish = Sequence[Draft]  # what one client sent at once, into one room; one transaction takes it whole
+Publish = Sequence[Draft]  # the drafts of one publish, for one room; accepted in one transaction
 
 
 def drafts_of(
     messages: Sequence[Message], room: RoomRef, grant: Grant, *, base_id: str, connection_id: str | None, origin: str
 ) -> list[Draft]:
-    """Return what a publish's messages ask for, all or none. Raises ChatError.
+    """Return the drafts of a publish's messages. Raises ChatError if any of them cannot be published.
 
-    A message without an id gets `base_id:place`, which a repeated publish has again.
+    A message without an id gets `base_id:place`, the same when the publish is repeated.
     """
     if not messages:
         raise ChatError(Code.INVALID_BODY, "A publish has at least one message.")
@@ -59,7 +59,7 @@ def _draft(
 
 
 def require_text_of(text: str, label: str, max_characters: int, code: Code) -> None:
-    """Raise ChatError `code` for a text that cannot be kept."""
+    """Raise ChatError `code` for a text that cannot be stored."""
     try:
         require_text(label, text, max_characters)
     except ChatError as error:
@@ -67,5 +67,6 @@ def require_text_of(text: str, label: str, max_characters: int, code: Code) -> N
 
 
 def first_refusal(outcomes: Sequence[Outcome]) -> ChatError | None:
-    """Return why the first refused message of a publish was refused, None where none was."""
-    return next((one.error for one in outcomes if one.kind is OutcomeKind.REJECTED and one.error is not None), None)
+    """Return the error of the first rejected message of a publish; None if none was rejected."""
+    errors = (outcome.error for outcome in outcomes if outcome.kind is OutcomeKind.REJECTED)
+    return next((error for error in errors if error is not None), None)

@@ -1,4 +1,4 @@
-"""From what a client sends to what the log keeps: checked, of one shape, and never larger than allowed. Pure."""
+"""Checks the payload of a client's message and turns it into the content that the log keeps. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ ID_MAX_CHARACTERS = 255
 CLIENT_ID_MAX_CHARACTERS = 255
 ENCODING_MAX_CHARACTERS = 255
 EXTRAS_MAX_DEPTH = 16
-INTEGERS = range(-(2**63), 2**64)  # that MessagePack has a form for
+INTEGERS = range(-(2**63), 2**64)  # those that MessagePack can encode
 
 
 def read_content(message: Message, *, max_bytes: int) -> Content:
-    """Return what a client's message says. Raises ChatError 40009, 40013 or 40032.
+    """Return the content of a client's message. Raises ChatError 40009, 40013 or 40032.
 
     Text stays text, JSON becomes its text with encoding "json", base64 becomes bytes; other encodings (a
     client's encryption) are kept as they are.
@@ -41,7 +41,7 @@ def read_content(message: Message, *, max_bytes: int) -> Content:
 
 
 def require_text(label: str, value: str, max_characters: int) -> None:
-    """Raise ChatError 40013 or 40009 for a text that cannot be kept: too long, or with a NUL character."""
+    """Raise ChatError 40009 for a text that is too long, 40013 for one with a NUL character."""
     if len(value) > max_characters:
         raise ChatError(Code.MESSAGE_TOO_LARGE, f"The {label} is longer than {max_characters} characters.")
     if "\0" in value:
@@ -69,7 +69,7 @@ def _read_data(data: Any, encoding: str | None) -> tuple[str | None, bytes | Non
 
 
 def _from_bytes(data: bytes, steps: list[str]) -> tuple[str | None, bytes | None, str | None]:
-    """Undo a text encoding below base64, so that one text has one form in the log."""
+    """Undo a text encoding below base64, so that equal texts are stored equally."""
     if steps and steps[-1] in ("utf8", "utf-8"):
         try:
             return data.decode(), None, "/".join(steps[:-1]) or None

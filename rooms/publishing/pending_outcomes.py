@@ -1,4 +1,4 @@
-"""Authors whose messages wait for a late verdict, and how they hear of it."""
+"""Keeps the futures of outcomes that publishers wait for, and resolves them once messages are decided."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rooms.log import message_queries
 from rooms.log.outcomes import Outcome, OutcomeKind, outcome_of
 from rooms.models import Room
 
-ACK_PATIENCE_SECONDS = 20.0  # then a durable message is acknowledged without a serial: SDKs wait for little longer
-VERDICTS_KEPT = 10_000  # late outcomes kept for authors who are about to ask; the others ask Postgres
+ACK_PATIENCE_SECONDS = 20.0  # then a stored message is acknowledged without a serial: SDKs wait for little longer
+OUTCOMES_KEPT = 10_000  # outcomes that came before their publisher waited; older ones are polled from Postgres
 
 POLL_SECONDS = 1.0
 POLL_BATCH_MESSAGES = 1000
 
-Final = asyncio.Future[list[Outcome]]  # of one publish: where each of its messages ended, in order
+FinalOutcomes = asyncio.Future[list[Outcome]]  # the final outcomes of one publish's messages, in order
 
 
 class PendingOutcomes:
-    """Who waits, by the message's primary key.
+    """The outcomes that publishers wait for, by the message's primary key.
 
-    Told by broadcast; `poll` finds what a lost broadcast would have told, and ends the waiting of the impatient.
+    Announcements resolve them; `poll` reads those whose announcement was lost, and ends waits of ACK_PATIENCE_SECONDS.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class PendingOutcomes:
 
     @property
     def waiting(self) -> int:
-        """How many messages' authors wait."""
+        """The number of messages whose outcomes are waited for."""
         return len(self._waiting)
 
-    def settle(self, outcomes: Sequence[Outcome], final: Final) -> None:
-        """Set the future to the outcomes of one publish, once none of its messages waits for a verdict."""
+    def settle(self, outcomes: Sequence[Outcome], final: FinalOutcomes) -> None:
+        """Set the future to the outcomes of one publish, once none of them is PENDING."""
         settled = list(outcomes)
         missing = [place for place, outcome in enumerate(outcomes) if outcome.kind is OutcomeKind.PENDING]
         if not missing:
@@ -55,7 +55,7 @@ class PendingOutcomes:
             wait.add_done_callback(decided)
 
     def wait(self, message: int) -> asyncio.Future[Outcome]:
-        """Return the future of a message's outcome."""
+        """Return the future of a message's final outcome."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Outcome] = loop.create_future()
         recent = self._recent.get(message)
@@ -66,17 +66,17 @@ class PendingOutcomes:
         return future
 
     def resolve(self, outcomes: Iterable[Outcome]) -> None:
-        """Take final outcomes. One that nobody waits for yet is kept for a while: its author may be about to."""
+        """Resolve the futures of final outcomes, and keep outcomes for a while: the wait may begin after them."""
         for outcome in outcomes:
             self._recent[outcome.message] = outcome
             for _, future in self._waiting.pop(outcome.message, ()):
                 if not future.done():
                     future.set_result(outcome)
-        while len(self._recent) > VERDICTS_KEPT:
+        while len(self._recent) > OUTCOMES_KEPT:
             self._recent.popitem(last=False)
 
     async def poll(self) -> None:
-        """Ask Postgres about messages waited for longer than a broadcast takes. Raises while it is away."""
+        """Read outcomes that are waited for longer than an announcement takes. Raises while Postgres is away."""
         now = asyncio.get_running_loop().time()
         for message in [key for key, waiters in self._waiting.items() if all(f.done() for _, f in waiters)]:
             del self._waiting[message]
@@ -98,7 +98,7 @@ class PendingOutcomes:
 
 def read_outcomes(messages: Sequence[int]) -> list[Outcome]:
     """Return the outcomes of those messages (primary keys) that are decided."""
-    # Of thousands that wait for a Lambda, few are decided: only those are read.
+    # Of thousands that wait for a Lambda, few are decided: only those rows are read.
     rows = message_queries.find(message_queries.find_decided(messages)).values()
     epochs = dict(Room.objects.filter(id__in={row.room_id for row in rows}).values_list("id", "epoch"))
     return [outcome_of(row, epochs[row.room_id]) for row in rows if row.room_id in epochs]

@@ -1,9 +1,9 @@
-"""Rooms whose lock another transaction holds for long: publishes into each wait in a line of their own.
+"""Queues publishes into rooms whose lock another transaction holds for long, in a line for each room.
 
 All publishes of a gateway are accepted in shared transactions, which take the locks of their rooms. One lock that is
-not given up (by a transaction that hangs, or in an administrator's console) would keep all of them waiting. So the
-acceptor moves the publishes into a room that was locked for longer than LOCK_SECONDS here. They keep their order: all
-later ones follow them, until the line is empty, and only then the room takes part in shared transactions again.
+not released (by a transaction that hangs, or in an administrator's console) would delay all of them. So the acceptor
+moves publishes into a room that was locked for longer than LOCK_SECONDS here. They keep their order: all later ones
+join the line until it is empty, and only then the room takes part in shared transactions again.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from rooms.log.content import size_of
 from rooms.log.outcomes import Outcome
 from rooms.publishing.accept import ACCEPT_BATCH_MESSAGES
 from rooms.publishing.drafts import Publish
-from rooms.publishing.pending_outcomes import Final
+from rooms.publishing.pending_outcomes import FinalOutcomes
 
 logger = logging.getLogger(__name__)
 
 LOCK_SECONDS = 1.0  # gateways that write to one room hold its lock for milliseconds, an overloaded one for tenths
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 4.0  # for the lock, in a room's own line
-MAX_THREADS = 2  # that wait for locks at once, each with a connection; further rooms take turns
-SHARE = 0.25  # of what may wait for accepting that may wait here: the other rooms need the rest
+MAX_THREADS = 2  # threads that wait for locks, each with a connection; further rooms take turns
+SHARE = 0.25  # of the acceptor's limits that may wait here: the other rooms need the rest
 
 Transact = Callable[[Sequence[Publish], SingleThread, float], Awaitable[Sequence[list[Outcome]]]]
 
 
 class RoomsLocked(Exception):
-    """The locks of a transaction's rooms were not to be had in the time that it may wait for them."""
+    """A lock of a transaction's rooms was not free in the time that the transaction may wait for it."""
 
 
-class Waiting:
-    """One publish in a line: until when it waits, and the future of its outcomes."""
+class WaitingPublish:
+    """A publish in a line, with the time at which it is refused and the future of its outcomes."""
 
     __slots__ = ("final", "give_up", "publish", "size")
 
-    def __init__(self, publish: Publish, give_up: float, final: Final) -> None:
+    def __init__(self, publish: Publish, give_up: float, final: FinalOutcomes) -> None:
         self.publish = publish
         self.give_up = give_up
         self.final = final
@@ -57,7 +57,7 @@ class StuckRooms:
         self._waiting_bytes = 0
         self.refused = 0  # publishes, for the metrics
         self._transact = transact
-        self._lines: dict[int, deque[Waiting]] = {}
+        self._lines: dict[int, deque[WaitingPublish]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(MAX_THREADS)
         self._idle_threads: list[SingleThread] = []
@@ -69,7 +69,7 @@ class StuckRooms:
         return room_id in self._lines
 
     def open(self, rooms: Iterable[int]) -> None:
-        """Let these rooms have lines of their own. The caller adds their publishes at once."""
+        """Open lines for rooms. The caller adds their publishes at once."""
         for room_id in rooms:
             logger.warning("room %d is locked by another transaction; publishes into it wait by themselves", room_id)
             self._lines[room_id] = deque()
@@ -77,11 +77,11 @@ class StuckRooms:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def add(self, publish: Publish) -> Final:
+    def add(self, publish: Publish) -> FinalOutcomes:
         """Put a publish at the end of its room's line. Return the future of its outcomes."""
         loop = asyncio.get_running_loop()
-        final: Final = loop.create_future()
-        waiting = Waiting(publish, loop.time() + settings.ACCEPT_RETRY_SECONDS, final)
+        final: FinalOutcomes = loop.create_future()
+        waiting = WaitingPublish(publish, loop.time() + settings.ACCEPT_RETRY_SECONDS, final)
         if self._has_space(waiting):
             self._count(waiting, 1)
             self._lines[publish[0].room_id].append(waiting)
@@ -89,14 +89,14 @@ class StuckRooms:
             self._refuse(final, Code.TOO_MANY_PUBLISHES, "Too much waits for this room; publish again in a moment.")
         return final
 
-    def _has_space(self, waiting: Waiting) -> bool:
+    def _has_space(self, waiting: WaitingPublish) -> bool:
         messages, size = self.waiting + len(waiting.publish), self._waiting_bytes + waiting.size
         is_within = messages <= settings.ACCEPT_QUEUE_MESSAGES * SHARE and size <= settings.ACCEPT_QUEUE_BYTES * SHARE
-        # A line takes one publish in any case: without any it would end, and the room be waited for with all others.
+        # A line takes its first publish in any case: an empty line ends, and the room would delay all others again.
         return is_within or not self._lines[waiting.publish[0].room_id]
 
     async def close(self) -> None:
-        """Wait until everything in the lines is durable or refused. The caller bounds the wait."""
+        """Wait until everything in the lines is stored or refused. The caller bounds the wait."""
         try:
             while self._tasks:
                 await asyncio.wait(self._tasks)
@@ -105,7 +105,7 @@ class StuckRooms:
                 thread.close()
 
     async def _serve(self, room_id: int) -> None:
-        """Accept what waits for a room, as one transaction after the other, until nothing does."""
+        """Accept the publishes of a room's line, one transaction after the other, until the line is empty."""
         line, patience = self._lines[room_id], FIRST_WAIT_SECONDS
         try:
             while line:
@@ -113,14 +113,14 @@ class StuckRooms:
                 patience = min(patience, LONGEST_WAIT_SECONDS)
                 self._refuse_late(line)
         finally:
-            # Nothing is awaited between the last look at the line and this: no publish can have come.
+            # No await since the line was found empty: no publish can have joined it.
             del self._lines[room_id]
             for waiting in line:  # this task was cancelled: the process ends
                 self._count(waiting, -1)
                 waiting.final.cancel()
 
-    async def _accept_first(self, line: deque[Waiting], patience: float) -> bool:
-        """Accept the first publishes of a line together. Return False where the room's lock was not to be had."""
+    async def _accept_first(self, line: deque[WaitingPublish], patience: float) -> bool:
+        """Accept the first publishes of a line together. Return False if the room's lock was not free in time."""
         try:
             async with asyncio.timeout_at(line[0].give_up):
                 await self._slots.acquire()
@@ -145,29 +145,29 @@ class StuckRooms:
             self._slots.release()
         return True
 
-    def _leave(self, line: deque[Waiting], taken: Sequence[Waiting]) -> Sequence[Waiting]:
+    def _leave(self, line: deque[WaitingPublish], taken: Sequence[WaitingPublish]) -> Sequence[WaitingPublish]:
         for _ in taken:
             self._count(line.popleft(), -1)
         return taken
 
-    def _refuse_late(self, line: deque[Waiting]) -> None:
+    def _refuse_late(self, line: deque[WaitingPublish]) -> None:
         now = asyncio.get_running_loop().time()
         while line and line[0].give_up <= now:
             (waiting,) = self._leave(line, [line[0]])
             self._refuse(waiting.final, Code.TIMEOUT, "The room is locked for too long; publish the message again.")
 
-    def _refuse(self, final: Final, code: Code, text: str) -> None:
+    def _refuse(self, final: FinalOutcomes, code: Code, text: str) -> None:
         self.refused += 1
         final.set_exception(ChatError(code, text, status=503 if code is Code.TIMEOUT else None))
 
-    def _count(self, waiting: Waiting, sign: int) -> None:
+    def _count(self, waiting: WaitingPublish, sign: int) -> None:
         self.waiting += sign * len(waiting.publish)
         self._waiting_bytes += sign * waiting.size
 
 
-def _first_of(line: deque[Waiting]) -> list[Waiting]:
-    """Return the first publishes of a line that one transaction takes; at least one."""
-    taken: list[Waiting] = []
+def _first_of(line: deque[WaitingPublish]) -> list[WaitingPublish]:
+    """Return the first publishes of a line that fit into one transaction; at least one."""
+    taken: list[WaitingPublish] = []
     messages = 0
     for waiting in line:
         messages += len(waiting.publish)

@@ -14,7 +14,7 @@ from rooms.fanout.hub import Member
 from rooms.fanout.sockets import ENCODINGS, Framing
 from rooms.log.directory import RoomRef
 from rooms.occupancy.counts import NOBODY, Metrics, part_of
-from rooms.occupancy.subscribers import SLICE_ASKERS, OccupancySubscriber, OccupancySubscribers
+from rooms.occupancy.subscribers import SLICE_SUBSCRIBERS, OccupancySubscriber, OccupancySubscribers
 from rooms.protocol.wire import Format
 from tests.rooms.fanout.test_hub import Peer
 
@@ -48,7 +48,7 @@ def test_a_change_is_told_once_and_no_change_is_not_told() -> None:
     subscribers, (one, peer) = OccupancySubscribers("s", limit=9), member()
     subscribers.add(ROOM, one, "metrics.connections")
     for metrics in (count(1), count(1), count(2), count(2, publishers=1)):
-        subscribers.learn([(ROOM.id, metrics)])
+        subscribers.update([(ROOM.id, metrics)])
         deliver(subscribers)
     assert told(peer) == [{"connections": 1}, {"connections": 2}]
 
@@ -58,7 +58,7 @@ def test_a_frame_is_shared_and_moves_nobody() -> None:
     (here, near), (also, twin), (behind, far) = member(7), member(7), member(3)
     for one in (here, also, behind):
         subscribers.add(ROOM, one, "metrics")
-    subscribers.learn([(ROOM.id, count(3))])
+    subscribers.update([(ROOM.id, count(3))])
     deliver(subscribers)
     assert near.batches[0] is twin.batches[0]
     assert near.got == [7]
@@ -71,7 +71,7 @@ def test_whoever_has_something_unsent_is_told_what_holds_once_it_has_read() -> N
     subscribers.add(ROOM, one, "metrics.connections")
     subscribers.add(ROOM, other, "metrics.connections")
     for connections in (1, 2, 3):
-        subscribers.learn([(ROOM.id, count(connections))])
+        subscribers.update([(ROOM.id, count(connections))])
         deliver(subscribers)
     assert peer.callbacks == []  # nothing waits for it
     peer.drain()
@@ -88,8 +88,8 @@ def test_in_a_large_room_all_are_told_in_turn_and_small_rooms_do_not_wait() -> N
     small, peer = member()
     subscribers.add(OTHER, small, "metrics.connections")
     for second in range(1, 6):
-        subscribers.learn([(ROOM.id, count(1000 + second)), (OTHER.id, count(second))])
-        assert deliver(subscribers, limit=300) <= 300 // SLICE_ASKERS + 2
+        subscribers.update([(ROOM.id, count(1000 + second)), (OTHER.id, count(second))])
+        assert deliver(subscribers, limit=300) <= 300 // SLICE_SUBSCRIBERS + 2
         assert len(told(peer)) == second
     assert {len(told(each)) for _, each in crowd} <= {1, 2}
     assert sum(len(told(each)) for _, each in crowd) == 5 * 300 - 5
@@ -98,7 +98,7 @@ def test_in_a_large_room_all_are_told_in_turn_and_small_rooms_do_not_wait() -> N
 def test_who_comes_to_a_quiet_room_is_told_and_the_others_are_not_told_again() -> None:
     subscribers, (one, peer) = OccupancySubscribers("s", limit=9), member()
     subscribers.add(ROOM, one, "metrics.connections")
-    subscribers.learn([(ROOM.id, count(2))])
+    subscribers.update([(ROOM.id, count(2))])
     deliver(subscribers)
     late, newcomer = member()
     subscribers.add(ROOM, late, "metrics.connections")
@@ -109,10 +109,10 @@ def test_who_comes_to_a_quiet_room_is_told_and_the_others_are_not_told_again() -
 def test_only_so_many_may_ask() -> None:
     subscribers = OccupancySubscribers("s", limit=2)
     both = [subscribers.add(ROOM, member()[0], "metrics") for _ in range(2)]
-    assert not subscribers.has_room
+    assert not subscribers.has_capacity
     subscribers.remove(both[0])
     subscribers.remove(both[0])
-    assert subscribers.has_room
+    assert subscribers.has_capacity
     assert len(subscribers) == 1
 
 
@@ -150,7 +150,7 @@ def test_in_the_end_everybody_knows_what_holds_and_was_never_told_the_same_twice
             asked.append((subscribers.add(ROOM, one, arguments[0]), peer))
         elif step == "learn":
             metrics = count(*arguments[:1], publishers=arguments[1])
-            subscribers.learn([(ROOM.id, metrics)])
+            subscribers.update([(ROOM.id, metrics)])
         elif step == "deliver":
             deliver(subscribers, arguments[0])
         elif asked and step == "leave":
@@ -165,7 +165,7 @@ def test_in_the_end_everybody_knows_what_holds_and_was_never_told_the_same_twice
             under_way.pop().close()  # type: ignore[attr-defined]
     for _, peer in asked:
         peer.writable = True
-    subscribers.learn([(ROOM.id, metrics := count(9, publishers=9))])
+    subscribers.update([(ROOM.id, metrics := count(9, publishers=9))])
     deliver(subscribers)
     for subscriber, peer in asked:
         said = told(peer)
