@@ -1,4 +1,4 @@
-"""A connection's rooms: ATTACH and DETACH, where a member starts to read, and what it may do there."""
+"""Attaches a connection to rooms and detaches it: the modes that it gets, and the serial after which it reads."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ OPERATION_MODES = (
 
 @dataclass(kw_only=True)
 class Attachment:
-    """One room of one connection. `member` is None where the client only publishes.
+    """One room of one connection. `member` is None if the client only publishes.
 
-    It is counted with its `modes` in the room's occupancy, and `subscriber` is there where it asked for that.
+    The room's occupancy counts it with its `modes`; `subscriber` is set if the client subscribed to the counts.
     """
 
     room: RoomRef
@@ -66,13 +66,13 @@ class Attachments:
         self._is_closed = False
 
     def find(self, name: str) -> Attachment | None:
-        """Return the attachment of a room."""
+        """Return the attachment to a room; None if the connection is not attached to it."""
         return self._rooms.get(name)
 
     async def attach(self, request: ProtocolMessage, grant: Grant) -> None:
-        """Answer ATTACH with ATTACHED and start reading. Raises ChatError for this room."""
+        """Answer ATTACH with ATTACHED, and add the member to the hub. Raises ChatError about this room."""
         name = require_name(request.channel)
-        modes = modes_of(request, name, grant)  # before the room is made: only who may use it makes it
+        modes = modes_of(request, name, grant)  # before the room is made: only a client that may use it makes it
         category = counts.category_of(request.params)
         if category:
             grant.require(name, counts.CAPABILITY)
@@ -82,18 +82,22 @@ class Attachments:
             )
         room, hub = await self._find(name, grant)
         start = await self._gateway.starting_points.find(request, hub, grant)
-        if hub.is_closed:  # nobody was in the room for as long as Postgres took
+        if hub.is_closed:  # it had no members while we waited for Postgres
             hub = await self._gateway.hub(room)
         if self._is_closed:
-            return  # ended meanwhile: who enters now would never leave
+            return  # the connection ended meanwhile: a member that enters now would never leave
         self._leave(room.name)
         position = hub.tail.position if start.after is None else start.after
         flags = modes | (Flag.RESUMED if start.resumed else Flag(0))
         flags |= Flag.HAS_BACKLOG if position < hub.tail.position else Flag(0)
-        asks = category if Flag.SUBSCRIBE in modes and self._gateway.occupancy.subscribers.has_capacity else None
-        params = {key: value for key, value in (request.params or {}).items() if key != counts.PARAMETER or asks}
+        counts_category = (
+            category if Flag.SUBSCRIBE in modes and self._gateway.occupancy.subscribers.has_capacity else None
+        )
+        params = {
+            key: value for key, value in (request.params or {}).items() if key != counts.PARAMETER or counts_category
+        }
         self._reply(self._attached(room, position, flags, params, start.error))
-        self._enter(room, hub, start.after, modes, asks)
+        self._enter(room, hub, start.after, modes, counts_category)
 
     async def _find(self, name: str, grant: Grant) -> tuple[RoomRef, Hub]:
         """Return a room and its hub. A room that was removed a moment ago is made again."""
@@ -108,16 +112,16 @@ class Attachments:
         return room, await self._gateway.hub(room)
 
     def detach(self, name: str | None) -> None:
-        """Answer DETACH. Detaching from a room that is not attached is done already."""
+        """Answer DETACH, also for a room that is not attached."""
         self._leave(name or "")
         self._reply(ProtocolMessage(action=Action.DETACHED, channel=name))
 
     def recheck(self, grant: Grant) -> None:
-        """Hold all rooms against a new token: what it does not allow ends, or narrows."""
+        """Apply a new token to all rooms: end attachments that it does not allow, and narrow the modes of others."""
         for name, attachment in list(self._rooms.items()):
             allowed = allowed_modes(name, grant)
             if not (Flag.SUBSCRIBE in allowed and grant.capability.allows(name, counts.CAPABILITY)):
-                self._stop_asking(attachment)
+                self._unsubscribe_counts(attachment)
             if not (allowed & attachment.modes if attachment.modes else grant.capability.allows_any(name)):
                 self._leave(name)
                 error = ChatError(Code.OPERATION_NOT_PERMITTED, f"The new token allows nothing on room {name!r}.")
@@ -129,17 +133,17 @@ class Attachments:
             self._narrow(attachment, attachment.modes & allowed)
 
     def close(self) -> None:
-        """Leave all rooms, and enter none any more."""
+        """Leave all rooms for good."""
         self._is_closed = True
         for name in list(self._rooms):
             self._leave(name)
 
-    def _enter(self, room: RoomRef, hub: Hub, after: int | None, modes: Flag, asks: str | None) -> None:
+    def _enter(self, room: RoomRef, hub: Hub, after: int | None, modes: Flag, counts_category: str | None) -> None:
         member = self._join(room, hub, after, modes) if Flag.SUBSCRIBE in modes else None
         attachment = self._rooms[room.name] = Attachment(room=room, hub=hub, modes=modes, member=member)
         self._gateway.occupancy.counters.enter(room.id, modes)
-        if member and asks:
-            attachment.subscriber = self._gateway.occupancy.subscribers.add(room, member, asks)
+        if member and counts_category:
+            attachment.subscriber = self._gateway.occupancy.subscribers.add(room, member, counts_category)
 
     def _leave(self, name: str) -> None:
         attachment = self._rooms.pop(name, None)
@@ -147,7 +151,7 @@ class Attachments:
             return
         if attachment.member is not None:
             attachment.hub.leave(attachment.member)
-        self._stop_asking(attachment)
+        self._unsubscribe_counts(attachment)
         self._gateway.occupancy.counters.leave(attachment.room.id, attachment.modes)
 
     def _narrow(self, attachment: Attachment, modes: Flag) -> None:
@@ -156,7 +160,7 @@ class Attachments:
         attachment.modes = modes
         counters.enter(attachment.room.id, modes)
 
-    def _stop_asking(self, attachment: Attachment) -> None:
+    def _unsubscribe_counts(self, attachment: Attachment) -> None:
         if attachment.subscriber is not None:
             self._gateway.occupancy.subscribers.remove(attachment.subscriber)
             attachment.subscriber = None
@@ -206,7 +210,7 @@ def maker_of(grant: Grant, room: str) -> Maker:
 
 
 def allowed_modes(room: str, grant: Grant) -> Flag:
-    """Return what a grant allows on a room, as mode flags."""
+    """Return the operations that a grant allows on a room, as mode flags."""
     modes = Flag(0)
     for operation, flags in OPERATION_MODES:
         if grant.capability.allows(room, operation):
@@ -215,13 +219,13 @@ def allowed_modes(room: str, grant: Grant) -> Flag:
 
 
 def modes_of(request: ProtocolMessage, room: str, grant: Grant) -> Flag:
-    """Return the modes that an ATTACH gets: what it asks for (else all) as far as allowed. Raises ChatError 40160."""
+    """Return the modes of an ATTACH: those requested (or all), as far as allowed. Raises ChatError 40160."""
     allowed = allowed_modes(room, grant)
     if not allowed and not grant.capability.allows_any(room):
         raise ChatError(
             Code.OPERATION_NOT_PERMITTED, f"The capability of this key or token allows nothing on room {room!r}."
         )
-    # Masked as a number: the enum keeps every combination that it has ever seen, and peers may send any.
+    # Masked as a number: the enum caches every combination that it has seen, and clients may send any.
     wanted = Flag((request.flags or 0) & int(MODES))
     names = (request.params or {}).get("modes", "")
     for name in filter(None, names.split(",")):

@@ -1,4 +1,4 @@
-"""Connection keys: a connection's id, a secret part of it, and our signature. Any gateway can take it up (RTN15)."""
+"""Makes and reads connection keys: a connection's id, a private part, and our signature (RTN15)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from django.core.signing import BadSignature, Signer
 
 
 def make(connection_id: str, private: str, client_id: str | None) -> str:
-    """Return the key by which that client may resume the connection."""
+    """Return the key with which a client may resume its connection, at any gateway."""
     return _signer(client_id).sign(f"{connection_id}.{private}")
 
 
 def read(key: str | None, client_id: str | None) -> tuple[str, str] | None:
-    """Return the connection id, and its private part, of a key that this server gave to that client.
+    """Return the connection id and the private part of a key that any gateway gave to this client.
 
-    Whichever process did. None for any other key.
+    None for any other key.
     """
     try:
         connection_id, _, private = _signer(client_id).unsign(key).partition(".") if key else ("", "", "")
@@ -31,6 +31,6 @@ def _signer(client_id: str | None) -> Signer:
 
 @lru_cache(maxsize=1024)
 def _make_signer(client_id: str | None, key: str, *fallback_keys: str) -> Signer:
-    # The client id is part of what is signed: a key is of no use to anybody else who got hold of it.
+    # The signature covers the client id: a key that leaked is of no use to another client.
     salt = f"connection of {client_id}" if client_id is not None else "connection"
     return Signer(key=key, fallback_keys=list(fallback_keys), salt=salt, sep="!")

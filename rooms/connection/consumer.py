@@ -1,7 +1,7 @@
-"""The Channels consumer of the WebSocket: it owns one socket and drives one Session.
+"""The Channels consumer of one WebSocket, which owns the socket and drives one Session.
 
-It has no channel layer of its own and never asks the database: the gateway's hub is what the groups know, and
-a dispatch without the thread hop that Channels makes to close old connections costs a tenth.
+It joins no groups of the channel layer (the gateway does) and runs no database code itself, so its `dispatch` leaves
+out the thread hop with which Channels closes old database connections: that makes it ten times cheaper.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rooms.protocol.wire import Action, ErrorInfo, Format, ProtocolMessage, deco
 logger = logging.getLogger(__name__)
 
 AUTHENTICATION_TIMEOUT_SECONDS = 10.0
-NOISE_LIMIT = 10  # frames that are no protocol messages; a client that sends more is not one
+NOISE_LIMIT = 10  # frames that are no protocol messages; a client that sends more is disconnected
 
 
 class ChatConsumer(AsyncConsumer):
@@ -57,7 +57,7 @@ class ChatConsumer(AsyncConsumer):
             self._stop()
 
     async def dispatch(self, message: Mapping[str, Any]) -> None:
-        """Route an event to its handler; only the three kinds that a WebSocket has can be named."""
+        """Route an ASGI event to its handler."""
         match message["type"]:
             case "websocket.receive":
                 await self.websocket_receive(message)
@@ -67,8 +67,10 @@ class ChatConsumer(AsyncConsumer):
                 raise StopConsumer
 
     async def websocket_connect(self, message: Mapping[str, Any]) -> None:
-        """Accept, check the credentials, greet or say what is wrong: browsers hide a refused handshake's reason."""
-        scope, self.scope = self.scope or {}, None  # headers and credentials are not to be kept for hours
+        """Accept first, then check the credentials and start the session or send the error.
+
+        In this order, because browsers hide the reason of a refused handshake."""
+        scope, self.scope = self.scope or {}, None  # so that headers and credentials are not kept for hours
         if scope.get("path", "/") != "/":
             await self.send({"type": "websocket.close"})
             return
@@ -127,7 +129,7 @@ class ChatConsumer(AsyncConsumer):
         self._close(1000)
 
     def _answer_noise(self, error: ChatError) -> None:
-        """Tell a client that a frame was none. It may go on; one that sends little else is cut off."""
+        """Answer a malformed frame with an error. The client may go on; after too many such frames it is cut off."""
         self.noise += 1
         self._error(error, Action.ERROR)
         if self.noise > NOISE_LIMIT:
@@ -140,14 +142,14 @@ class ChatConsumer(AsyncConsumer):
         send_reply(self.socket, ENCODINGS[self.format, self.socket.framing], message)
 
     def _close(self, code: int) -> None:
-        """Close after what was replied. Returns at once; the server ends the connection if the peer does not."""
+        """Close after all replies. Returns at once; the server ends the connection if the peer does not."""
         if self.closing is None:
             self.closing = asyncio.create_task(self.send({"type": "websocket.close", "code": code}), name="close")
 
     def _stop(self) -> None:
         if self.session is not None:
             self.session.stop()
-            self.session = None  # which holds this consumer, too: nothing but the garbage collector would find the two
+            self.session = None  # the two refer to each other: only the garbage collector would free them
         socket = getattr(self, "socket", None)
         if isinstance(socket, PlainSocket):
             socket.close()

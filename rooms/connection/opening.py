@@ -1,4 +1,4 @@
-"""The parameters of a WebSocket's address: how a client wants its connection (RTN2). Pure."""
+"""Reads the parameters in the query of a WebSocket's address (RTN2). Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rooms.protocol.wire import Format
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opening:
-    """What a client asks for in the query of the WebSocket's address (RTN2)."""
+    """The parameters of a new connection: credentials, format, options, and the key to resume from."""
 
     credentials: Credentials
     format: Format

@@ -1,4 +1,4 @@
-"""A connection's publishes: from MESSAGE to ACK or NACK, in the order in which they came."""
+"""Hands a connection's publishes to the acceptor, and answers them with ACK or NACK in their order."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ PublishReply = PublishResult | ChatError
 class Publisher:
     """The publishes of one connection that are not acknowledged yet.
 
-    The protocol counts acknowledgements (`msgSerial`), so one may not overtake another: an answer waits until
-    all before it are there, and goes out with those that follow it.
+    The protocol counts acknowledgements (`msgSerial`), so none may overtake another: an answer waits until all earlier
+    ones are there, and is sent together with those that follow.
     """
 
-    __slots__ = ("_acceptor", "_closed", "_flushing", "_reply", "_room_again", "_unacked")
+    __slots__ = ("_acceptor", "_capacity", "_closed", "_flushing", "_reply", "_unacked")
 
     def __init__(self, acceptor: Acceptor, reply: Callable[[ProtocolMessage], None]) -> None:
         self._acceptor = acceptor
         self._reply = reply
-        # msgSerial, and its answer once there. None while there are none: most members never publish, and are many.
+        # msgSerial, and a list for its answer. None before the first publish: most members never publish.
         self._unacked: deque[tuple[int, list[PublishReply]]] | None = None
-        self._room_again: asyncio.Event | None = None
+        self._capacity: asyncio.Event | None = None
         self._flushing = False
         self._closed = False
 
     @property
     def is_idle(self) -> bool:
-        """Whether no publish waits for its answer."""
+        """Whether no publish waits for its ACK or NACK."""
         return not self._unacked
 
-    async def has_room(self) -> None:
-        """Wait until another publish may be taken: a client that floods is read no faster than it is served."""
+    async def wait_for_capacity(self) -> None:
+        """Wait until less than CONNECTION_MAX_UNACKED publishes are unanswered; meanwhile the client is not read."""
         while len(self._unacked or ()) >= settings.CONNECTION_MAX_UNACKED and not self._closed:
-            self._room_again = self._room_again or asyncio.Event()
-            self._room_again.clear()
-            await self._room_again.wait()
+            self._capacity = self._capacity or asyncio.Event()
+            self._capacity.clear()
+            await self._capacity.wait()
 
     def publish(self, msg_serial: int, drafts: Sequence[Draft]) -> None:
-        """Hand drafts on; the ACK or NACK follows by itself."""
+        """Submit the drafts of a publish; its ACK or NACK is sent later."""
         answer = self._expect(msg_serial)
         try:
             outcomes = self._acceptor.submit(drafts)
@@ -60,11 +60,11 @@ class Publisher:
             outcomes.add_done_callback(lambda decided: self._answer(answer, _answer_of(decided)))
 
     def refuse(self, msg_serial: int, error: ChatError) -> None:
-        """Refuse a publish that cannot be taken, in its turn."""
+        """Answer a publish with a NACK, in its turn."""
         self._answer(self._expect(msg_serial), error)
 
     def close(self) -> None:
-        """Forget who waits; what was accepted goes on without."""
+        """Send no more answers; accepted publishes go on."""
         self._closed = True
         self._unacked = None
         self._wake()
@@ -77,18 +77,18 @@ class Publisher:
         return answer
 
     def _wake(self) -> None:
-        if self._room_again is not None:
-            self._room_again.set()
+        if self._capacity is not None:
+            self._capacity.set()
 
-    def _answer(self, answer: list[PublishReply], what: PublishReply) -> None:
-        answer.append(what)
+    def _answer(self, answer: list[PublishReply], reply: PublishReply) -> None:
+        answer.append(reply)
         if not self._closed and not self._flushing:
-            # A batch answers many publishes of a connection in one turn of the loop: they go out as one ACK.
+            # A batch of the acceptor answers many publishes in one turn of the loop: they are sent as one ACK.
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Send what is answered at the head of the line: neighbouring ACKs as one."""
+        """Send the answers at the head of the line, neighbouring ACKs as one."""
         self._flushing = False
         while self._unacked and self._unacked[0][1]:
             first, answer = self._unacked[0]
@@ -109,7 +109,7 @@ class Publisher:
 
 
 def _answer_of(decided: FinalOutcomes) -> PublishReply:
-    """Return one publish's answer: the first refusal among its messages, else all serials."""
+    """Return the answer to a publish: the first refusal among its messages, else all serials."""
     if decided.cancelled():
         return ChatError(Code.UNAVAILABLE, "The server is stopping; publish the message again.")
     failure = decided.exception()

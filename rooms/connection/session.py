@@ -1,4 +1,4 @@
-"""One connection's conversation: what each protocol message of a client does.
+"""Handles the protocol messages of one connection, from CONNECTED to its end.
 
 Source: repository ably/specification, features.md (RTN, RTL, CD2). The consumer drives it and owns the socket.
 """
@@ -32,19 +32,19 @@ from rooms.publishing.drafts import drafts_of
 
 logger = logging.getLogger(__name__)
 
-CONNECTION_STATE_SECONDS = 120  # a lost connection can be resumed for so long, clients are told
+CONNECTION_STATE_SECONDS = 120  # clients learn that a lost connection can be resumed for so long
 
 HEARTBEATS = {
     encoding: encoding.join([encoding.piece(encode(ProtocolMessage(action=Action.HEARTBEAT), encoding.format))])
     for encoding in ENCODINGS.values()
 }
-REAUTHENTICATE_BEFORE_SECONDS = 30.0  # before its token ends a client is asked for the next one
+REAUTHENTICATE_BEFORE_SECONDS = 30.0  # a client is asked for a new token so long before its token expires
 
 
 class Session:
-    """A connection from CONNECTED to its end. There are very many: it has slots, and keeps no credentials.
+    """One connection, from CONNECTED to its end. There are very many, so it has slots, and keeps no credentials.
 
-    Its parts do not refer to it, so that it is freed at its end: collections of what is old are hours apart.
+    Its parts do not refer to it, so that it is freed at its end: the garbage collector may run hours later.
     """
 
     __slots__ = (
@@ -92,10 +92,10 @@ class Session:
         self._accepts_publishes = True
         self._ended = False
 
-    # --- What the consumer calls -------------------------------------------------------------------------
+    # --- Calls of the consumer ------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Greet the client."""
+        """Register the connection and send CONNECTED."""
         self._gateway.connections.register(self)
         self._watch_expiry()
         error = ChatError(Code.INVALID_CONNECTION_KEY, "The connection to resume is not known; this is a new one.")
@@ -103,7 +103,7 @@ class Session:
         self._gateway.connections.recheck(self)
 
     async def handle(self, message: ProtocolMessage) -> None:
-        """Do what a protocol message asks. Errors are answered; none ends the conversation unless it must."""
+        """Handle a protocol message. Errors are answered; the connection goes on unless the protocol ends it."""
         try:
             match message.action:
                 case Action.MESSAGE:
@@ -132,7 +132,7 @@ class Session:
             self._reply_try_again(message)
 
     def stop(self) -> None:
-        """Leave everything; the socket is gone or about to be."""
+        """Leave all rooms and stop; the socket is closed or closing."""
         self._ended = True
         if self._expiry is not None:
             self._expiry.cancel()
@@ -140,7 +140,7 @@ class Session:
         self._publisher.close()
         self._gateway.connections.unregister(self)
 
-    # --- What the gateway calls --------------------------------------------------------------------------
+    # --- Calls of the gateway -------------------------------------------------------------------------------
 
     @property
     def is_idle(self) -> bool:
@@ -148,7 +148,7 @@ class Session:
         return self._publisher.is_idle
 
     def keep_alive(self) -> bool:
-        """See rooms.gateway.connections.Connection. Who has something unsent hears of us when it reads that."""
+        """See rooms.gateway.connections.Connection. A client with unsent bytes needs no heartbeat: it gets those."""
         if not self._socket.was_quiet():
             return False
         return self._socket.write(HEARTBEATS[self._encoding]) if self._wants_heartbeats else self._socket.ping()
@@ -192,9 +192,9 @@ class Session:
         )
 
     async def _publish(self, message: ProtocolMessage) -> None:
-        await self._publisher.has_room()
+        await self._publisher.wait_for_capacity()
         if self._has_ended():
-            return  # nobody hears the answer, and the token may be revoked: the client publishes again elsewhere
+            return  # no answer would arrive, and the token may be revoked: the client repeats the publish elsewhere
         serial = message.msg_serial or 0
         try:
             require_serial(serial)
@@ -221,14 +221,14 @@ class Session:
             self._publisher.publish(serial, drafts)
 
     def _has_ended(self) -> bool:
-        """Whether `stop` was called. To be asked after whatever was awaited."""
+        """Return whether `stop` was called. Check it after each await."""
         return self._ended
 
     def _base_id(self, serial: int) -> str:
-        """Return the id of a publish: the same when it is repeated, and nobody else's guess.
+        """Return the base id of a publish: the same when the client repeats it, and not to be guessed by others.
 
         A message whose id is taken already is a repeat. Connection ids are public and serials count up: without
-        the mark, others in the room could take the ids of what this connection is about to say.
+        the mark, others in the room could take the ids of messages that this connection is about to publish.
         """
         mark = hashlib.blake2b(str(serial).encode(), key=self._private.encode(), digest_size=6).hexdigest()
         return f"{self.connection_id}:{serial}-{mark}"
@@ -236,7 +236,7 @@ class Session:
     async def _reauthenticate(self, message: ProtocolMessage) -> None:
         token = message.auth.access_token if message.auth else None
         try:
-            # A token for any client goes on being the client that the connection was opened as.
+            # With a token for any client id, the connection keeps its own.
             mine = None if self.grant.client_id == ANY_CLIENT else self.grant.client_id
             grant = await authenticate(Credentials(token=token, client_id=mine))
         except ChatError as error:
@@ -255,7 +255,7 @@ class Session:
         self._gateway.connections.recheck(self)
 
     def _watch_expiry(self) -> None:
-        """Ask for a new token before this one ends, and end with it if none came."""
+        """Set the timers that ask for a new token before this one expires, and end the connection if none comes."""
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
@@ -268,7 +268,7 @@ class Session:
                 self._expiry = loop.call_later(max(left, 0), self._expire)
 
     def _ask_before_expiry(self) -> None:
-        # In this order: asking may end a connection that reads nothing.
+        # The timer first: the request may end a connection that reads nothing, which cancels the timer.
         self._expiry = asyncio.get_running_loop().call_later(REAUTHENTICATE_BEFORE_SECONDS, self._expire)
         self.ask_for_token()
 
@@ -276,11 +276,11 @@ class Session:
         self.end(ChatError(Code.TOKEN_EXPIRED, "The token of this connection has expired; get a new one."))
 
     def _reply_error(self, message: ProtocolMessage, error: ChatError) -> None:
-        """Answer an error where the client looks for it: at the room."""
+        """Send an error that names the room of the request, if it has one."""
         self.reply(ProtocolMessage(action=Action.ERROR, channel=message.channel, error=ErrorInfo.of(error)))
 
     def _reply_try_again(self, message: ProtocolMessage) -> None:
-        """Answer what failed for the moment. ERROR would be final: no client tries again after it (RTL14, RTN15i)."""
+        """Answer a request that failed for now. Not with ERROR: no client tries again after it (RTL14, RTN15i)."""
         error = ChatError(Code.UNAVAILABLE, "The server cannot do this right now; try again.")
         if message.action == Action.ATTACH:
             self.reply(ProtocolMessage(action=Action.DETACHED, channel=message.channel, error=ErrorInfo.of(error)))
@@ -293,6 +293,6 @@ class Session:
 
 
 def require_serial(serial: int) -> None:
-    """Raise ChatError 40000 for a msgSerial that no client counts to."""
+    """Raise ChatError 40000 for a msgSerial out of range."""
     if not 0 <= serial < 2**63:
         raise ChatError(Code.BAD_REQUEST, "A msgSerial counts publishes from 0.")

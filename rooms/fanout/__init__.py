@@ -1,1 +1,1 @@
-"""The fan-out of rooms in one process: hubs, their memory, and the writes to members."""
+"""The fan-out of rooms in one process: hubs, the tails of their logs, and the writes to members."""

@@ -1,4 +1,4 @@
-"""What a hub writes: entries as frames, encoded once for all members that want the same ones."""
+"""Encodes entries of the log as frames, once for all members that get the same ones."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rooms.log.entries import Entry, first_within
 from rooms.protocol.serials import encode as encode_serial
 from rooms.protocol.wire import Action, ProtocolMessage, encode, for_format
 
-PASS_MAX_BYTES = 65_536  # what one write to a member in step carries, and so what a full socket leaves behind
-LAGGING_MAX_BYTES = 16_384  # the same for one that catches up; a single message may be larger than both
-SHARED_RUN = 32  # serials; those that catch up stop at multiples of it, and so meet in the same batches
+PASS_MAX_BYTES = 65_536  # of one write to a member in step, and so the most that a full socket leaves unsent
+LAGGING_MAX_BYTES = 16_384  # of one write to a member that catches up; a single message may exceed both
+SHARED_RUN = 32  # serials; members that catch up stop at multiples of it, and so meet in the same batches
 
 
 class FrameCache:
-    """Encoded batches that several members want, by a key that names their content; the last ones used stay."""
+    """Encoded batches that several members get, by a key for their content; the least recently used are dropped."""
 
     def __init__(self, *, max_bytes: int) -> None:
         self.bytes_kept = 0
@@ -26,14 +26,14 @@ class FrameCache:
         self._batches: OrderedDict[Hashable, Frames] = OrderedDict()
 
     def get(self, key: Hashable) -> Frames | None:
-        """Return a batch, None if it is not kept."""
+        """Return the batch of a key; None if it is not cached."""
         batch = self._batches.get(key)
         if batch is not None:
             self._batches.move_to_end(key)
         return batch
 
     def put(self, key: Hashable, batch: Frames) -> None:
-        """Keep a batch, and drop the ones that nobody has asked for lately."""
+        """Cache a batch, and drop the least recently used ones."""
         self._batches[key] = batch
         self.bytes_kept += _size_of(batch)
         while self.bytes_kept > self._max_bytes:
@@ -46,17 +46,17 @@ def _size_of(batch: Frames) -> int:
 
 
 class FrameEncoder:
-    """The batches of one hub, kept with those of all others."""
+    """Encodes the entries of one hub, with a cache that all hubs share."""
 
     def __init__(self, room: RoomRef, tail: Tail, cache: FrameCache) -> None:
         self._room = room
         self._tail = tail
         self._cache = cache
-        self._mark = object()  # of this hub: another one of the same room knows of other edits
+        self._mark = object()  # of this hub: a later one of the same room counts other edits
 
     def of(self, encoding: Encoding, start: int, end: int, entries: Sequence[Entry]) -> Frames:
-        """Return the entries after `start` up to `end`: the very same object for all who ask for them."""
-        # What was encoded before an edit is not sent after it.
+        """Return the batch of the entries after `start` up to `end`: the same object on each call."""
+        # With the number of edits: a batch encoded before an edit is not sent after it.
         key = (self._mark, self._tail.changes, encoding, start, end)
         batch = self._cache.get(key)
         if batch is None:
@@ -65,7 +65,7 @@ class FrameEncoder:
         return batch
 
     def without(self, connection_id: str, encoding: Encoding, entries: Sequence[Entry]) -> Frames:
-        """Return the entries that others than this connection have written, for it alone."""
+        """Return the batch of the entries that other connections have written."""
         others = [entry for entry in entries if entry.wire.connection_id != connection_id]
         return encoding.join([self._piece(encoding, entry) for entry in others])
 
@@ -82,7 +82,7 @@ class FrameEncoder:
 
 
 def up_to_shared_end(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """Return the entries up to the last multiple of SHARED_RUN among them, all of them if there is none."""
+    """Return the entries up to the last one at a multiple of SHARED_RUN; all of them if there is none."""
     for place in range(len(entries) - 1, -1, -1):
         if entries[place].serial % SHARED_RUN == 0:
             return entries[: place + 1]
@@ -90,7 +90,7 @@ def up_to_shared_end(entries: Sequence[Entry]) -> Sequence[Entry]:
 
 
 def parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """Cut what was read from Postgres into writes as one who catches up gets them."""
+    """Cut entries that were read from Postgres into the writes of a member that catches up."""
     while entries:
         part = up_to_shared_end(first_within(entries, LAGGING_MAX_BYTES))
         yield part

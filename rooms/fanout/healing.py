@@ -1,4 +1,4 @@
-"""What broadcasts did not bring: found by serials, read from Postgres, once for all members of a process."""
+"""Heals hubs: finds entries of lost broadcasts by the gaps in serials, and reads them from Postgres once a process."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from rooms.log.reading import CATCH_UP_MESSAGES
 
 logger = logging.getLogger(__name__)
 
-HOLE_GRACE_SECONDS = 0.05  # two processes' broadcasts may cross; what is still missing then was lost
+HOLE_GRACE_SECONDS = 0.05  # broadcasts of two processes may cross; entries missing for longer were lost
 
 
 class Healer:
-    """Keeps the hubs of one gateway complete."""
+    """Reads the missing entries of one gateway's hubs."""
 
     def __init__(self, hubs: Mapping[int, Hub]) -> None:
         self.healed = 0  # entries that no broadcast brought, for the metrics
         self._hubs = hubs
-        self._watched: set[Hub] = set()  # with a hole that may fill by itself
+        self._watched: set[Hub] = set()  # hubs with a hole that may fill by itself
         self._healing: set[Hub] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def hear(self, hub: Hub, head: int) -> None:
-        """Note how far a room reaches. What does not arrive in a moment is read."""
-        hub.tail.hear_of(head)
+    def note_head(self, hub: Hub, head: int) -> None:
+        """Note that a room's log reaches to `head`. Entries that do not arrive in a moment are read."""
+        hub.tail.note_head(head)
         if hub.tail.has_hole and hub not in self._watched:
             self._watched.add(hub)
             asyncio.get_running_loop().call_later(HOLE_GRACE_SECONDS, self._heal_if_stuck, hub, hub.tail.position)
 
     async def heal_all(self) -> None:
-        """Compare all rooms with Postgres by one query, and read what is missing."""
-        asked = list(self._hubs)
-        heads = await threads.run(reading.read_heads, asked) if asked else {}
-        await self._restore(set(asked) - heads.keys())
+        """Compare all rooms with Postgres by one query, and read the missing entries."""
+        room_ids = list(self._hubs)
+        heads = await threads.run(reading.read_heads, room_ids) if room_ids else {}
+        await self._restore(set(room_ids) - heads.keys())
         for room_id, head in heads.items():
             hub = self._hubs.get(room_id)
             if hub is not None:
-                hub.tail.hear_of(head)
+                hub.tail.note_head(head)
                 if hub.tail.has_hole:
                     await self._heal(hub)
 
@@ -55,7 +55,7 @@ class Healer:
                 await threads.run(directory.make_again, hub.room)
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         for task in self._tasks:
             task.cancel()
 
@@ -63,8 +63,8 @@ class Healer:
         self._watched.discard(hub)
         if not hub.tail.has_hole or hub.is_closed:
             return
-        if hub.tail.position > position:  # that hole was filled, and there is another one: it has its moment too
-            self.hear(hub, hub.tail.heard)
+        if hub.tail.position > position:  # that hole was filled; the new one gets its own grace
+            self.note_head(hub, hub.tail.known_head)
             return
         task = asyncio.create_task(self._heal(hub), name="heal hub")
         self._tasks.add(task)
@@ -72,7 +72,7 @@ class Healer:
 
     async def _heal(self, hub: Hub) -> None:
         if hub in self._healing:
-            return  # whoever heals it goes on until there is no hole
+            return  # the running task goes on until there is no hole
         self._healing.add(hub)
         try:
             await self._fill_holes(hub)

@@ -1,8 +1,8 @@
-"""The fan-out of one room in one gateway: a tail of the log, and members as cursors on it.
+"""Writes the log of one room to its members in one gateway: a tail of the log, and members as cursors on it.
 
-A member in step gets, in each pass, the very same bytes as all others. One whose socket is full is lagging: it
-keeps its cursor and catches up, from the tail in memory, once its socket is writable again. There is no queue
-per member anywhere.
+In each pass all members in step get the very same bytes. A member whose socket is full is lagging: it keeps its
+cursor and catches up, from the tail in memory, once its socket is writable again. There is no queue per member
+anywhere.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from rooms.fanout.tail import Tail
 from rooms.log.directory import RoomRef
 from rooms.log.entries import Entry
 
-STEP_MEMBERS = 128  # written to in one step of a pass, below a millisecond
+STEP_MEMBERS = 128  # written to in one step of a pass: less than a millisecond
 SHORTEST_PAUSE_SECONDS = 0.001
 
 
 class Member:
-    """One connection's place in one room. `position` is its cursor: the last serial that was written to it."""
+    """One connection in one room. `position` is its cursor: the last serial that was written to it."""
 
     __slots__ = ("connection_id", "discontinue", "echo", "encoding", "gone", "position", "replaying", "socket", "write")
 
@@ -43,59 +43,59 @@ class Member:
         self.encoding = encoding
         self.connection_id = connection_id
         self.echo = echo
-        self.discontinue = discontinue  # tells the client that it misses what lies before a serial
+        self.discontinue = discontinue  # called with a serial: the client misses entries before it
         self.position = 0
-        self.replaying = False  # still reading what it missed while away: Postgres may be asked
+        self.replaying = False  # still getting entries that it missed while away: they may be read from Postgres
         self.gone = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What the hubs of one gateway share: the loop's time, memory, and the way to Postgres."""
+    """The shared resources of one gateway's hubs: the loop's time, memory, and reads of Postgres."""
 
     passes: Passes
     reader: Reader
     memory: Memory
     batches: FrameCache
     room_memory_bytes: int
-    pause_share: float  # of the time that a pass took, until the next one may begin ...
-    pause_seconds: float  # ... but no longer than this
+    pause_share: float  # pause after a pass, as a share of its duration ...
+    pause_seconds: float  # ... and at most this long
 
 
 class Hub:
-    """One room's members in this process."""
+    """One room's tail and members in this process."""
 
     def __init__(self, room: RoomRef, resources: Resources, *, position: int) -> None:
         self.room = room
         self.tail = Tail(position, max_bytes=resources.room_memory_bytes, memory=resources.memory)
         self.subscribed = False  # to the Channels group; the gateway retries until it is
-        self.is_closed = False  # nothing arrives here any more
+        self.is_closed = False  # it gets no entries any more
         self.delivered = 0  # frames written, for the metrics
-        self.pass_seconds = 0.0  # what the last pass took of the loop's time
+        self.pass_seconds = 0.0  # the loop's time that the last pass took
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._in_step: dict[Encoding, dict[Member, None]] = {}
         self._by_connection: dict[str, Member] = {}
         self._members = 0
-        self._written = position  # all members in step have been offered what lies up to here
+        self._written = position  # all members in step have been offered the entries up to here
         self._is_passing = False
         self._pause: asyncio.TimerHandle | None = None
-        self._batches = FrameEncoder(room, self.tail, resources.batches)
+        self._encoder = FrameEncoder(room, self.tail, resources.batches)
 
     @property
     def members(self) -> int:
-        """How many connections of this process are in the room."""
+        """The number of this process' connections in the room."""
         return self._members
 
     @property
     def lagging(self) -> int:
-        """How many of them are not in step at the moment."""
+        """The number of members that are not in step."""
         return self._members - sum(map(len, self._in_step.values()))
 
     # --- Members come and go -----------------------------------------------------------------------------
 
     def join(self, member: Member, *, after: int | None) -> None:
-        """Let a member receive what comes after a serial; None: what comes from now on. The log is never skipped."""
+        """Add a member, which gets all entries after a serial, or new ones only for None."""
         self._members += 1
         self._by_connection[member.connection_id] = member
         member.position = self.tail.position if after is None else after
@@ -103,7 +103,7 @@ class Hub:
         self.catch_up(member)
 
     def leave(self, member: Member) -> None:
-        """Take a member out. Calling twice is calling once."""
+        """Remove a member. Calling twice has no further effect."""
         if not member.gone:
             member.gone = True
             self._members -= 1
@@ -112,19 +112,19 @@ class Hub:
                 del self._by_connection[member.connection_id]
 
     def close(self) -> None:
-        """Give back the memory. Nobody is a member any more, or may become one."""
+        """Release the memory. The hub has no members, and may get none."""
         self.is_closed = True
         self._resources.memory.release(self.tail)
 
     # --- The log grows -----------------------------------------------------------------------------------
 
     def receive(self, entries: Sequence[Entry]) -> None:
-        """Take entries of a broadcast, in whatever order, and start a pass if that closed the log's end."""
+        """Add entries of a broadcast, in any order, and start a pass if the position moved."""
         if self.tail.add(entries):
             self._grown()
 
     def fill(self, entries: Sequence[Entry], reaches: int) -> None:
-        """Take what Postgres has after the tail's position. A closed hub, which was being healed, keeps nothing."""
+        """Add the entries that Postgres has after the tail's position. A closed hub (still healing) ignores them."""
         if not self.is_closed and self.tail.fill(entries, reaches):
             self._grown()
 
@@ -170,7 +170,7 @@ class Hub:
             self._rest(self._loop.time() - started)
 
     def _rest(self, took: float) -> None:
-        """Hold the next pass back for a moment, even if nothing waits yet: busy rooms gather, idle ones do not."""
+        """Delay the next pass, even if nothing waits yet: entries of busy rooms gather, idle rooms are not delayed."""
         pause = min(took * self._resources.pause_share, self._resources.pause_seconds)
         if pause >= SHORTEST_PAUSE_SECONDS:
             self._pause = self._loop.call_later(pause, self._end_rest)
@@ -183,19 +183,19 @@ class Hub:
 
     def _write_to_all(self, start: int, end: int, entries: Sequence[Entry]) -> Iterator[None]:
         authors = {entry.wire.connection_id for entry in entries}
-        for connection_id in authors:  # who wrote it waits for it
+        for connection_id in authors:  # authors first: they wait for their messages
             author = self._by_connection.get(connection_id or "")
             if author is not None and author in self._in_step.get(author.encoding, ()):
                 self._write_rest(author, end, entries)
         for encoding, members in list(self._in_step.items()):
-            batch = self._batches.of(encoding, start, end, entries)
+            batch = self._encoder.of(encoding, start, end, entries)
             everyone = list(members)
             for place in range(0, len(everyone), STEP_MEMBERS):
                 if place:
                     yield
                 for member in everyone[place : place + STEP_MEMBERS]:
                     if member.position < start and not member.gone:
-                        self._lag(member)  # a pass broke off before it came to this one
+                        self._lag(member)  # an earlier pass was abandoned before it reached this member
                     elif member.position != start or (not member.echo and member.connection_id in authors):
                         self._write_rest(member, end, entries)
                     elif member.gone:
@@ -207,14 +207,14 @@ class Hub:
                         self._lag(member)
 
     def _write_rest(self, member: Member, end: int, entries: Sequence[Entry]) -> None:
-        """Write what of a pass a member has not had. From the pass's own entries: the tail may have dropped some."""
+        """Write the entries of a pass that a member has not had. The tail may have dropped some of them already."""
         if not member.gone and member.position < end:
             left = [entry for entry in entries if entry.serial > member.position]
             if not self._offer(member, left, end):
                 self._in_step[member.encoding].pop(member, None)
 
     def _abandon_step(self) -> Iterator[None]:
-        """The log outran the tail's memory between two passes: each member goes on by its own cursor."""
+        """Make all members lag, each by its own cursor: the tail dropped entries that the pass needed."""
         self._written = self.tail.position
         for members in list(self._in_step.values()):
             for place, member in enumerate(list(members)):
@@ -230,7 +230,7 @@ class Hub:
         member.socket.on_writable(lambda: self.catch_up(member))
 
     def catch_up(self, member: Member) -> None:
-        """Write what the member has not had, as much as its socket takes; in step again once it has all."""
+        """Write the entries that a member has not had, as far as its socket takes them; then it is in step."""
         while not member.gone:
             if member.position >= self.tail.position:
                 member.replaying = False
@@ -238,7 +238,7 @@ class Hub:
                 return
             entries = self.tail.after(member.position, max_bytes=LAGGING_MAX_BYTES)
             if entries is None and member.replaying:
-                self._resources.reader.read(self.room, member.position, lambda found: self._replay(member, *found))
+                self._resources.reader.read(self.room, member.position, lambda page: self._replay(member, *page))
                 return
             if entries is None:
                 member.position = self.tail.position
@@ -249,11 +249,11 @@ class Hub:
                 return
 
     def _replay(self, member: Member, entries: Sequence[Entry], reaches: int) -> None:
-        """Go on with a member whose missed messages were read from Postgres."""
+        """Write a member the missed entries that were read from Postgres."""
         if member.gone:
             return
         if reaches <= member.position:
-            # Postgres has no more although the log went on: the room was deleted. Asking again would never end.
+            # Postgres has no more although the log went on: the room was deleted. Reading again would never end.
             member.replaying = False
         for part in parts(entries):
             if not self._offer(member, part, part[-1].serial):
@@ -263,9 +263,9 @@ class Hub:
 
     def _offer(self, member: Member, entries: Sequence[Entry], end: int) -> bool:
         if not member.echo and any(entry.wire.connection_id == member.connection_id for entry in entries):
-            data = self._batches.without(member.connection_id, member.encoding, entries)
+            data = self._encoder.without(member.connection_id, member.encoding, entries)
         else:
-            data = self._batches.of(member.encoding, member.position, end, entries)
+            data = self._encoder.of(member.encoding, member.position, end, entries)
         if data and not member.write(data):
             member.socket.on_writable(lambda: self.catch_up(member))
             return False

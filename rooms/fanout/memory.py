@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Shrinkable(Protocol):
-    """What gives memory back when it is asked to."""
+    """A holder of memory that can give up a part of it."""
 
     def shrink(self) -> int:
-        """Drop about half of what is kept and return how many bytes that were; 0 if nothing is left."""
+        """Drop about half of the kept memory and return the freed bytes; 0 if nothing was left."""
 
 
 class Memory:
-    """A limit for all tails together. The room that has been quiet for longest gives first."""
+    """Limits the memory of all tails together; the room that has been quiet for longest gives up memory first."""
 
     def __init__(self, *, max_bytes: int) -> None:
         self.used = 0
@@ -22,7 +22,7 @@ class Memory:
         self._quiet_first: OrderedDict[Shrinkable, None] = OrderedDict()
 
     def grew(self, tail: Shrinkable, size: int) -> None:
-        """Note that a tail grew by so many bytes (shrank, if negative), and take them where they are missed least."""
+        """Note that a tail grew by `size` bytes (negative: shrank), and shrink the quietest tails above the limit."""
         self.used += size
         if size <= 0:
             return
@@ -36,7 +36,7 @@ class Memory:
                 del self._quiet_first[quietest]
 
     def release(self, tail: Shrinkable) -> None:
-        """Forget a tail with all that it kept: its room has no member here any more."""
+        """Free all memory of a tail whose room has no member here any more."""
         while freed := tail.shrink():
             self.used -= freed
         self._quiet_first.pop(tail, None)

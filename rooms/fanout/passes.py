@@ -1,7 +1,7 @@
-"""Whose turn it is: the long work of a gateway, in slices, so that accepts, heartbeats and other rooms stay prompt.
+"""Runs the long work of a gateway in slices, so that accepting, heartbeats and other rooms are not delayed.
 
 A pass over 20,000 sockets takes as long as a tenth of a second. It is a generator that yields every hundred
-members; what has just begun and what goes on take turns, so a room of ten is done between two steps of a large one.
+members; new generators and those under way take turns, so a room of ten is done between two steps of a large one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Steps = Iterator[None]
 
 
 class Passes:
-    """Runs generators on the event loop, at most `slice_seconds` in one turn of it."""
+    """Runs generators on the event loop, for at most `slice_seconds` in one turn of the loop."""
 
     def __init__(self, *, slice_seconds: float) -> None:
         self.slices = 0  # turns of the loop that were used, for the metrics
@@ -29,23 +29,23 @@ class Passes:
 
     @property
     def waiting(self) -> int:
-        """How many generators are not at their end."""
+        """The number of generators that have not ended."""
         return len(self._fresh) + len(self._begun)
 
     def start(self, steps: Steps) -> None:
-        """Run a generator to its end; its first step comes before the next steps of those that have begun."""
+        """Run a generator to its end; its first step comes before the next steps of those under way."""
         self._fresh.append(steps)
         if self._turn is None:
             self._turn = self._loop.call_soon(self._run_slice)
 
     async def run(self, steps: Steps) -> None:
-        """Like `start`, and return at its end. Cancelling stops the waiting, not the generator."""
+        """Run a generator and return at its end. A cancelled caller stops waiting; the generator goes on."""
         ended = asyncio.Event()
         self.start(_signalling_end(steps, ended))
         await ended.wait()
 
     def close(self) -> None:
-        """Drop what is not at its end."""
+        """Drop all generators that have not ended."""
         if self._turn is not None:
             self._turn.cancel()
         self._fresh.clear()
@@ -63,14 +63,14 @@ class Passes:
         self._turn = self._loop.call_soon(self._run_slice) if self._fresh or self._begun else None
 
     def _choose(self) -> Steps:
-        """Return what is to go on: fresh ones and begun ones in turn, so that neither waits for all of the others."""
+        """Return the next generator: fresh and begun ones in turn, so that neither kind waits for all of the other."""
         is_fresh = bool(self._fresh) and (self._fresh_next or not self._begun)
         self._fresh_next = not is_fresh
         return self._fresh.popleft() if is_fresh else self._begun.popleft()
 
 
 def _advance(steps: Steps) -> bool:
-    """Do one step. Return whether there are more."""
+    """Run one step of a generator. Return whether there are more."""
     try:
         next(steps)
     except StopIteration:

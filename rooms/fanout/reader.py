@@ -1,4 +1,4 @@
-"""Reading the log from Postgres for members that were away: one read at a time of a room, however many ask."""
+"""Reads the log from Postgres for members that were away: one read of a room at a time, shared by all of them."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from rooms.log.entries import Entry, serial_of
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0  # while Postgres is away; the asking members wait, and cost nothing meanwhile
+RETRY_SECONDS = 1.0  # while Postgres is away; the members wait, and cost nothing meanwhile
 STEP_MEMBERS = 64
 
-LogPage = tuple[Sequence[Entry], int]  # entries, and how far they reach
+LogPage = tuple[Sequence[Entry], int]  # entries, and the serial up to which they are complete
 Callback = Callable[[LogPage], None]
-Question = tuple[int, Callback]  # after which serial, and whom to tell
+CatchUp = tuple[int, Callback]  # a member's last serial, and the callback for the entries after it
 
 
 class Reader:
-    """Bounded catch-up reads of one gateway. Who asks while a room is read shares the next read."""
+    """The catch-up reads of one gateway, bounded in number. Requests that come during a room's read share the next."""
 
     def __init__(self, passes: Passes, *, limit: int, concurrency: int) -> None:
         self.reads = 0  # for the metrics
         self._passes = passes
         self._limit = limit
         self._slots = asyncio.Semaphore(concurrency)
-        self._asked: dict[int, list[Question]] = {}
+        self._waiting: dict[int, list[CatchUp]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def read(self, room: RoomRef, after: int, callback: Callback) -> None:
-        """Call back with the room's entries after a serial. Callbacks of members that left do nothing."""
-        asked = self._asked.get(room.id)
-        if asked is not None:
-            asked.append((after, callback))
+        """Read a room's entries after a serial, and call back with them. Callbacks of members that left do nothing."""
+        waiting = self._waiting.get(room.id)
+        if waiting is not None:
+            waiting.append((after, callback))
             return
-        self._asked[room.id] = [(after, callback)]
+        self._waiting[room.id] = [(after, callback)]
         task = asyncio.create_task(self._serve(room), name="reader")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -55,21 +55,21 @@ class Reader:
 
     async def _serve(self, room: RoomRef) -> None:
         try:
-            while asked := self._asked[room.id]:
-                self._asked[room.id] = []
-                await self._answer(room, deque(sorted(asked, key=_after_of)))
+            while waiting := self._waiting[room.id]:
+                self._waiting[room.id] = []
+                await self._answer(room, deque(sorted(waiting, key=_after_of)))
         finally:
-            del self._asked[room.id]
+            del self._waiting[room.id]
 
-    async def _answer(self, room: RoomRef, asked: deque[Question]) -> None:
-        """Read from the lowest serial that is asked for; whoever asks from inside that page is served by it too."""
-        while asked:
-            after = asked[0][0]
+    async def _answer(self, room: RoomRef, waiting: deque[CatchUp]) -> None:
+        """Read from the lowest serial; the page also serves all members whose serials lie inside it."""
+        while waiting:
+            after = waiting[0][0]
             async with self._slots:
                 entries, reaches = await self._try_until_read(room, after)
-            served = [asked.popleft()]
-            while asked and (asked[0][0] < reaches or asked[0][0] == after):
-                served.append(asked.popleft())
+            served = [waiting.popleft()]
+            while waiting and (waiting[0][0] < reaches or waiting[0][0] == after):
+                served.append(waiting.popleft())
             await self._passes.run(_answer_in_steps(served, entries, reaches))
 
     async def _try_until_read(self, room: RoomRef, after: int) -> LogPage:
@@ -84,8 +84,8 @@ class Reader:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-def _answer_in_steps(served: Sequence[Question], entries: Sequence[Entry], reaches: int) -> Iterator[None]:
-    """Give each what it has missed, a few in each step: thousands may have come back at once."""
+def _answer_in_steps(served: Sequence[CatchUp], entries: Sequence[Entry], reaches: int) -> Iterator[None]:
+    """Call back with each member's entries, a few members in each step: thousands may have come back at once."""
     part, part_after = entries, served[0][0]
     for place, (after, callback) in enumerate(served):
         if place % STEP_MEMBERS == STEP_MEMBERS - 1:
@@ -98,5 +98,5 @@ def _answer_in_steps(served: Sequence[Question], entries: Sequence[Entry], reach
             faults.record("catching a member up")
 
 
-def _after_of(question: Question) -> int:
-    return question[0]
+def _after_of(catch_up: CatchUp) -> int:
+    return catch_up[0]

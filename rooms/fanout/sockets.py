@@ -1,4 +1,4 @@
-"""How the hub writes to a member: whole batches of frames, encoded once and shared by all members of a kind.
+"""Writes to members: batches of frames, which are encoded once and shared by all members of an encoding.
 
 A server may offer a Socket in the ASGI scope, under extensions, as "broadcast" (chatsite.server.process does); any
 other ASGI server is served through its plain `send` by PlainSocket.
@@ -16,13 +16,13 @@ from typing import Any, Protocol
 from rooms import faults
 from rooms.protocol.wire import Format, ProtocolMessage, encode
 
-CONNECTION_MAX_UNSENT_BYTES = 1_048_576  # replies that a client may leave unread before it is closed
+CONNECTION_MAX_UNSENT_BYTES = 1_048_576  # unread replies above which a client is closed
 
 Frames = bytes | tuple[bytes, ...]
 
 
 class Framing(Enum):
-    """Who adds the WebSocket frame header."""
+    """The place where the WebSocket frame header is added."""
 
     FRAMED = "here, once for all members"
     PLAIN = "the ASGI server, for each"
@@ -30,17 +30,17 @@ class Framing(Enum):
 
 @dataclass(frozen=True)
 class Encoding:
-    """One way in which frames are written. There are four; members that share one share the very same bytes."""
+    """A format and a framing. There are four encodings; all members of one get the very same bytes."""
 
     format: Format
     framing: Framing
 
     def piece(self, payload: bytes) -> bytes:
-        """Return one payload as this encoding's batches carry it."""
+        """Return a payload as one piece of a batch."""
         return frame(payload, binary=self.format is Format.MSGPACK) if self.framing is Framing.FRAMED else payload
 
     def join(self, pieces: Sequence[bytes]) -> Frames:
-        """Return pieces as one batch for `Socket.write`."""
+        """Return pieces joined to a batch for `Socket.write`."""
         return b"".join(pieces) if self.framing is Framing.FRAMED else tuple(pieces)
 
 
@@ -53,30 +53,30 @@ class Socket(Protocol):
     framing: Framing
 
     def write(self, batch: Frames) -> bool:
-        """Send a batch if nothing earlier is unsent and return True; else take nothing and return False.
+        """Send a batch and return True, or return False if earlier bytes are still unsent.
 
-        What the kernel does not take at once is kept, so at most the rest of one batch waits here.
+        Bytes that the kernel does not take at once are kept, so at most the rest of one batch waits here.
         """
 
     def reply(self, piece: bytes, *, binary: bool) -> None:
-        """Send one piece after whatever is unsent; a peer that lets too much pile up is cut off."""
+        """Send one piece after all unsent bytes; a client with too many unsent bytes is cut off."""
 
     def ping(self) -> bool:
         """Send a WebSocket ping if nothing is unsent. Return whether it was sent."""
 
     def was_quiet(self) -> bool:
-        """Return whether nothing was sent since this was last asked."""
+        """Return whether nothing was sent since the last call."""
 
     def on_writable(self, callback: Callable[[], None]) -> None:
         """Call back once, as soon as nothing is unsent; never if the socket closes first.
 
-        Several callbacks (a member of several rooms) take turns: when one of them fills the socket, those that wait
-        come before it the next time.
+        Several callbacks (for several rooms) take turns: when one of them fills the socket, the others come before it
+        the next time.
         """
 
 
 def send_reply(socket: Socket, encoding: Encoding, message: ProtocolMessage) -> None:
-    """Send one protocol message to a client, after whatever is unsent."""
+    """Send one protocol message to a client, after all unsent bytes."""
     payload = encode(message, encoding.format)
     socket.reply(encoding.piece(payload), binary=encoding.format is Format.MSGPACK)
 
@@ -92,7 +92,7 @@ def frame(payload: bytes, *, binary: bool) -> bytes:
 
 
 class PlainSocket:
-    """A Socket on nothing but ASGI's `send`: one task while something is unsent."""
+    """A Socket that needs only ASGI's `send`. It has a task while something is unsent."""
 
     framing = Framing.PLAIN
 
@@ -158,7 +158,7 @@ class PlainSocket:
             self._task = asyncio.create_task(self._send_all(), name="plain socket")
 
     async def _send_all(self) -> None:
-        """Send until nothing is left. A peer that reads nothing ends it through the server's ping timeout."""
+        """Send until nothing is left. The server's ping timeout ends the wait for a peer that reads nothing."""
         try:
             while self._unsent:
                 pieces, self._unsent = self._unsent, []
@@ -169,14 +169,14 @@ class PlainSocket:
         except Exception as error:
             self._closed = True
             self._unsent.clear()
-            if not isinstance(error, OSError):  # which is how ASGI servers say that the peer is gone
+            if not isinstance(error, OSError):  # ASGI servers raise OSError if the peer is gone
                 faults.record("plain socket")
         finally:
             self._task = None
         self._drained()
 
     async def _send_close(self) -> None:
-        """Ask the server to close a connection whose peer does not read. 1008: it broke a rule."""
+        """Close the connection of a peer that does not read, with 1008 (policy violation)."""
         try:
             await self._send({"type": "websocket.close", "code": 1008})
         except OSError:

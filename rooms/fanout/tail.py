@@ -1,7 +1,7 @@
-"""The tail of a room's log as one process keeps it in memory. Pure: no clock, no socket, no database.
+"""Keeps the tail of a room's log in the memory of one process. Pure: no clock, no socket, no database.
 
-A tail knows an unbroken run of entries that ends at `position`. What arrives out of order waits aside until
-the hole before it is filled; what arrives twice is dropped.
+A tail has an unbroken run of entries that ends at `position`. Entries that arrive out of order wait in a stash until
+the hole before them is filled; repeated ones are dropped.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Tail:
     """The last entries of one room, up to `max_bytes` and as far as the `memory` of all rooms together allows."""
 
     def __init__(self, position: int, *, max_bytes: int, memory: Memory | None = None) -> None:
-        self.position = position  # the last serial that is known, with everything before it
+        self.position = position  # the last serial up to which the log is known without a gap
         self.floor = position  # entries after this serial are in memory
-        self.heard = position  # the highest serial that anybody spoke of
-        self.changes = 0  # edits so far, whenever they were told of: each makes something in the run another
+        self.known_head = position  # the highest serial that is known to exist
+        self.changes = 0  # the number of edits so far; each replaces an entry of the run
         self._max_bytes = max_bytes
         self._memory = Memory(max_bytes=max_bytes) if memory is None else memory
         self._bytes = 0
@@ -33,38 +33,38 @@ class Tail:
 
     @property
     def bytes_kept(self) -> int:
-        """How much memory the entries take, about."""
+        """About how many bytes of memory the entries take."""
         return self._bytes
 
     @property
     def has_hole(self) -> bool:
-        """Return whether something is known to exist that has not arrived."""
-        return self.heard > self.position
+        """Whether the log is known to have entries that have not arrived."""
+        return self.known_head > self.position
 
-    def hear_of(self, head: int) -> None:
+    def note_head(self, head: int) -> None:
         """Note that the log reaches to `head`."""
-        self.heard = max(self.heard, head)
+        self.known_head = max(self.known_head, head)
 
     def add(self, entries: Iterable[Entry]) -> bool:
-        """Take entries of a broadcast, in any order. Return whether the position moved."""
+        """Add entries of a broadcast, in any order. Return whether the position moved."""
         before = self.position
         for entry in entries:
             if entry.serial == self.position + 1:
                 self._append(entry, entry.serial)
             elif entry.serial > self.position:
-                self.hear_of(entry.serial)
+                self.note_head(entry.serial)
                 self._stash_away(entry)
         self._unstash()
         return self.position > before
 
     def _stash_away(self, entry: Entry) -> None:
-        """Keep what came too early; where that is too much already it is read from Postgres in its turn."""
+        """Stash an entry that came too early; above the limits it is dropped, and read from Postgres later."""
         if len(self._stash) < STASH_MAX_ENTRIES and self._stash_bytes + entry.size <= self._max_bytes:
             self._stash_bytes += entry.size - (self._stash[entry.serial].size if entry.serial in self._stash else 0)
             self._stash[entry.serial] = entry
 
     def fill(self, entries: Sequence[Entry], reaches: int) -> bool:
-        """Take what Postgres has after the position, up to `reaches`. Return whether the position moved.
+        """Add the entries that Postgres has after the position, up to `reaches`. Return whether the position moved.
 
         Serials may be missing inside: an edit moves its message to a later place and leaves the old one empty.
         """
@@ -73,7 +73,7 @@ class Tail:
             if entry.serial > self.position:
                 self._append(entry, entry.serial)
         self.position = max(self.position, reaches)
-        self.hear_of(self.position)
+        self.note_head(self.position)
         self._unstash()
         return self.position > before
 
@@ -95,7 +95,7 @@ class Tail:
         return self.floor if self.floor == 0 or len(self._entries) == count else None
 
     def shrink(self) -> int:
-        """Drop the older half. Return how many bytes that frees; see rooms.fanout.memory.Shrinkable."""
+        """Drop the older half of the entries and return the freed bytes. See rooms.fanout.memory.Shrinkable."""
         before = self._bytes
         for _ in range((len(self._entries) + 1) // 2):
             self._drop_oldest()
@@ -108,7 +108,7 @@ class Tail:
             self._forget(entry.pk)
         self._entries.append(entry)
         self.position = position
-        self.hear_of(position)
+        self.note_head(position)
         self._bytes += entry.size
         while self._bytes > self._max_bytes and len(self._entries) > 1:
             self._drop_oldest()
@@ -120,7 +120,7 @@ class Tail:
         self.floor = dropped.serial
 
     def _forget(self, pk: int) -> None:
-        """Drop what a message was before its change: what was hidden must not be read from memory either."""
+        """Drop the entry of a message from before its change: hidden content must not be sent from memory either."""
         kept = deque(entry for entry in self._entries if entry.pk != pk)
         self._bytes -= sum(entry.size for entry in self._entries) - sum(entry.size for entry in kept)
         self._entries = kept

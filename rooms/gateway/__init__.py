@@ -1,1 +1,1 @@
-"""A gateway: what one process that holds WebSockets keeps for all of its connections."""
+"""A gateway: the hubs, tasks and connections of one process that holds WebSockets."""

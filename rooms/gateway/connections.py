@@ -1,6 +1,6 @@
-"""The connections that one gateway holds: keeping them alive, ending those that were revoked, taking leave of all.
+"""Keeps the connections of one gateway alive, ends revoked ones, and sends all away before the gateway stops.
 
-No connection has a task or a timer of its own for this; one task walks over all of them, a little at a time.
+No connection has a task or a timer of its own for this: one task goes over all of them, a few at a time.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from rooms.access.authentication import endings
 from rooms.access.grants import Grant
 from rooms.errors import ChatError, Code
 
-CONNECTION_MAX_IDLE_SECONDS = 15  # a client hears from the server at least this often: the public service's figure
+CONNECTION_MAX_IDLE_SECONDS = 15  # a client gets something at least this often: the public service's figure
 
 SLOTS = 60
-# A round, as a share of the idle limit that clients are told. Whoever heard nothing for a whole round is written to,
-# so nobody waits for longer than two; what is sent then must also arrive.
+# The duration of a round, as a share of the idle limit that clients know. A client that got nothing for a whole round
+# is written to, so none waits longer than two rounds; the rest of the limit is for the bytes to arrive.
 ROUND_SHARE = 0.4
-SLICE_SECONDS = 0.002  # then the loop has its turn
-STEP_SECONDS = 0.05  # between two looks at who is to leave
-LISTEN_SECONDS = 1.0  # how long somebody who is to leave may go on publishing
+SLICE_SECONDS = 0.002  # of work before the loop has its turn
+STEP_SECONDS = 0.05  # between two steps of draining
+LISTEN_SECONDS = 1.0  # for which a connection that must leave may go on publishing
 ANSWER_SECONDS = 5.0  # longest wait for the answers to those publishes
 
 
 class Connection(Protocol):
-    """What is asked of each connection."""
+    """The methods that a gateway calls on each connection."""
 
     connection_id: str
     grant: Grant
 
     @property
     def is_idle(self) -> bool:
-        """Whether none of its publishes waits for an answer."""
+        """Whether none of its publishes waits for its ACK or NACK."""
 
     def keep_alive(self) -> bool:
-        """Send something if nothing was sent since the last call. Return whether it was."""
+        """Send a heartbeat if nothing was sent since the last call. Return whether it did."""
 
     def ignore_publishes(self) -> None:
-        """Leave unanswered what the client publishes from now on: it does so again elsewhere."""
+        """Ignore publishes from now on: the client repeats them on its next connection."""
 
     def ask_for_token(self) -> None:
-        """Ask the client for another token: its own is about to end."""
+        """Ask the client for another token, since its own ends soon."""
 
     def end(self, error: ChatError) -> None:
-        """Tell the client why, and close."""
+        """Send the client an error, and close."""
 
 
 class Connections:
-    """All of them, by id. `idle_seconds` is how long a client may hear nothing."""
+    """The connections of one gateway, by id. `idle_seconds` is the longest silence towards a client."""
 
     def __init__(self, *, idle_seconds: float) -> None:
         self.kept_alive = 0  # signs of life sent, for the metrics
@@ -67,7 +67,7 @@ class Connections:
         return iter(list(self._held.values()))
 
     def register(self, connection: Connection) -> None:
-        """Hold a connection. One with the same id is its own former self, on a socket that died: it is ended."""
+        """Add a connection, and end one with the same id: it is the same client's, on a socket that died."""
         former = self._held.get(connection.connection_id)
         self._held[connection.connection_id] = connection
         self._slot(connection)[connection.connection_id] = connection
@@ -75,7 +75,7 @@ class Connections:
             former.end(ChatError(Code.DISCONNECTED, "The connection was resumed on another socket."))
 
     def unregister(self, connection: Connection) -> None:
-        """Let a connection go."""
+        """Remove a connection."""
         if self._held.get(connection.connection_id) is connection:
             del self._held[connection.connection_id]
             self._slot(connection).pop(connection.connection_id, None)
@@ -86,7 +86,7 @@ class Connections:
     # --- Keeping alive -----------------------------------------------------------------------------------
 
     async def keep_alive(self) -> None:
-        """Ask each connection in each round to keep itself alive, evenly spread over it. Runs until cancelled."""
+        """Call `keep_alive` of each connection once a round, evenly spread over the round. Runs until cancelled."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
@@ -106,9 +106,9 @@ class Connections:
     # --- Ending ------------------------------------------------------------------------------------------
 
     async def end_revoked(self) -> None:
-        """End the connections whose key or token was revoked: two small queries, however many they are.
+        """End the connections whose key or token was revoked, by two small queries, however many connections there are.
 
-        All are looked at only after something was revoked.
+        Goes over all connections only after a revocation.
         """
         sources = {connection.grant.source for connection in self._held.values()}
         known = endings()
@@ -119,10 +119,10 @@ class Connections:
                     connection.ask_for_token()
 
     def recheck(self, connection: Connection) -> None:
-        """End a connection if what it was let in by is revoked.
+        """End a connection if its key or token is revoked.
 
-        To be called once it is held with its grant: what was revoked since that was checked is known by now, or will
-        be found with this connection among those that are held.
+        Call it once the connection is registered with its grant: a revocation since the grant was checked is known by
+        now, or the next `end_revoked` goes over this connection too.
         """
         self._end_if(connection, endings().judge(connection.grant))
 
@@ -132,10 +132,10 @@ class Connections:
             connection.end(error)
 
     async def drain(self, seconds: float) -> None:
-        """Send all connections away, evenly spread over this time, each after the answers to its publishes.
+        """Send all connections away, evenly spread over so many seconds, each after the answers to its publishes.
 
-        To be called when no new ones come; those that came in the last moment go at the end. Bounded: who goes on
-        publishing is soon no longer listened to, and answers that take too long are not waited for.
+        Call it when no new ones come; late ones are sent away at the end. Its time is bounded: publishes are ignored
+        after LISTEN_SECONDS, and answers are waited for ANSWER_SECONDS.
         """
         loop = asyncio.get_running_loop()
         waiting = list(self)
@@ -147,13 +147,13 @@ class Connections:
             share = min(1.0, (now - began + STEP_SECONDS) / seconds) if seconds > 0 else 1.0
             due, waiting = _split(waiting, round(total * share) - (total - len(waiting)))
             leaving += [(now, connection) for connection in due]
-            # Each stays for a step at least: what it has sent already is on its way here.
+            # Each stays for one step at least, for publishes that are on their way here.
             await asyncio.sleep(STEP_SECONDS)
         for connection in self:
             self._has_left(connection, LISTEN_SECONDS + ANSWER_SECONDS)
 
     def _has_left(self, connection: Connection, after: float) -> bool:
-        """End a connection if nothing keeps it, and tell whether it is gone. SDKs come back at once (RTN15h3)."""
+        """End a connection unless it must stay a while. Return whether it is gone. SDKs come back at once (RTN15h3)."""
         if self._held.get(connection.connection_id) is not connection:
             return True
         if after >= LISTEN_SECONDS:
@@ -171,7 +171,7 @@ def _split(connections: list[Connection], count: int) -> tuple[list[Connection],
 
 
 async def _in_slices(connections: Iterable[Connection]) -> AsyncIterator[Connection]:
-    """Yield connections, with a turn for the loop whenever a slice of time is used up."""
+    """Yield connections, and give the loop a turn after each slice of time."""
     loop = asyncio.get_running_loop()
     until = loop.time() + SLICE_SECONDS
     for connection in list(connections):

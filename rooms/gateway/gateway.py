@@ -1,7 +1,7 @@
-"""A gateway: what one process that holds WebSockets keeps between them. One per event loop.
+"""Holds the hubs, the acceptor and the tasks that all connections of a process share. One per event loop.
 
-It has one channel of its own. That channel is a member of the Channels group of each room that has members
-here, and the address at which workers tell what became of messages whose authors wait here.
+A gateway has one channel. That channel is a member of the Channels group of each room that has members here, and the
+address to which the outcomes of messages are sent whose authors wait here.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ from rooms.review.deadlines import expire
 logger = logging.getLogger(__name__)
 
 ROOM_MEMORY_BYTES = 4_194_304  # of one room's tail: 64 of the largest messages
-BATCHES_MEMORY_BYTES = 16_777_216  # encoded frames that members who catch up share: 1,024 of their writes
+BATCHES_MEMORY_BYTES = 16_777_216  # encoded frames that members share while they catch up: 1,024 of their writes
 HUB_PRELOAD_MESSAGES = 100  # the end of a room that its first member here most likely asks for
 HUB_PAUSE_SECONDS = 1.0  # the longest pause between two passes, however large the room
-HUB_SLICE_SECONDS = 0.002  # of passes in one turn of the loop: what others wait for
+HUB_SLICE_SECONDS = 0.002  # of passes in one turn of the loop, for which other work waits
 HUB_HEAL_SECONDS = 2.0  # between two comparisons with Postgres: how late a member gets what a broadcast lost
 CATCH_UP_CONCURRENCY = 4  # half of a process' database threads: accepting needs the others
 
-EARLY_MAX_ENTRIES = 1000  # kept for a hub that opens; what is more is read from Postgres
-EMPTY_HUB_SECONDS = 30.0  # a room's last member may be about to come back
+EARLY_MAX_ENTRIES = 1000  # kept for a hub that opens; further ones are read from Postgres
+EMPTY_HUB_SECONDS = 30.0  # before an empty hub is closed: the last member may come back
 EXPIRE_SECONDS = 2.0  # the worker does it sooner; this is for when there is none
 REVOKED_SECONDS = 0.5
 SWEEP_SECONDS = 20.0
 
 
 class Gateway:
-    """Hubs, acceptor and announcer of one process, and the few tasks that serve all its connections together."""
+    """The hubs, acceptor and announcer of one process, and the few tasks that serve all its connections."""
 
     def __init__(self) -> None:
         self.server_id = secrets.token_hex(4)
@@ -80,16 +80,16 @@ class Gateway:
             pause_share=settings.HUB_PAUSE_SHARE,
             pause_seconds=HUB_PAUSE_SECONDS,
         )
-        self.starting_points = StartingPoints(heard=self.healer.hear)
+        self.starting_points = StartingPoints(note_head=self.healer.note_head)
         self.occupancy = GatewayOccupancy(self.server_id)
         self.announcer = Announcer(asyncio.get_running_loop(), self._committed_here, origin=self.server_id)
         self.connections = Connections(idle_seconds=CONNECTION_MAX_IDLE_SECONDS)
-        self.delivered = 0  # by hubs that are closed by now
-        self.swept = 0  # rooms that nobody used
+        self.delivered = 0  # by hubs that are closed
+        self.swept = 0  # rooms that were removed as unused
         self._layer: Any = get_channel_layer()
         self._connected = asyncio.Event()
         self._opening: dict[int, asyncio.Task[Hub]] = {}
-        self._early: dict[int, list[Entry]] = {}  # what was broadcast while a hub was opening
+        self._early: dict[int, list[Entry]] = {}  # broadcast while a hub was opening
         self._empty_since: dict[int, float] = {}
         announce.bind(self.announcer)
         self._tasks = [
@@ -105,7 +105,7 @@ class Gateway:
         ]
 
     async def close(self) -> None:
-        """Finish what was accepted and stop. The caller bounds the wait."""
+        """Finish accepted publishes and stop. The caller bounds the wait."""
         await self.acceptor.close()
         await self.announcer.close()
         self.reader.close()
@@ -127,7 +127,7 @@ class Gateway:
             await self._hold(room)
             hub = self.hubs.get(room.id)
         if hub is not None:
-            # Whoever asks is about to join: the hub must not be taken for abandoned while they read from Postgres.
+            # The caller's member is about to join: the hub must not be closed while the caller reads from Postgres.
             self._empty_since.pop(room.id, None)
             return hub
         task = self._opening.get(room.id)
@@ -137,12 +137,12 @@ class Gateway:
 
     async def _open(self, room: RoomRef) -> Hub:
         try:
-            # Subscribe first and read the head then: what is published between the two arrives by broadcast.
+            # Subscribe first and read the head then: messages published between the two arrive by broadcast.
             self._early[room.id] = []
             subscribed = await self._subscribe(room.id)
             if room.may_go:
                 await self._hold(room)
-            # With the last entries: whoever comes back to a gateway that has just started missed little more.
+            # With the last entries: members that come back to a new gateway have seldom missed more.
             end = await threads.repeat(reading.read_end, room, HUB_PRELOAD_MESSAGES)
             if end is None:
                 self._miss(room)
@@ -151,8 +151,8 @@ class Gateway:
             hub.fill(entries, head)
             hub.subscribed = subscribed
             self.hubs[room.id] = hub
-            hub.receive(self._early[room.id])  # of which Postgres' answer may have told already
-            self.healer.hear(hub, hub.tail.heard)
+            hub.receive(self._early[room.id])  # some of them may be among those from Postgres
+            self.healer.note_head(hub, hub.tail.known_head)
             return hub
         finally:
             del self._early[room.id], self._opening[room.id]
@@ -213,7 +213,7 @@ class Gateway:
     def _deliver(self, hub: Hub, entries: Sequence[Entry]) -> None:
         try:
             hub.receive(entries)
-            self.healer.hear(hub, hub.tail.heard)
+            self.healer.note_head(hub, hub.tail.known_head)
         except Exception:  # a fault in one room is not the others'
             faults.record("hub taking entries")
 
@@ -250,7 +250,7 @@ class Gateway:
 
     def _handle(self, message: dict[str, Any]) -> None:
         if message["type"] == "room.published":
-            if message.get("origin") != self.server_id:  # our own were taken when they were committed
+            if message.get("origin") != self.server_id:  # our own were received when they were committed
                 self._receive_entries(unpack(message["entries"]))
         elif message["type"] == "message.decided":
             sent = msgspec.msgpack.decode(message["news"], type=list[SentOutcome])

@@ -1,7 +1,7 @@
-"""Where a member starts to read: after the serial it names, a rewind, or from now on.
+"""Finds the serial after which a member starts to read: its own when it resumes, that of a rewind, or the newest.
 
-All members of a lost gateway come back at once and ask the same: a question to Postgres is asked once for all of
-them, and its answer holds for a second.
+All members of a lost gateway come back at once with the same queries: each query is executed once for all of them,
+and its result is used for a second.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEPT_ANSWERS = 1000
 
 @dataclass(frozen=True, slots=True)
 class StartingPoint:
-    """After which serial to read (None: from now on), whether that resumes, and what went wrong."""
+    """The serial after which to read (None: only new entries), whether that resumes, and the error if it cannot."""
 
     after: int | None
     resumed: bool = False
@@ -45,13 +45,13 @@ class StartingPoint:
 class StartingPoints:
     """Finds the starting points of one gateway's members."""
 
-    def __init__(self, heard: Callable[[Hub, int], None]) -> None:
-        self.questions = 0  # put to Postgres, for the metrics
-        self._heard = heard  # told how far a room reaches where its hub does not know yet
-        self._answers: dict[tuple[Any, ...], tuple[float, asyncio.Task[int]]] = {}
+    def __init__(self, note_head: Callable[[Hub, int], None]) -> None:
+        self.questions = 0  # queries of Postgres, for the metrics
+        self._note_head = note_head  # called with a room's head that its hub may not know yet
+        self._results: dict[tuple[Any, ...], tuple[float, asyncio.Task[int]]] = {}
 
     async def find(self, request: ProtocolMessage, hub: Hub, grant: Grant) -> StartingPoint:
-        """Return where an ATTACH starts. Raises ChatError 40000 for a rewind that is none."""
+        """Return the starting point of an ATTACH. Raises ChatError 40003 for an invalid rewind."""
         if request.channel_serial:
             return await self._resume(request.channel_serial, hub, grant)
         rewind = (request.params or {}).get("rewind")
@@ -71,17 +71,17 @@ class StartingPoints:
         limit = timezone.now() - timedelta(seconds=settings.RESUME_SECONDS_WITHOUT_HISTORY)
         missed = hub.tail.after(after, max_bytes=0)
         if missed is None:
-            return await self._ask(("oldest", hub.room.id), ANSWER_SECONDS, read_oldest, hub.room) <= after
+            return await self._query(("oldest", hub.room.id), ANSWER_SECONDS, read_oldest, hub.room) <= after
         changed_at = missed[0].wire.version and missed[0].wire.version.timestamp if missed else None
         return not missed or (changed_at or missed[0].wire.timestamp or 0) >= milliseconds(limit)
 
     async def _reaches(self, hub: Hub, serial: int) -> bool:
-        """Return whether a room has that serial. Another gateway may have been faster than the hub to hear of it."""
-        for _ in range(2):  # a question that was under way may be older than the serial; the next one is not
-            if serial <= max(hub.tail.position, hub.tail.heard):
+        """Return whether a room's log has reached a serial. The hub may know it later than another gateway."""
+        for _ in range(2):  # a query that was under way may be older than the serial; the next one is not
+            if serial <= max(hub.tail.position, hub.tail.known_head):
                 return True
-            self._heard(hub, await self._ask(("head", hub.room.id), 0.0, read_head, hub.room))
-        return serial <= hub.tail.heard
+            self._note_head(hub, await self._query(("head", hub.room.id), 0.0, read_head, hub.room))
+        return serial <= hub.tail.known_head
 
     async def _rewind(self, hub: Hub, rewind: str) -> int:
         match = REWIND.fullmatch(rewind)
@@ -95,23 +95,23 @@ class StartingPoints:
             return in_memory
         ago = min(timedelta(seconds=number) if unit == "s" else timedelta(minutes=number), REWIND_MAX)
         key = ("rewind", hub.room.id, number, unit)
-        return await self._ask(key, ANSWER_SECONDS, read_rewind, hub.room, number, ago if unit else None)
+        return await self._query(key, ANSWER_SECONDS, read_rewind, hub.room, number, ago if unit else None)
 
-    async def _ask(self, key: tuple[Any, ...], seconds: float, question: Callable[..., int], *args: Any) -> int:
-        """Ask Postgres, or share the answer to the same question if it is under way or that young."""
+    async def _query(self, key: tuple[Any, ...], seconds: float, query: Callable[..., int], *args: Any) -> int:
+        """Execute a query, or share its result if it is under way or younger than `seconds`."""
         now = asyncio.get_running_loop().time()
-        known = self._answers.get(key)
+        known = self._results.get(key)
         if known is None or (known[1].done() and (now >= known[0] or known[1].exception() is not None)):
             self._forget_old(now)
             self.questions += 1
-            task = asyncio.create_task(threads.repeat(question, *args), name="starting point")
-            known = self._answers[key] = (now + seconds, task)
+            task = asyncio.create_task(threads.repeat(query, *args), name="starting point")
+            known = self._results[key] = (now + seconds, task)
         return await asyncio.shield(known[1])
 
     def _forget_old(self, now: float) -> None:
-        if len(self._answers) >= KEPT_ANSWERS:
-            self._answers = {
-                key: known for key, known in self._answers.items() if not known[1].done() or now < known[0]
+        if len(self._results) >= KEPT_ANSWERS:
+            self._results = {
+                key: known for key, known in self._results.items() if not known[1].done() or now < known[0]
             }
 
 
@@ -120,7 +120,7 @@ def _lost(text: str) -> StartingPoint:
 
 
 def read_head(room: RoomRef) -> int:
-    """Return how far a room reaches."""
+    """Return the head of a room."""
     return reading.read_heads([room.id]).get(room.id, 0)
 
 
@@ -131,7 +131,7 @@ def read_oldest(room: RoomRef) -> int:
 
 
 def read_rewind(room: RoomRef, count: int, ago: timedelta | None) -> int:
-    """Return the serial after which the last messages come: so many, or those of a time (bounded in number too)."""
+    """Return the serial before the last `count` messages, or before those of the time `ago`; bounded in number."""
     oldest = reading.read_last(room, REWIND_MAX_MESSAGES)
     if ago is None:
         return max(oldest, reading.read_last(room, count))

@@ -81,6 +81,6 @@ def test_what_waits_for_a_hole_to_be_filled_takes_no_more_memory_than_the_tail()
     tail.add([entry(serial, size=300) for serial in range(2, 30)])
 
     assert len(tail._stash) == 3
-    assert tail.heard == 29  # the rest is read from Postgres
+    assert tail.known_head == 29  # the rest is read from Postgres
     tail.add([entry(1, size=300)])
     assert (tail.position, tail._stash_bytes) == (4, 0)

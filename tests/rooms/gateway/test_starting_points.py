@@ -52,7 +52,7 @@ def make_hub(position: int = 10) -> Hub:
 
 
 def points() -> StartingPoints:
-    return StartingPoints(heard=lambda hub, head: hub.tail.hear_of(head))
+    return StartingPoints(note_head=lambda hub, head: hub.tail.note_head(head))
 
 
 def attach(position: int | None = None, **params: str) -> ProtocolMessage:
