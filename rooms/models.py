@@ -24,8 +24,8 @@ class Room(models.Model):
     epoch = models.CharField(max_length=8, default=draw_epoch, editable=False)
     head = models.BigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
-    # Of a room that clients made and that has no message yet: from when on rooms.occupancy.unused_rooms may remove it,
-    # and the client that made it by attaching, without being allowed to publish. Null: the room stays.
+    # Of a room that clients made and that has no message yet: the time after which rooms.occupancy.unused_rooms may
+    # remove it, and the client that made it by attaching, if that one may not publish. Null: the room stays.
     unused_after = models.DateTimeField(null=True, editable=False)
     made_by = models.CharField(max_length=300, null=True, editable=False)  # noqa: DJ001 - nobody is not empty
 
@@ -199,7 +199,7 @@ class GatewayProcess(models.Model):
     Only rooms.occupancy.store writes it. Times are by Postgres' clock.
     """
 
-    server_id = models.CharField(max_length=16, help_text="The id that clients get when they connect.")
+    server_id = models.CharField(max_length=16, help_text="As clients hear it when they connect.")
     host = models.CharField(max_length=253)
     pid = models.IntegerField("process id")
     started_at = models.DateTimeField(db_default=Now())

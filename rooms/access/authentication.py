@@ -16,7 +16,7 @@ class Endings(Protocol):
     """The keys and tokens that were ended early. Answers from memory, except in `look`."""
 
     async def look(self, sources: Collection[Source]) -> bool:
-        """Read from the database what ended of these keys. Return whether grants given before may be concerned."""
+        """Read the revocations of these keys from the database. Return whether they may concern grants given before."""
 
     def judge(self, grant: Grant) -> ChatError | None:
         """Return the error for a grant that is no longer valid; None while it is."""

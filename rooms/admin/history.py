@@ -37,8 +37,8 @@ class HistoryAdmin(LargeTableAdmin):
         """Return the rows of the messages that the search finds."""
         if not search_term.strip():
             return queryset, False
-        found = message_search.find_or_warn(request, search_term.strip())
-        return queryset.filter(message_id__in=found), False
+        keys = message_search.find_or_warn(request, search_term.strip())
+        return queryset.filter(message_id__in=keys), False
 
     @admin.display(description="message")
     def message_link(self, row: Any) -> SafeString:

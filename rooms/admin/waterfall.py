@@ -129,9 +129,9 @@ def facts_of(message: Message, steps: Sequence[Step]) -> list[Fact]:
     if outside:
         facts.append(Fact(label="of it in calls", value=duration(outside)))
         facts.append(Fact(label="of it in this server", value=duration(max(0.0, total - outside))))
-    told = [step.at for step in steps if step.is_call and step.began and step.at and step.began >= until]
-    if told:
-        facts.append(Fact(label="until the last call ended", value=duration((max(told) - zero).total_seconds() * 1000)))
+    ends = [step.at for step in steps if step.is_call and step.began and step.at and step.began >= until]
+    if ends:
+        facts.append(Fact(label="until the last call ended", value=duration((max(ends) - zero).total_seconds() * 1000)))
     return facts
 
 

@@ -18,7 +18,8 @@ from rooms.occupancy.subscribers import OccupancySubscriber
 from rooms.protocol import serials
 from rooms.protocol.wire import MODES, Action, ErrorInfo, Flag, ProtocolMessage
 
-# Rooms that are there only because a client attached that may not publish in them. Anonymous ones share a key's.
+# Rooms without messages that a client without the capability to publish may have made by attaching. Anonymous clients
+# share the limit of their key.
 ROOMS_MADE_PER_CLIENT = 500
 ROOMS_MADE_PER_KEY = 5_000
 OPERATION_MODES = (
@@ -100,7 +101,7 @@ class Attachments:
         self._enter(room, hub, start.after, modes, counts_category)
 
     async def _find(self, name: str, grant: Grant) -> tuple[RoomRef, Hub]:
-        """Return a room and its hub. A room that was removed a moment ago is made again."""
+        """Return a room and its hub. Makes a room again that was removed a moment ago."""
         maker = maker_of(grant, name)
         room = await self._gateway.directory.get(name, maker)
         try:
@@ -202,7 +203,7 @@ class Attachments:
 
 
 def maker_of(grant: Grant, room: str) -> Maker:
-    """Return in whose name an ATTACH makes a room: any number for who may publish there, else a bounded one."""
+    """Return the maker of a room that an ATTACH makes; its number of rooms is bounded unless it may publish there."""
     is_named = grant.client_id not in (None, ANY_CLIENT)
     name = f"client:{grant.client_id}" if is_named else f"key:{grant.key_name}"
     limit = ROOMS_MADE_PER_CLIENT if is_named else ROOMS_MADE_PER_KEY

@@ -48,7 +48,7 @@ class Healer:
                     await self._heal(hub)
 
     async def _restore(self, gone: Iterable[int]) -> None:
-        """Make rooms again that were taken for unused although they have members here, as after a crash of Postgres."""
+        """Make rooms again that were removed as unused while members are here, as after a crash of Postgres."""
         for room_id in gone:
             hub = self._hubs.get(room_id)
             if hub is not None and hub.members and hub.room.may_go and not hub.tail.position:

@@ -141,7 +141,7 @@ class Hub:
             self._resources.passes.start(self._timed(self._pass()))
 
     def _timed(self, steps: Iterator[None]) -> Iterator[None]:
-        """Go through the steps of a pass and note what they took, without what other rooms did in between."""
+        """Run the steps of a pass, and measure their duration without the steps of other rooms in between."""
         spent, began = 0.0, self._loop.time()
         try:
             for _ in steps:
@@ -152,7 +152,7 @@ class Hub:
             self.pass_seconds = spent + self._loop.time() - began
 
     def _pass(self) -> Iterator[None]:
-        """Write what is new to all members in step. What arrives meanwhile, and in the pause after, is gathered."""
+        """Write the new entries to all members in step. Those that arrive during the pass or its pause are gathered."""
         started, start = self._loop.time(), self._written
         entries = self.tail.after(start, max_bytes=PASS_MAX_BYTES)
         try:

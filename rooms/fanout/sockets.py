@@ -141,7 +141,7 @@ class PlainSocket:
             asyncio.get_running_loop().call_soon(self._drained)
 
     def close(self) -> None:
-        """Drop what is unsent and send nothing more."""
+        """Drop all unsent bytes and send nothing more."""
         self._closed = True
         self._unsent.clear()
         self._callbacks.clear()

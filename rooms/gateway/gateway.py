@@ -123,7 +123,7 @@ class Gateway:
         """Return the room's hub, subscribed and at the log's head."""
         hub = self.hubs.get(room.id)
         if hub is not None and room.may_go and not hub.members:
-            # Nobody is counted in it: the room might be removed while somebody enters.
+            # It has no members, so the room might be removed while this one enters.
             await self._hold(room)
             hub = self.hubs.get(room.id)
         if hub is not None:
@@ -160,7 +160,7 @@ class Gateway:
                 await self._redis(self._layer.group_discard(announce.group_of(room.id), self.channel))
 
     async def _hold(self, room: RoomRef) -> None:
-        """Keep a room from being removed while somebody enters it. Raises ChatError 40400 where it is gone."""
+        """Keep a room from being removed while a client enters it. Raises ChatError 40400 if it is gone."""
         if not await threads.repeat(directory.hold, room.id):
             self._miss(room)
 
@@ -195,9 +195,9 @@ class Gateway:
 
     # --- What was committed ------------------------------------------------------------------------------
 
-    def _committed_here(self, entries: Sequence[Entry], news: Sequence[GatewayOutcome]) -> None:
+    def _committed_here(self, entries: Sequence[Entry], outcomes: Sequence[GatewayOutcome]) -> None:
         self._receive_entries(entries)
-        self.acceptor.pending.resolve(outcome for gateway, outcome in news if gateway == self.channel)
+        self.acceptor.pending.resolve(outcome for gateway, outcome in outcomes if gateway == self.channel)
 
     def _receive_entries(self, entries: Sequence[Entry]) -> None:
         by_room: dict[int, list[Entry]] = {}
@@ -218,8 +218,8 @@ class Gateway:
             faults.record("hub taking entries")
 
     async def _receive(self) -> None:
-        """Take what other processes broadcast. Redis may come and go; what is lost meanwhile is healed."""
-        is_foreign = False  # so that it is told once
+        """Receive the broadcasts of other processes. While Redis is away they are lost, and the hubs heal."""
+        is_foreign = False  # so that it is logged once
         while True:
             try:
                 message = await self._next_message()

@@ -1,4 +1,4 @@
-"""Rounds: work that a gateway does again and again, whatever one of them meets."""
+"""Repeats work of a gateway in rounds; a round that fails does not stop the next one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do work, with a pause of so many seconds before each round, until cancelled."""
+    """Call `work` again and again, after a pause of `seconds` each time, until cancelled."""
     while True:
         await asyncio.sleep(seconds)
         try:

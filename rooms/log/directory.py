@@ -1,8 +1,8 @@
 """Finds rooms by name, and makes a room when a client with the capability first uses it.
 
-A room that a client makes stays for good once there is a message in it. Until then it lasts for as long as it has
-members: rooms.occupancy.unused_rooms removes it. Where a process that knows it publishes into it after that, it is made
-again with the same primary key and epoch: nothing was ever in it, so nobody can tell that it was gone.
+A room that a client makes stays for good once it has a message. Until then it lasts as long as it has members: after
+that rooms.occupancy.unused_rooms removes it. If a process that still knows it publishes into it, it is made again with
+the same primary key and epoch: nothing was ever in it, so clients do not notice that it was gone.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from rooms.errors import ChatError, Code
 from rooms.models import Room
 
 CACHED_ROOMS = 20_000
-UNUSED_SECONDS = 60.0  # a room is kept for somebody who is on the way into it; members are counted within seconds
-HOLD_SECONDS = 30.0  # a room that stays for so long is not held anew
+UNUSED_SECONDS = 60.0  # a room is kept for a client that is about to enter it; members are counted within seconds
+HOLD_SECONDS = 30.0  # a room that stays for at least so long is not held again
 KEPT_ANEW = timedelta(hours=1)
 
 
@@ -39,7 +39,7 @@ class RoomRef:
 
 
 class Maker(NamedTuple):
-    """A client that attaches to a room. `limit`: so many rooms may be there because it attached; None: any number."""
+    """A client that attaches to a room. `limit`: the most rooms without messages that it may have made; None: any."""
 
     name: str
     limit: int | None
@@ -59,15 +59,15 @@ def require_name(name: str | None) -> str:
 
 def find(name: str) -> RoomRef | None:
     """Return the room with a name."""
-    found = Room.objects.filter(name=name).values_list("id", "epoch", "unused_after").first()
-    return None if found is None else RoomRef(found[0], name, found[1], found[2] is not None)
+    record = Room.objects.filter(name=name).values_list("id", "epoch", "unused_after").first()
+    return None if record is None else RoomRef(record[0], name, record[1], record[2] is not None)
 
 
 def find_or_make(name: str, maker: Maker | None = None) -> RoomRef:
-    """Return the room with a name; make it if it is new. Raises ChatError 90010 where its maker has too many."""
-    found = find(name)
-    if found is not None:
-        return found
+    """Return the room with a name; make it if it is new. Raises ChatError 90010 if its maker has made too many."""
+    room = find(name)
+    if room is not None:
+        return room
     made_by = None
     if maker is not None and maker.limit is not None:
         _require_fewer(maker.name, maker.limit)
@@ -78,7 +78,7 @@ def find_or_make(name: str, maker: Maker | None = None) -> RoomRef:
 
 
 def make_again(gone: RoomRef) -> RoomRef:
-    """Return the room with a name after it was removed; make it as it was, if nothing was ever in it."""
+    """Return a room after it was removed, made again under its name; as it was, if it never had a message."""
     if gone.may_go:
         fetch(
             "INSERT INTO rooms_room (id, name, title, description, listed, epoch, head, created_at, unused_after) "
@@ -93,7 +93,7 @@ def make_again(gone: RoomRef) -> RoomRef:
 
 
 def hold(room_id: int) -> bool:
-    """Let a room stay for a moment, in which somebody enters it. Return whether it is there."""
+    """Keep a room for a moment, in which a client enters it. Return whether the room exists."""
     fetch(
         "UPDATE rooms_room SET unused_after = clock_timestamp() + make_interval(secs => %(seconds)s) "
         "WHERE id = %(room)s AND unused_after < clock_timestamp() + make_interval(secs => %(enough)s)",
@@ -105,7 +105,7 @@ def hold(room_id: int) -> bool:
 
 
 def keep_until(room_ids: Collection[int], moment: datetime) -> None:
-    """Let rooms stay until about then, with members or without. Rooms that stay anyway are left alone."""
+    """Keep rooms until about a moment, with or without members. Rooms that stay anyway are not changed."""
     rooms = Room.objects.filter(pk__in=room_ids, unused_after__lt=moment - KEPT_ANEW)
     rooms.update(unused_after=moment)
 
@@ -129,9 +129,9 @@ class Directory:
         self._reads: dict[str, asyncio.Task[RoomRef]] = {}
 
     async def get(self, name: str | None, maker: Maker | None = None) -> RoomRef:
-        """Return the room with a name; make it if it is new, for `maker`, who attaches, or for a publish.
+        """Return the room with a name; make it if it is new: for `maker`, a client that attaches, or for a publish.
 
-        Raises ChatError 40010, and 90010 where the maker has made too many.
+        Raises ChatError 40010, and 90010 if the maker has made too many.
         """
         name = require_name(name)
         known = self._known.get(name)

@@ -47,10 +47,10 @@ def read_after(room: AnyRoom, serial: int, limit: int) -> tuple[list[Entry], int
 
     At most `limit` entries and LOG_PAGE_BYTES of data."""
     page = f"SELECT {_COLUMNS} FROM rooms_message WHERE room_id = room.id AND serial > %s ORDER BY serial LIMIT %s"
-    found = _read_page(room, page, [serial, limit], order="serial")
-    if found is None:
+    read = _read_page(room, page, [serial, limit], order="serial")
+    if read is None:
         return [], serial
-    entries, page_rows, head = found
+    entries, page_rows, head = read
     is_all = not entries or len(entries) == page_rows < limit
     return entries, max(serial, head) if is_all else entries[-1].serial
 
@@ -64,10 +64,10 @@ def read_end(room: AnyRoom, count: int) -> tuple[list[Entry], int, int] | None:
         f"SELECT {_COLUMNS} FROM rooms_message WHERE room_id = room.id AND serial IS NOT NULL "
         "ORDER BY serial DESC LIMIT %s"
     )
-    found = _read_page(room, page, [count + 1], order="serial DESC")
-    if found is None:
+    read = _read_page(room, page, [count + 1], order="serial DESC")
+    if read is None:
         return None
-    entries, page_rows, head = found
+    entries, page_rows, head = read
     if len(entries) == page_rows <= count:
         return entries, 0, head
     return entries[1:], entries[0].serial, head
@@ -86,11 +86,11 @@ def _read_page(room: AnyRoom, page: str, values: Sequence[Any], *, order: str) -
             "WHERE room.id = %s ORDER BY message.serial",
             [*values, LOG_PAGE_BYTES, room.id],
         )
-        found = cursor.fetchall()
-    if not found:
+        records = cursor.fetchall()
+    if not records:
         return None
-    entries = [entry_of(row_of(record[2:]), room.name, room.epoch) for record in found if record[1] is not None]
-    head, page_rows = found[0][:2]
+    entries = [entry_of(row_of(record[2:]), room.name, room.epoch) for record in records if record[1] is not None]
+    head, page_rows = records[0][:2]
     return entries, page_rows or 0, head
 
 
@@ -102,8 +102,8 @@ def read_last(room: AnyRoom, count: int) -> int:
             "ORDER BY serial DESC OFFSET %s LIMIT 1",
             [room.id, count],
         )
-        found = cursor.fetchone()
-        return found[0] if found else 0
+        record = cursor.fetchone()
+        return record[0] if record else 0
 
 
 def read_before_time(room: AnyRoom, moment: datetime, *, after: int) -> int:
@@ -115,8 +115,8 @@ def read_before_time(room: AnyRoom, moment: datetime, *, after: int) -> int:
             "AND created_serial <= %s AND published_at < %s ORDER BY created_serial DESC LIMIT 1",
             [room.id, earliest, _serial_before(room, moment + TIME_DISORDER), moment],
         )
-        found = cursor.fetchone()
-        return found[0] if found else earliest
+        record = cursor.fetchone()
+        return record[0] if record else earliest
 
 
 def _serial_before(room: AnyRoom, moment: datetime) -> int:
@@ -139,8 +139,8 @@ def _serial_before(room: AnyRoom, moment: datetime) -> int:
             ") SELECT max(low) FROM search",
             {"room": room.id, "moment": moment},
         )
-        found = cursor.fetchone()
-        return (found[0] if found else None) or 0
+        record = cursor.fetchone()
+        return (record[0] if record else None) or 0
 
 
 def read_history(
@@ -182,9 +182,9 @@ def read_history(
             f"WHERE bytes_before < %s ORDER BY {order}",
             [*values, limit + 1, LOG_PAGE_BYTES],
         )
-        found = cursor.fetchall()
-    rows = [row_of(record[1:]) for record in found[:limit]]
-    return rows, bool(found) and found[0][0] > len(rows)
+        records = cursor.fetchall()
+    rows = [row_of(record[1:]) for record in records[:limit]]
+    return rows, bool(records) and records[0][0] > len(rows)
 
 
 def _within_bytes(page: str, order: str) -> str:

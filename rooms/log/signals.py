@@ -26,5 +26,5 @@ messages_amended = Signal()
 reviews_ended = Signal()
 
 # `rooms: set[int]`: primary keys of rooms with no member and no message, locked, which are about to be removed.
-# Receivers take out those that they need for longer.
+# Receivers remove from the set those that they still need.
 rooms_unused = Signal()

@@ -1,8 +1,7 @@
-"""Removes rooms that clients made, that nobody has written to, and that have no member: a few at a time, in SQL.
+"""Removes rooms that clients made and that have neither messages nor members, a bounded number at a time.
 
-Each gateway does it, so that a room goes too whose gateway was killed. A room stays for good once
-it has a message, a title or a place on the page; it stays for now while a gateway counts members in it, or an app needs
-it.
+Each gateway does it, so rooms of a killed gateway are removed too. A room stays for good once it has a message, a title
+or a place on the page; it stays for now while a gateway counts members in it, or an app needs it.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from rooms.database.statements import fetch
 from rooms.log import signals
 from rooms.occupancy.store import FORGET_SECONDS
 
-MAX_ROOMS = 500  # looked at in one sweep
-USED_SECONDS = 300.0  # until a room that is used is looked at again
+MAX_ROOMS = 500  # checked in one sweep
+USED_SECONDS = 300.0  # until a room that is in use is checked again
 
-# Not while a gateway is new, or they all are because Postgres has lost their counts: members are yet to be counted.
+# Selects nothing while a gateway is new (all are, after Postgres lost their counts): its members are not counted yet.
 _LOCK_DUE = """
 SELECT id FROM rooms_room
 WHERE unused_after < clock_timestamp() AND NOT EXISTS (
@@ -40,9 +39,9 @@ _REMOVE = "DELETE FROM rooms_room WHERE id = ANY(%(rooms)s)"
 
 
 def sweep() -> int:
-    """Remove rooms that are not used, and return how many. Two at once do not wait for each other, nor for a publish.
+    """Remove unused rooms, and return how many. Concurrent sweeps wait neither for each other nor for a publish.
 
-    What decides is read after the rooms are locked: whoever publishes into one, or enters it, comes before or after.
+    Whether a room is unused is read after it is locked: a publish or a new member comes either before or after.
     """
     with transaction.atomic():
         due = _ids(_LOCK_DUE, new=FORGET_SECONDS, limit=MAX_ROOMS)

@@ -1,1 +1,1 @@
-"""Publishing: from what a client sends to a durable message, in batches."""
+"""Publishing: checks the messages of clients, and accepts them in batches."""

@@ -33,7 +33,7 @@ async def messages(request: HttpRequest, name: str) -> HttpResponse:
     """Answer GET (history) and POST (publish) of /channels/{name}/messages."""
     grant = await authenticate(credentials_of(request))
     publishes = request.method == "POST"
-    # Before the room is made: only who may use it makes it.
+    # Before the room is made: only a client that may use it makes it.
     grant.require(require_name(name), "publish" if publishes else "history")
     rooms = gateway.current().directory
     if publishes:

@@ -50,7 +50,7 @@ class Standing(StrEnum):
 
 
 class Effect(StrEnum):
-    """What a late verdict does to a message."""
+    """The effect of a late verdict on a message."""
 
     KEEP = "keep"  # the deadline's verdict was the same or stricter: the late one is only recorded
     EDIT = "edit"  # members see the message change
@@ -63,7 +63,7 @@ class Effect(StrEnum):
 
 
 class Audience(NamedTuple):
-    """Who is notified of an effect: members by a new entry, apps by `reviews_ended` with an ending, the author."""
+    """Those notified of an effect: members by a new entry, apps by `reviews_ended` with an ending, the author."""
 
     members: bool = False
     apps: str | None = None
