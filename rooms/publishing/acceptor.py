@@ -119,7 +119,7 @@ class Acceptor:
         elif result is None:
             final.cancel()
         else:
-            self.pending.settle(result, final)
+            self.pending.finish(result, final)
 
     async def _accept(self, publishes: Sequence[Publish]) -> Sequence[Accepted]:
         """Accept a batch. Publishes into stuck rooms leave it, in order; their results are futures."""

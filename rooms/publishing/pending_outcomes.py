@@ -35,21 +35,21 @@ class PendingOutcomes:
         """The number of messages whose outcomes are waited for."""
         return len(self._waiting)
 
-    def settle(self, outcomes: Sequence[Outcome], final: FinalOutcomes) -> None:
+    def finish(self, outcomes: Sequence[Outcome], final: FinalOutcomes) -> None:
         """Set the future to the outcomes of one publish, once none of them is PENDING."""
-        settled = list(outcomes)
+        finished = list(outcomes)
         missing = [place for place, outcome in enumerate(outcomes) if outcome.kind is OutcomeKind.PENDING]
         if not missing:
-            final.set_result(settled)
+            final.set_result(finished)
             return
-        waits = [self.wait(settled[place].message) for place in missing]
+        waits = [self.wait(finished[place].message) for place in missing]
 
         def decided(_: asyncio.Future[Outcome]) -> None:
             if final.done() or not all(wait.done() for wait in waits):
                 return
             for place, wait in zip(missing, waits, strict=True):
-                settled[place] = wait.result()
-            final.set_result(settled)
+                finished[place] = wait.result()
+            final.set_result(finished)
 
         for wait in waits:
             wait.add_done_callback(decided)

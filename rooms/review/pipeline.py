@@ -89,12 +89,12 @@ def _ask(starts: Sequence[Start], rooms: dict[int, LockedRoom], now: datetime) -
     for place, reviewer in enumerate(reviewers()):
         passing = [(row, _for_next(row, draft)) for row, draft in passing] + joining.get(place, [])
         if passing:
-            _ask_one(reviewer, passing, answers, now)
+            _ask_reviewer(reviewer, passing, answers, now)
             passing = [pair for pair in passing if pair[0].status == Status.APPROVED]
     return answers
 
 
-def _ask_one(reviewer: Reviewer, passing: Sequence[tuple[Row, Draft]], answers: Answers, now: datetime) -> None:
+def _ask_reviewer(reviewer: Reviewer, passing: Sequence[tuple[Row, Draft]], answers: Answers, now: datetime) -> None:
     verdicts = reviewer.review([draft for _, draft in passing])
     for (row, draft), verdict in zip(passing, verdicts, strict=True):
         if isinstance(verdict, Deferral):
