@@ -65,8 +65,7 @@ class Reader:
         """Read from the lowest serial; the page also serves all members whose serials lie inside it."""
         while waiting:
             after = waiting[0][0]
-            async with self._slots:
-                entries, reaches = await self._try_until_read(room, after)
+            entries, reaches = await self._try_until_read(room, after)
             served = [waiting.popleft()]
             while waiting and (waiting[0][0] < reaches or waiting[0][0] == after):
                 served.append(waiting.popleft())
@@ -75,8 +74,10 @@ class Reader:
     async def _try_until_read(self, room: RoomRef, after: int) -> LogPage:
         while True:
             try:
-                self.reads += 1
-                return await threads.run(reading.read_after, room, after, self._limit)
+                # A slot is held for one attempt: a room that cannot be read keeps no other from being read.
+                async with self._slots:
+                    self.reads += 1
+                    return await threads.run(reading.read_after, room, after, self._limit)
             except POSTGRES_AWAY as error:
                 logger.warning("catching up waits for Postgres (%s)", type(error).__name__)
             except Exception:

@@ -6,7 +6,7 @@ the hole before them is filled; repeated ones are dropped.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
 
@@ -28,6 +28,8 @@ class Tail:
         self._memory = Memory(max_bytes=max_bytes) if memory is None else memory
         self._bytes = 0
         self._entries: deque[Entry] = deque()
+        # By message: a burst of edits must not search the whole tail for each.
+        self._serials: dict[int, int] = {}
         self._stash: dict[int, Entry] = {}
         self._stash_bytes = 0
 
@@ -107,6 +109,7 @@ class Tail:
             self.changes += 1
             self._forget(entry.pk)
         self._entries.append(entry)
+        self._serials[entry.pk] = entry.serial
         self.position = position
         self.note_head(position)
         self._bytes += entry.size
@@ -118,12 +121,15 @@ class Tail:
         dropped = self._entries.popleft()
         self._bytes -= dropped.size
         self.floor = dropped.serial
+        self._serials.pop(dropped.pk, None)
 
     def _forget(self, pk: int) -> None:
         """Drop the entry of a message from before its change: hidden content must not be sent from memory either."""
-        kept = deque(entry for entry in self._entries if entry.pk != pk)
-        self._bytes -= sum(entry.size for entry in self._entries) - sum(entry.size for entry in kept)
-        self._entries = kept
+        serial = self._serials.pop(pk, None)
+        if serial is not None:
+            place = bisect_left(self._entries, serial, key=serial_of)
+            self._bytes -= self._entries[place].size
+            del self._entries[place]
 
     def _unstash(self) -> None:
         if not self._stash:

@@ -66,7 +66,7 @@ class Audience(NamedTuple):
     """Those notified of an effect: members by a new entry, apps by `reviews_ended` with an ending, the author."""
 
     members: bool = False
-    apps: str | None = None
+    apps: str = ""
     author: bool = False
 
 

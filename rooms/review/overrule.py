@@ -19,7 +19,7 @@ from rooms.review.contract import Decision
 from rooms.review.decide import outcome_of_decision, rounds_of
 from rooms.review.decisions import Decisions
 from rooms.review.endings import Ending
-from rooms.review.late import Effect, History, effect_of, is_late, late_of, standing_of
+from rooms.review.late import AUDIENCES, Effect, History, effect_of, is_late, late_of, standing_of
 
 Counted = tuple[Effect, Row, Decision]  # a late verdict that counts, with its effect
 REVIEWED = (Effect.REJECT, Effect.HOLD, Effect.RESUME, Effect.RESTORE)
@@ -91,9 +91,9 @@ class LateDecisions:
         changes = [_change_of(effect, row, decision) for effect, row, decision in counted]
         self.decisions.entries += amend.apply(changes, self.decisions.rooms, self._now)
         for (effect, row, decision), change in zip(counted, changes, strict=True):
-            if effect is Effect.RETRACT:
-                self.decisions.end(row, Ending.RETRACTED, change.by, decision.verdict)
-            else:
+            if ending := AUDIENCES[effect].apps:
+                self.decisions.end(row, Ending(ending), change.by, decision.verdict)
+            if effect is Effect.EDIT:
                 self._edited_late.add(row.id)
 
     def _review(self, counted: Sequence[Counted]) -> None:
@@ -104,7 +104,7 @@ class LateDecisions:
         self.decisions.resume([row for effect, row, _ in counted if effect in (Effect.RESUME, Effect.RESTORE)])
         for effect, row, _ in counted:
             if effect is Effect.RESTORE and row.status == Status.APPROVED:
-                self.decisions.publish(row, Ending.RESTORED)
+                self.decisions.publish(row, Ending(AUDIENCES[effect].apps))
 
 
 def _change_of(effect: Effect, row: Row, decision: Decision) -> Change:

@@ -79,3 +79,20 @@ async def test_a_failing_member_takes_no_other_with_it(reader: Reader) -> None:
 
     reader.read(ROOM, 950, fail)
     assert await ask(reader, [950, 960]) == {after: (list(range(after + 1, 1001)), 1000) for after in (950, 960)}
+
+
+async def test_a_room_that_cannot_be_read_keeps_no_other_from_being_read(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = threads.run
+
+    async def fail_for_some(function: Any, room: RoomRef, after: int, limit: int) -> Any:
+        if room.id > 1:
+            raise RuntimeError("a row that cannot be read")
+        return await read(function, room, after, limit)
+
+    monkeypatch.setattr(threads, "run", fail_for_some)
+    for number in range(2, 6):  # more than there are slots
+        reader.read(RoomRef(number, "broken", "abcdefgh"), 0, lambda found: None)
+    await asyncio.sleep(0)
+    assert (await asyncio.wait_for(ask(reader, [HEAD - 1]), 60))[HEAD - 1] == ([HEAD], HEAD)

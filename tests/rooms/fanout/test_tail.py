@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from rooms.fanout.tail import Tail
 from rooms.log.entries import Entry, pack, unpack
 from rooms.protocol.wire import Message
 
 
-def entry(serial: int, *, author: str = "c", size: int = 100) -> Entry:
+def entry(serial: int, *, author: str = "c", size: int = 100, action: int = 0) -> Entry:
     return Entry(
         room_id=1,
         room="lobby",
         serial=serial,
         pk=serial,
-        wire=Message(id=f"m{serial}", connection_id=author, data=f"text {serial}", serial=f"{serial:012d}"),
+        wire=Message(
+            id=f"m{serial}", connection_id=author, data=f"text {serial}", serial=f"{serial:012d}", action=action
+        ),
         size=size,
     )
 
@@ -84,3 +90,24 @@ def test_what_waits_for_a_hole_to_be_filled_takes_no_more_memory_than_the_tail()
     assert tail.known_head == 29  # the rest is read from Postgres
     tail.add([entry(1, size=300)])
     assert (tail.position, tail._stash_bytes) == (4, 0)
+
+
+def test_a_burst_of_edits_costs_no_search_of_the_whole_tail_each() -> None:
+    tail = Tail(0, max_bytes=10**9)
+    tail.fill([entry(serial) for serial in range(1, 7001)], 7000)
+    edits = [replace(entry(7000 + place, action=1), pk=place) for place in range(1, 501)]
+    searched = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal searched
+        searched += event == "call"
+
+    sys.setprofile(count)
+    try:
+        tail.add(edits)
+    finally:
+        sys.setprofile(None)
+    # Each edit makes some calls; a search would make one for each of 7,000 entries.
+    assert searched < 500 * 60
+    assert serials(tail.after(0)) == [*range(501, 7501)]
+    assert tail.bytes_kept == 7000 * 100

@@ -21,7 +21,8 @@ from rooms.publishing.accept import accept
 from rooms.review.contract import Decision, Verdict, VerdictAction
 from rooms.review.deadlines import expire
 from rooms.review.decide import decide
-from rooms.review.endings import ReviewEnd
+from rooms.review.endings import Ending, ReviewEnd
+from rooms.review.late import AUDIENCES, STANDINGS, effect_of
 from rooms.review.overrule import overrule
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
@@ -95,6 +96,8 @@ def test_a_late_verdict_makes_of_a_message_what_it_would_have_been(
     end: str | None,
 ) -> None:
     message = past_deadline(room, f"defer {at_deadline}")
+    was = Status(message.status)
+    room.refresh_from_db()
     told.clear()
     first, second = overrule([late(message, verdict), late(message, verdict)], now=LATER)
     again = overrule([late(message, VerdictAction.REJECT)], now=LATER)
@@ -106,9 +109,13 @@ def test_a_late_verdict_makes_of_a_message_what_it_would_have_been(
         "deadline of obedient:one",
         "late obedient:one",
     ]
+    head_before = room.head
     room.refresh_from_db()
     serials = Message.objects.filter(serial__isnull=False).values_list("serial", flat=True)
     assert room.head == max(serials, default=0)
+    audience = AUDIENCES[effect_of(STANDINGS[was], verdict, edited_late=False)]
+    assert {kind for kind, _, _ in told if kind in set(Ending)} == ({audience.apps} - {""})
+    assert (room.head > head_before) == audience.members
 
 
 def test_a_verdict_in_time_or_of_a_step_that_was_never_late_overrules_nothing(room: Room, obedient: Obedient) -> None:
