@@ -31,13 +31,8 @@ VALUES: Sequence[tuple[str, str, Callable[[str], Any], str, str]] = (
     ("--sample", "sample_percent", float, "PERCENT", "Of what the filters let through, chosen by message id."),
     ("--order", "order", int, "N", "Rules before publish are asked from small to large."),
     ("--target", "target", str, "KIND", f"How it is called: {', '.join(TargetKind.values)}."),
-    (
-        "--url",
-        "url",
-        str,
-        "URL",
-        "HTTPS endpoint or Function URL; for the target lambda: another endpoint, to test with.",
-    ),
+    ("--url", "url", str, "URL",
+     "HTTPS endpoint or Function URL; for the target lambda: another endpoint, to test with."),
     ("--function", "function", str, "NAME", "Target lambda: the function's name or ARN."),
     ("--qualifier", "qualifier", str, "NAME", "Target lambda: version or alias."),
     ("--invocation", "invocation", str, "HOW", f"Target lambda: {', '.join(Invocation.values)}."),
@@ -54,66 +49,41 @@ VALUES: Sequence[tuple[str, str, Callable[[str], Any], str, str]] = (
     ("--at-deadline-new", "at_deadline_new", str, "POLICY", "For authors who are new here; empty: as for all."),
     ("--at-deadline-trusted", "at_deadline_trusted", str, "POLICY", "For trusted authors; empty: as for all."),
     ("--late", "late", str, "WHAT", f"What a verdict after the deadline does: {', '.join(Late.values)}."),
-    (
-        "--cache",
-        "cache_seconds",
-        float,
-        "SECONDS",
-        "So long a verdict serves for the same text; 0: each is asked about.",
-    ),
+    ("--cache", "cache_seconds", float, "SECONDS",
+     "So long a verdict serves for the same text; 0: each is asked about."),
     ("--cache-after", "cache_after", int, "N", "From so many calls about the same text on."),
-)
-# Pairs of yes/no options: the field, and the help texts of both.
-FLAGS: Sequence[tuple[str, tuple[str, str], tuple[str, str]]] = (
-    (
-        "enveloped",
-        ("--enveloped", "Send room and sender in the body."),
-        ("--plain", "Send the data alone, everything else in headers."),
-    ),
-    (
-        "ordered",
-        ("--ordered", "After publish: in room order, one call at a time for each room."),
-        ("--unordered", "Side by side."),
-    ),
-    ("batched", ("--batched", "Send what gathers in one call."), ("--single", "Send each event in a call of its own.")),
-    (
-        "stands_in",
-        ("--stands-in", "A shadow: let it decide while the target of the rule that it watches is down."),
-        ("--no-stands-in", "Let it never decide."),
-    ),
-)
+)  # fmt: skip
+# Pairs of yes/no options: the field, and each option with its help text.
+FLAGS: Sequence[tuple[str, str, str, str, str]] = (
+    ("enveloped", "--enveloped", "Send room and sender in the body.",
+     "--plain", "Send the data alone, everything else in headers."),
+    ("ordered", "--ordered", "After publish: in room order, one call at a time for each room.",
+     "--unordered", "Side by side."),
+    ("batched", "--batched", "Send what gathers in one call.",
+     "--single", "Send each event in a call of its own."),
+    ("stands_in", "--stands-in", "A shadow: let it decide while the target of the rule that it watches is down.",
+     "--no-stands-in", "Let it never decide."),
+)  # fmt: skip
 
 
 def declare(parser: ArgumentParser) -> None:
     """Declare the options of a rule. Options that are not given are missing in the parsed result."""
-    parser.add_argument(
-        "--event",
-        dest="events",
-        action="append",
-        metavar="EVENT",
-        default=argparse.SUPPRESS,
-        help=f"Repeatable; one of {', '.join(EventKind.values)}.",
-    )
-    for option, name, kind, metavar, text in VALUES:
-        parser.add_argument(option, dest=name, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
-    for name, (yes, of_yes), (no, of_no) in FLAGS:
+
+    def add(group: Any, option: str, field: str, text: str, **how: Any) -> None:
+        group.add_argument(option, dest=field, default=argparse.SUPPRESS, help=text, **how)
+
+    events = f"Repeatable; one of {', '.join(EventKind.values)}."
+    add(parser, "--event", "events", events, action="append", metavar="EVENT")
+    for option, field, kind, metavar, text in VALUES:
+        add(parser, option, field, text, type=kind, metavar=metavar)
+    for field, yes, of_yes, no, of_no in FLAGS:
         either = parser.add_mutually_exclusive_group()
-        either.add_argument(yes, dest=name, action="store_true", default=argparse.SUPPRESS, help=of_yes)
-        either.add_argument(no, dest=name, action="store_false", default=argparse.SUPPRESS, help=of_no)
-    parser.add_argument(
-        "--header",
-        dest="headers",
-        action="append",
-        metavar="NAME:VALUE",
-        default=argparse.SUPPRESS,
-        help="Sent with each call. Repeatable; one empty value: no headers.",
-    )
-    parser.add_argument(
-        "--shadow-of",
-        metavar="RULE",
-        default=argparse.SUPPRESS,
-        help="Ask it what that rule is asked, let it decide nothing, and compare the answers; empty: no shadow.",
-    )
+        add(either, yes, field, of_yes, action="store_true")
+        add(either, no, field, of_no, action="store_false")
+    headers = "Sent with each call. Repeatable; one empty value: no headers."
+    add(parser, "--header", "headers", headers, action="append", metavar="NAME:VALUE")
+    shadow = "Ask it what that rule is asked, let it decide nothing, and compare the answers; empty: no shadow."
+    add(parser, "--shadow-of", "shadow_of", shadow, metavar="RULE")
 
 
 def changed(spec: RuleSpec, options: Mapping[str, Any]) -> RuleSpec:
