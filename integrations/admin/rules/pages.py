@@ -83,6 +83,8 @@ class RulePages(LargeTableAdmin):
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show and accept the form of a rule."""
+        if not self.has_switch_permission(request):
+            raise PermissionDenied
         context = {"title": "Edit rule", "show_save_and_continue": False, "show_save_and_add_another": False}
         response = self.changeform_view(request, object_id, "", context)
         if isinstance(response, TemplateResponse):
