@@ -54,6 +54,11 @@ WANTED = tuple(field.name for field in fields(rules.RuleSpec))
 DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in fields(rules.RuleSpec) if field.default is not MISSING
 }  # fmt: skip
+FIELD_CHECKS: dict[str, Callable[[Any], None]] = {
+    "headers": check_headers,
+    "room_filter": lambda pattern: rules.check_filter(pattern, "room filter"),
+    "author_filter": lambda pattern: rules.check_filter(pattern, "author filter"),
+}
 CREDENTIALS = ("access_key_id", "secret_access_key", "forget_credentials")
 
 
@@ -131,58 +136,40 @@ class RuleForm(forms.ModelForm[IntegrationRule]):
         assert isinstance(shadow_of, forms.ModelChoiceField)
         shadow_of.queryset = mains
 
-    def clean_headers(self) -> dict[str, str]:
-        """Refuse headers that cannot be sent."""
+    def clean_headers(self) -> dict[str, Any]:
+        """Return the headers. Refuse what is no JSON object."""
         headers = self.cleaned_data["headers"] or {}
         if not isinstance(headers, dict):
             raise ValidationError('The headers are a JSON object: {"x-team": "chat"}.')
-        _judge(check_headers, headers)
         return headers
 
-    def clean_room_filter(self) -> str:
-        """Refuse what is no regular expression."""
-        return self._filter("room_filter", "room filter")
-
-    def clean_author_filter(self) -> str:
-        """Refuse what is no regular expression."""
-        return self._filter("author_filter", "author filter")
-
     def clean(self) -> dict[str, Any]:
-        """Fill in defaults, and check the rule as a whole once each field is valid."""
+        """Fill in defaults, check each field, and check the rule as a whole once each field is valid."""
         cleaned = super().clean() or {}
         for name, default in DEFAULTS.items():
             if name in self.fields and name != "shadow_of" and cleaned.get(name) in (None, ""):
                 cleaned[name] = default
         self.cleaned_data = cleaned
-        if self._calls_a_url(cleaned):
-            self._judge_field("url", check_url, cleaned.get("url", ""))
-        if not self.errors:
-            spec = self.spec()
-            _judge(rules.check, spec)
-            _judge(lambda one: rules.check_beside_others(one, None if self.is_new else self.instance), spec)
-        return cleaned
+        for field, check in FIELD_CHECKS.items():
+            if field in cleaned:
+                self._check(field, check, cleaned[field])
+        if "url" in cleaned and (cleaned.get("target") != TargetKind.INVOKE or cleaned["url"]):
+            self._check("url", check_url, cleaned["url"])
+        for check_spec in (rules.check, self._check_beside_others):
+            if not self.errors:
+                self._check(None, check_spec, self.spec())
+        return self.cleaned_data
 
     def spec(self) -> rules.RuleSpec:
         """Return the specification of the rule."""
         return rules.RuleSpec(**{field: self.cleaned_data[field] for field in WANTED})
 
-    def _calls_a_url(self, cleaned: dict[str, Any]) -> bool:
-        return "url" in cleaned and (cleaned.get("target") != TargetKind.INVOKE or bool(cleaned["url"]))
+    def _check_beside_others(self, spec: rules.RuleSpec) -> None:
+        rules.check_beside_others(spec, None if self.is_new else self.instance)
 
-    def _filter(self, field: str, label: str) -> str:
-        value = str(self.cleaned_data[field])
-        _judge(lambda pattern: rules.check_filter(pattern, label), value)
-        return value
-
-    def _judge_field(self, field: str, check: Callable[[Any], None], value: Any) -> None:
+    def _check(self, field: str | None, check: Callable[[Any], None], value: Any) -> None:
+        """Show the error of a check at its field; None: above the form."""
         try:
             check(value)
         except ChatError as error:
             self.add_error(field, error.message)
-
-
-def _judge(check: Callable[[Any], None], value: Any) -> None:
-    try:
-        check(value)
-    except ChatError as error:
-        raise ValidationError(error.message) from None
