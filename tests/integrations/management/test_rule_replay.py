@@ -38,7 +38,7 @@ def test_dead_letters_go_out_again_in_the_order_of_the_room_and_nothing_else_doe
 
     assert run(rule.name, "--since", "2h") == {"replayed": 2}
     assert texts_of(claim(at=now() + timedelta(hours=1))) == [["a", "c"]]
-    assert run(rule.name, "--until", "1s", "--delivered") == {"replayed": 1}  # d; b is younger than a second
+    assert run(rule.name, "--until", "1h", "--delivered") == {"replayed": 1}  # d; b is younger than an hour
 
 
 def test_a_moment_is_an_age_or_a_time_and_anything_else_is_refused() -> None:
