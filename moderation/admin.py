@@ -11,17 +11,16 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from moderation import word_rules
 from moderation.matcher import MatchEffect
 from moderation.models import HeldMessage, WordRule
 from rooms.admin import MessageAdmin, message_search
+from rooms.admin.cells import badge, code, column, moment_of, plural, quiet, shortened
 from rooms.admin.filters import RoomFilter
 from rooms.admin.journey import Tone
 from rooms.admin.moments import MomentFilter
-from rooms.admin.tables import PlainTitleAdmin, actor, badge, first, log, moment_of, plural, quiet
+from rooms.admin.tables import PlainTitleAdmin, actor, first, log
 from rooms.errors import Code
 from rooms.log.lifecycle import MODERATOR
 from rooms.log.outcomes import OutcomeKind
@@ -58,14 +57,8 @@ class WordRuleAdmin(PlainTitleAdmin):
     form = WordRuleForm
     list_per_page = 100
     list_display = (
-        "name",
-        "pattern_text",
-        "action_badge",
-        "rooms",
-        "is_enabled",
-        moment_of("changed_at", "changed"),
-        "changed_by",
-    )
+        "name", "pattern_text", "action_badge", "rooms", "is_enabled", moment_of("changed_at", "changed"), "changed_by",
+    )  # fmt: skip
     list_filter = ("enabled", "action", "kind")
     search_fields = ("name", "pattern")
     fields = ("name", "kind", "pattern", "action", "reason", "room_filter", "enabled", "changed_at", "changed_by")
@@ -73,32 +66,16 @@ class WordRuleAdmin(PlainTitleAdmin):
     actions = ("enable", "disable")
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+    pattern_text = column("pattern", lambda rule: code(shortened(rule.pattern, 80)), ordering="pattern")
+    action_badge = column(
+        "action", lambda rule: badge(rule.action, EFFECT_TONES[MatchEffect(rule.action)]), ordering="action"
+    )
+    rooms = column("rooms", lambda rule: code(rule.room_filter[:60]) if rule.room_filter else quiet("every room"))
+    is_enabled = column("on", lambda rule: rule.enabled, boolean=True, ordering="enabled")
 
     def save_model(self, request: HttpRequest, obj: WordRule, form: Any, change: bool) -> None:
         """Store the rule, and who changed it."""
         word_rules.store(obj, by=actor(request), now=timezone.now())
-
-    @admin.display(description="pattern", ordering="pattern")
-    def pattern_text(self, rule: WordRule) -> SafeString:
-        """The rule's pattern, shortened."""
-        return format_html("<code><bdi>{}</bdi></code>", rule.pattern[:80] + ("…" if len(rule.pattern) > 80 else ""))
-
-    @admin.display(description="action", ordering="action")
-    def action_badge(self, rule: WordRule) -> SafeString:
-        """The effect of a match."""
-        return badge(rule.action, EFFECT_TONES[MatchEffect(rule.action)])
-
-    @admin.display(description="rooms")
-    def rooms(self, rule: WordRule) -> SafeString:
-        """The rooms in which the rule applies."""
-        if rule.room_filter:
-            return format_html("<code><bdi>{}</bdi></code>", rule.room_filter[:60])
-        return quiet("every room")
-
-    @admin.display(description="on", boolean=True, ordering="enabled")
-    def is_enabled(self, rule: WordRule) -> bool:
-        """Whether the rule is enabled."""
-        return rule.enabled
 
     @admin.action(description="Turn the selected rules on", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[WordRule]) -> None:
@@ -144,21 +121,15 @@ class HeldMessageAdmin(MessageAdmin):
     search_help_text = "A message id, client id or primary key; or words."
     actions = ("publish", "reject")
     action_form = DecisionForm
+    reason_text = column("why", lambda message: message.reason[:160])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the messages that wait for a moderator."""
         return super().get_queryset(request).filter(status=Status.HELD)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """Return the held messages that the term names, or whose text contains it."""
-        return message_search.search_among(queryset, search_term.strip()), False
-
-    @admin.display(description="why")
-    def reason_text(self, message: Message) -> str:
-        """The reason for holding the message."""
-        return message.reason[:160]
+    def find(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """Return the held messages that a term names, or whose text contains it."""
+        return message_search.search_among(rows, term)
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may decide about held messages."""

@@ -8,13 +8,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from integrations.models import AuthorTrust, Trust
 from integrations.review import author_trust
+from rooms.admin.cells import badge, column, isolated, moment_of
 from rooms.admin.journey import Tone
-from rooms.admin.tables import LargeTableAdmin, badge, moment_of
+from rooms.admin.tables import LargeTableAdmin
 
 TRUST_TONES = {Trust.NEW: Tone.WAITING, Trust.KNOWN: Tone.PLAIN, Trust.TRUSTED: Tone.GOOD}
 
@@ -28,23 +27,11 @@ class AuthorTrustAdmin(LargeTableAdmin):
     allowed_lookups = ("trust__exact",)
     search_fields = ("client_id__startswith",)
     search_help_text = "The beginning of a client id."
+    by_form = ("add", "change", "delete")
     fields = ("client_id", "trust", "note")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may set the trust of an author."""
-        return admin.ModelAdmin.has_add_permission(self, request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may change the trust of an author."""
-        return admin.ModelAdmin.has_change_permission(self, request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may delete the trust that a moderator set."""
-        return admin.ModelAdmin.has_delete_permission(self, request, obj)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Return the field that cannot be changed later: the client id."""
-        return () if obj is None else ("client_id",)
+    fixed_fields = ("client_id",)
+    who = column("client id", lambda author: isolated(author.client_id[:80]))
+    trust_badge = column("trust", lambda author: badge(author.get_trust_display(), TRUST_TONES[Trust(author.trust)]))
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Store the trust of an author."""
@@ -59,13 +46,3 @@ class AuthorTrustAdmin(LargeTableAdmin):
         """Delete the trust of several authors."""
         for author in list(queryset):
             self.delete_model(request, author)
-
-    @admin.display(description="client id")
-    def who(self, author: AuthorTrust) -> SafeString:
-        """The author's client id."""
-        return format_html("<bdi>{}</bdi>", author.client_id[:80])
-
-    @admin.display(description="trust")
-    def trust_badge(self, author: AuthorTrust) -> SafeString:
-        """The trust as a badge."""
-        return badge(author.get_trust_display(), TRUST_TONES[Trust(author.trust)])

@@ -12,8 +12,8 @@ from django.urls import reverse
 from integrations.admin.tones import CALLBACK_TONES, STATE_TONES
 from integrations.models import Attempt, CallbackUse, Delivery, DeliveryState, EventKind, IntegrationRule
 from rooms.admin import journey
+from rooms.admin.cells import plural
 from rooms.admin.journey import Step, Tone
-from rooms.admin.tables import plural
 from rooms.models import Message
 
 # The step names of integrations.review.reviewer.awaiting_of, alone or as part of a longer name.
@@ -118,7 +118,6 @@ def step_ahead(delivery: Delivery, link: str = "") -> Step:
 
 def step_of_call(delivery: Delivery, attempt: Attempt, link: str = "") -> Step:
     """Return a call as a step. `link`: the URL of the delivery's page, "" on that page itself."""
-    is_good = attempt.status is not None and 200 <= attempt.status < 300 and not attempt.error
     words = [attempt.error or f"HTTP {attempt.status}"]
     if attempt.by_stand_in:
         words.append("answered by the stand-in")
@@ -129,12 +128,17 @@ def step_of_call(delivery: Delivery, attempt: Attempt, link: str = "") -> Step:
         at=end_of(attempt),
         title=f"Call {attempt.number} to {delivery.rule.name}",
         detail=", ".join(words),
-        tone=Tone.GOOD if is_good else Tone.BAD,
+        tone=Tone.GOOD if is_good(attempt) else Tone.BAD,
         is_call=True,
         is_part=True,
         is_aside=delivery.rule.is_shadow,
         link=f"{link}#call-{attempt.number}",
     )
+
+
+def is_good(attempt: Attempt) -> bool:
+    """Return whether a call was answered with 2xx, and the answer could be read."""
+    return attempt.status is not None and 200 <= attempt.status < 300 and not attempt.error
 
 
 def end_of(attempt: Attempt) -> datetime:

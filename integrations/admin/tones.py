@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from django.utils.safestring import SafeString
 
 from integrations.models import BreakerState, CallbackResult, DeliveryState, IntegrationRule, NoticeLevel
+from rooms.admin.cells import badge
 from rooms.admin.journey import Tone
-from rooms.admin.tables import badge
 
 STATE_TONES: Mapping[str, Tone] = {
     DeliveryState.PENDING: Tone.WAITING,

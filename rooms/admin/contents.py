@@ -9,8 +9,8 @@ from django.db.models import F, Func
 from django.db.models.functions import Coalesce, Left
 from django.utils.safestring import SafeString
 
+from rooms.admin.cells import badge, quiet, said, size
 from rooms.admin.journey import Tone
-from rooms.admin.tables import badge, quiet, said, size
 from rooms.models import Message
 
 PREVIEW_CHARACTERS = 160

@@ -9,9 +9,10 @@ from django.db.models import ExpressionWrapper, QuerySet
 from django.db.models.fields import BooleanField
 from django.http import HttpRequest
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
-from rooms.admin.tables import LargeTableAdmin, badge, moment_of
+from rooms.admin.cells import badge, column, moment_of
+from rooms.admin.journey import Tone
+from rooms.admin.tables import LargeTableAdmin
 from rooms.models import GatewayProcess
 from rooms.occupancy import store
 
@@ -30,17 +31,13 @@ class GatewayAdmin(LargeTableAdmin):
         gateways: QuerySet[Any] = super().get_queryset(request).annotate(is_alive=alive)
         return gateways
 
-    @admin.display(description="gateway")
-    def process(self, gateway: GatewayProcess) -> SafeString:
-        """The gateway's host and process, and its id in CONNECTED and in the metrics."""
-        return format_html("<bdi>{}</bdi>, process {} <small>{}</small>", gateway.host, gateway.pid, gateway.server_id)
-
-    @admin.display(description="connections")
-    def held(self, gateway: GatewayProcess) -> SafeString:
-        """The number of its WebSockets, and the most that it may hold."""
-        return format_html("{} <small>of {}</small>", f"{gateway.connections:,}", f"{gateway.connections_max:,}")
-
-    @admin.display(description="state")
-    def state(self, gateway: Any) -> SafeString:
-        """Whether its last heartbeat is recent, so that its connections count."""
-        return badge("alive", "good") if gateway.is_alive else badge("silent", "bad")
+    # The id is the one in CONNECTED and in the metrics.
+    process = column(
+        "gateway",
+        lambda one: format_html("<bdi>{}</bdi>, process {} <small>{}</small>", one.host, one.pid, one.server_id),
+    )
+    held = column(
+        "connections",
+        lambda one: format_html("{} <small>of {}</small>", f"{one.connections:,}", f"{one.connections_max:,}"),
+    )
+    state = column("state", lambda one: badge("alive", Tone.GOOD) if one.is_alive else badge("silent", Tone.BAD))

@@ -8,8 +8,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
 
+from rooms.admin.cells import column
 from rooms.admin.contents import preview_of, with_previews
 from rooms.models import MessageVersion, Verdict
 
@@ -52,15 +52,11 @@ class VersionInline(ReadOnlyInline):
     model = MessageVersion
     fields = ("serial", "action", "preview", "replaced_at", "replaced_by")
     readonly_fields = ("preview",)
+    preview = column("said", preview_of)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Return the versions with the start of their text."""
         return with_previews(super().get_queryset(request))
-
-    @admin.display(description="said")
-    def preview(self, version: Any) -> SafeString:
-        """The start of the former content."""
-        return preview_of(version)
 
 
 class VerdictInline(ReadOnlyInline):

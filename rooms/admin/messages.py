@@ -6,21 +6,20 @@ import json
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.http.response import HttpResponse
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from rooms.admin import message_search
+from rooms.admin.cells import badge, column, isolated, link, moment_of, plural, quiet
 from rooms.admin.contents import SHOWN_CHARACTERS, content_of, preview_of, with_previews
-from rooms.admin.filters import RoomFilter, StatusFilter
+from rooms.admin.filters import RoomFilter, condition_filter
 from rooms.admin.inlines import VerdictInline, VersionInline
 from rooms.admin.journey import Tone, journey_of
 from rooms.admin.moments import MomentFilter
-from rooms.admin.tables import LargeTableAdmin, actor, badge, first, log, moment_of, plural, quiet
+from rooms.admin.tables import MessageRowsAdmin, actor, first, log
 from rooms.admin.waterfall import facts_of, lay_out_message
 from rooms.log import amend
 from rooms.models import Message, MessageAction, Status
@@ -33,9 +32,39 @@ STATUS_TONES = {
     Status.REJECTED: Tone.BAD,
 }
 
+StatusFilter = condition_filter(
+    "status",
+    waiting=("Waiting for a verdict", Q(status__in=[Status.ACCEPTED, Status.APPROVED])),
+    held=("Held for a moderator", Q(status=Status.HELD)),
+    published=("Published", Q(status=Status.PUBLISHED)),
+    rejected=("Rejected", Q(status=Status.REJECTED)),
+    edited=("Edited", Q(action=MessageAction.UPDATE, action__gt=0)),
+    hidden=("Hidden", Q(action=MessageAction.DELETE, action__gt=0)),
+)
+
+
+def status_of(message: Message) -> SafeString:
+    """Return the status of a message in a coloured pill."""
+    if message.action == MessageAction.DELETE:
+        return badge("hidden", Tone.BAD)
+    label = "edited" if message.action == MessageAction.UPDATE else message.status
+    return badge(label, STATUS_TONES[Status(message.status)])
+
+
+def author_of(message: Message) -> SafeString:
+    """Return the author of a message, as a link that searches for it."""
+    if message.client_id is None:
+        return quiet("anonymous")
+    return link("rooms_message_changelist", isolated(message.client_id[:40]), q=message.client_id)
+
+
+def extras_of(message: Message) -> SafeString:
+    """Return the start of the extras of a message."""
+    return format_html("<pre>{}</pre>", json.dumps(message.extras, indent=2, ensure_ascii=False)[:SHOWN_CHARACTERS])
+
 
 @admin.register(Message)
-class MessageAdmin(LargeTableAdmin):
+class MessageAdmin(MessageRowsAdmin):
     """The pages that find messages, show their journey, and hide them."""
 
     list_display = ("preview", "room_link", "client", "status_badge", moment_of("accepted_at", "accepted"))
@@ -70,7 +99,13 @@ class MessageAdmin(LargeTableAdmin):
             },
         ),
     )
-    readonly_fields = ("wire_serial", "extras_text")
+    preview = column("message", preview_of)
+    room_link = column(
+        "room", lambda one: link("rooms_message_changelist", isolated(one.room.name[:60]), room=one.room.name)
+    )
+    client = column("client", author_of)
+    status_badge = column("status", status_of)
+    extras_text = column("extras", extras_of)
 
     # --- Reading ---
 
@@ -78,77 +113,33 @@ class MessageAdmin(LargeTableAdmin):
         """Return the messages with the start of their text instead of all of it."""
         return with_previews(super().get_queryset(request)).defer("text", "binary", "extras", "detail")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """Return the messages that the search finds."""
-        room = request.GET.get(RoomFilter.parameter_name, "")
-        return message_search.search(request, queryset, search_term.strip(), room=room), False
+    def find(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """Return the messages that a term finds."""
+        return message_search.search(request, rows, term, room=request.GET.get(RoomFilter.parameter_name, ""))
 
-    @admin.display(description="message")
-    def preview(self, message: Any) -> SafeString:
-        """The start of the content."""
-        return preview_of(message)
-
-    @admin.display(description="room")
-    def room_link(self, message: Message) -> SafeString:
-        """The room, as a link that filters by it."""
-        address = reverse("admin:rooms_message_changelist", query={"room": message.room.name})
-        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, message.room.name[:60])
-
-    @admin.display(description="client")
-    def client(self, message: Message) -> SafeString:
-        """The author, as a link that searches for it."""
-        if message.client_id is None:
-            return quiet("anonymous")
-        address = reverse("admin:rooms_message_changelist", query={"q": message.client_id})
-        return format_html('<a href="{}"><bdi>{}</bdi></a>', address, message.client_id[:40])
-
-    @admin.display(description="status")
-    def status_badge(self, message: Message) -> SafeString:
-        """The status, in a coloured pill."""
-        if message.action == MessageAction.DELETE:
-            return badge("hidden", Tone.BAD)
-        label = "edited" if message.action == MessageAction.UPDATE else message.status
-        return badge(label, STATUS_TONES[Status(message.status)])
-
-    @admin.display(description="extras")
-    def extras_text(self, message: Message) -> SafeString:
-        """The start of the extras."""
-        return format_html("<pre>{}</pre>", json.dumps(message.extras, indent=2, ensure_ascii=False)[:SHOWN_CHARACTERS])
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show a message with its journey, and the actions on it."""
-        message = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if message is not None and self.has_view_permission(request, message):
-            steps = journey_of(message)
-            context |= {
-                "message": message,
-                "journey": steps,
-                "waterfalls": lay_out_message(steps, message),
-                "facts": facts_of(message, steps),
-                "choices": self.choices_for(request, message),
-            }
-            context |= {"content": content_of(message), "title": "Message"}
-        return super().change_view(request, object_id, form_url, context)
+    def page_context(self, request: HttpRequest, row: Message) -> dict[str, Any]:
+        """Return a message's journey, and the actions on it."""
+        steps = journey_of(row)
+        return {
+            "title": "Message",
+            "message": row,
+            "content": content_of(row),
+            "journey": steps,
+            "waterfalls": lay_out_message(steps, row),
+            "facts": facts_of(row, steps),
+            "choices": self.choices_for(request, row),
+        }
 
     def choices_for(self, request: HttpRequest, message: Message) -> list[dict[str, str]]:
         """Return the actions that a message's page offers."""
         can_hide = message.status == Status.PUBLISHED and message.action != MessageAction.DELETE
-        if not can_hide or not self.has_hide_permission(request):
+        if not can_hide or not self.has_act_permission(request):
             return []
         return [{"action": "hide", "label": "Hide", "tone": Tone.BAD}]
 
     # --- Acting ---
 
-    def has_hide_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change messages may hide them."""
-        return request.user.has_perm("rooms.change_message")
-
-    @admin.action(description="Hide the selected messages", permissions=["hide"])
+    @admin.action(description="Hide the selected messages", permissions=["act"])
     def hide(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Hide the published ones of the chosen messages."""
         chosen = first(request, queryset)

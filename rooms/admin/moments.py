@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from rooms.admin.tables import TextFilter
+from rooms.admin.filters import TextFilter
 from rooms.database import large_tables
 
 
@@ -54,20 +54,15 @@ class MomentFilter(TextFilter):
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """Yield the recent spans, and a field for a day, which also takes a month or a year."""
-        for value, label in (("", "Any time"), *self.lookup_choices):
+        chosen = self.value() or ""
+        day = chosen if _span_of(chosen) is not None else ""
+        recent = {"": "Any time", **dict(self.lookup_choices)}
+        for value in (*recent, *_neighbours(day)):
             yield {
-                "display": label,
-                "selected": (self.value() or "") == value,
+                "display": recent.get(value, value),
+                "selected": value == chosen,
                 "query_string": changelist.get_query_string({str(self.parameter_name): value or None}),
-            }
-        value = self.value() or ""
-        day = value if _span_of(value) is not None else ""
-        for label, moment in _neighbours(day):
-            yield {
-                "display": label,
-                "selected": label == day,
-                "query_string": changelist.get_query_string({str(self.parameter_name): moment}),
-                "is_dated": True,
+                "is_dated": value not in recent,
             }
         form = next(super().choices(changelist))
         yield {**form, "value": day, "is_form": True}
@@ -90,8 +85,8 @@ def _span_of(value: str) -> tuple[datetime, datetime] | None:
         return None
 
 
-def _neighbours(value: str) -> list[tuple[str, str]]:
-    """Return links from a date: its year and month, the date before it, itself, and the date after it."""
+def _neighbours(value: str) -> list[str]:
+    """Return the dates to offer beside one: its year and month, the date before it, itself, and the date after it."""
     span = _span_of(value)
     if span is None:
         return []
@@ -100,4 +95,4 @@ def _neighbours(value: str) -> list[tuple[str, str]]:
     above = ["-".join(parts[:length]) for length in range(1, len(parts))]
     pattern = ("%Y", "%Y-%m", "%Y-%m-%d")[len(parts) - 1]
     beside = [(start - timedelta(days=1)).strftime(pattern), start.strftime(pattern), end.strftime(pattern)]
-    return [(moment, moment) for moment in [*above, *beside]]
+    return [*above, *beside]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -14,10 +13,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponse
 from django.utils.functional import cached_property
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
+from rooms.admin import message_search
 from rooms.database import large_tables
 
 ACTION_LIMIT = 1000  # rows that one action changes, in one transaction
@@ -69,7 +67,7 @@ class PlainTitleAdmin(admin.ModelAdmin[Any]):
 
 
 class LargeTableAdmin(PlainTitleAdmin):
-    """A model admin that lists rows and runs actions on them, but never adds, edits or deletes by form."""
+    """A model admin that lists rows and runs actions on them. Forms do only what a subclass allows in `by_form`."""
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -78,6 +76,11 @@ class LargeTableAdmin(PlainTitleAdmin):
     list_per_page = 50
     list_max_show_all = 50
     allowed_lookups: ClassVar[Sequence[str]] = ()  # in the address, beside the filter classes of list_filter
+    by_form: ClassVar[Collection[str]] = ()  # what users with the permission may do: "add", "change", "delete"
+    add_fields: ClassVar[Sequence[str]] = ()  # instead of `fields`, for a row that does not exist yet
+    fixed_fields: ClassVar[Sequence[str]] = ()  # read-only once the row exists
+
+    # --- Listing ---
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the change list that cannot be sorted by columns without an index."""
@@ -88,91 +91,64 @@ class LargeTableAdmin(PlainTitleAdmin):
         own = {getattr(item, "parameter_name", None) for item in self.get_list_filter(request)}
         return lookup in own or lookup in self.allowed_lookups
 
+    # --- Permissions ---
+
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody adds rows by hand."""
-        return False
+        """Return whether the user may add rows by form."""
+        return "add" in self.by_form and super().has_add_permission(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody edits rows by hand."""
-        return False
+        """Return whether the user may edit rows by form."""
+        return "change" in self.by_form and super().has_change_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes rows by hand."""
-        return False
+        """Return whether the user may delete rows by form."""
+        return "delete" in self.by_form and super().has_delete_permission(request, obj)
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may run actions: with the right to change rows, also where no form edits them."""
+        return super().has_change_permission(request)
+
+    # --- One row ---
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the fields of the form of a new row, or all fields of an existing one."""
+        return self.add_fields if obj is None and self.add_fields else super().get_fields(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the read-only fields; those that nobody may edit by form are so anyway."""
+        return self.readonly_fields if obj is None else (*self.readonly_fields, *self.fixed_fields)
+
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """Return what the template of a row's page shows beside its fields."""
+        return {}
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the page of a row that the user may see, or the form of a new one."""
+        row = kwargs.get("obj")
+        shown = context if row is None else {**context, **self.page_context(request, row)}
+        return super().render_change_form(request, shown, *args, **kwargs)
 
 
-# --- Filters ----------------------------------------------------------------------------------------------
+class MessageRowsAdmin(LargeTableAdmin):
+    """A model admin of messages, or of rows that belong to them; its search finds those that a term names."""
+
+    search_help_text = "A message id, serial or primary key of a message."
+    message_field = "message_id"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Return the rows that a search finds."""
+        term = search_term.strip()
+        return (self.find(request, queryset, term) if term else queryset), False
+
+    def find(self, request: HttpRequest, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """Return the rows of the messages that a term names."""
+        return rows.filter(**{f"{self.message_field}__in": message_search.find_or_warn(request, term)})
 
 
-class TextFilter(admin.SimpleListFilter):
-    """A filter with a text field. Subclasses look up its value."""
-
-    template = "admin/text_filter.html"
-    placeholder = ""
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return one choice, so that the filter is shown."""
-        return [("", "")]
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """Yield the form: its value, and the other parameters of the address, which it must keep."""
-        kept = [
-            (name, value)
-            for name, values in changelist.filter_params.items()
-            for value in (values if isinstance(values, list) else [values])
-            if name != self.parameter_name
-        ]
-        yield {
-            "name": self.parameter_name,
-            "value": self.value() or "",
-            "placeholder": self.placeholder,
-            "kept": kept,
-            "clear": changelist.get_query_string(remove=[str(self.parameter_name)]),
-        }
-
-
-# --- Cells ------------------------------------------------------------------------------------------------
-
-
-def badge(label: str, tone: str) -> SafeString:
-    """Return a word in a coloured pill."""
-    return format_html('<span class="badge {}">{}</span>', tone, label)
-
-
-def quiet(text: str) -> SafeString:
-    """Return the dash of an empty cell."""
-    return format_html('<span class="quiet">{}</span>', text)
-
-
-def said(text: str, note: str = "") -> SafeString:
-    """Return foreign text, escaped and isolated: its bidi characters cannot turn the text around it."""
-    return format_html('<bdi class="said" dir="auto">{}</bdi>{}', text, format_html(" <small>{}</small>", note))
-
-
-def moment(at: datetime | None) -> SafeString:
-    """Return a time of the current year without the year, in UTC, with the second."""
-    if at is None:
-        return quiet("-")
-    at = at.astimezone(UTC)
-    day = f"{at.day} {at:%b}" if at.year == datetime.now(UTC).year else f"{at.day} {at:%b %Y}"
-    return format_html('<time datetime="{}">{}, {}</time>', at.isoformat(), day, f"{at:%H:%M:%S}")
-
-
-def moment_of(field: str, label: str) -> Callable[[Any], SafeString]:
-    """Return a column that shows a time."""
-
-    @admin.display(description=label)
-    def column(row: Any) -> SafeString:
-        return moment(getattr(row, field))
-
-    return column
-
-
-def size(count: int) -> str:
-    """Return a number of bytes in a readable unit."""
-    if count < 1000:
-        return f"{count} B"
-    return f"{count / 1000:.1f} KB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+# --- Acting -----------------------------------------------------------------------------------------------
 
 
 def first(request: HttpRequest, rows: QuerySet[Any]) -> list[int]:
@@ -181,9 +157,6 @@ def first(request: HttpRequest, rows: QuerySet[Any]) -> list[int]:
     if len(keys) > ACTION_LIMIT:
         messages.warning(request, f"Only the first {ACTION_LIMIT:,} were changed. Do it again for the next ones.")
     return keys[:ACTION_LIMIT]
-
-
-# --- Acting -----------------------------------------------------------------------------------------------
 
 
 def actor(request: HttpRequest) -> str:
@@ -195,11 +168,3 @@ def log(request: HttpRequest, rows: QuerySet[Any], what: str) -> None:
     """Record an action on rows in the admin's log."""
     assert request.user.pk is not None
     LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, what)
-
-
-def plural(number: int, noun: str) -> str:
-    """Return `1 message`, `2 messages`, `2 deliveries`."""
-    if number == 1:
-        return f"1 {noun}"
-    many = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
-    return f"{number:,} {many}"

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from integrations.admin.deliveries import request_view, verdict_view
-from integrations.admin.journey_steps import end_of, is_shared, step_ahead, step_of_call, title_of
+from integrations.admin.journey_steps import end_of, is_good, is_shared, step_ahead, step_of_call, title_of
 from integrations.admin.tones import STATE_TONES
 from integrations.models import Attempt, Delivery, DeliveryState
 from rooms.admin.journey import Step, Tone
@@ -34,7 +34,7 @@ def context_of(delivery: Delivery, *, now: datetime, may_call: bool) -> dict[str
     steps = list(_steps(delivery, attempts[::-1]))
     return {
         "delivery": delivery,
-        "headline": title_of(delivery),
+        "title": title_of(delivery),
         "facts": _facts(delivery, attempts),
         "request_view": request_view.of_delivery(delivery, now=now, may_call=may_call),
         "verdict": verdict_view.read(delivery.answer),
@@ -51,7 +51,7 @@ def _view(attempt: Attempt, *, is_open: bool) -> CallView:
         attempt=attempt,
         answer=request_view.pretty(attempt.response),
         took=duration(attempt.duration_ms),
-        is_good=attempt.status is not None and 200 <= attempt.status < 300 and not attempt.error,
+        is_good=is_good(attempt),
         is_open=is_open,
     )
 

@@ -9,7 +9,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponse
 from django.utils import timezone
@@ -20,8 +20,10 @@ from integrations.access import keys
 from integrations.admin.secrets import shown_once
 from integrations.models import ApiKey, UsedNonce
 from rooms.access.capabilities import Capability
+from rooms.admin.cells import badge, code, column, moment_of, plural, shortened
+from rooms.admin.filters import condition_filter
 from rooms.admin.journey import Tone
-from rooms.admin.tables import LargeTableAdmin, badge, first, log, moment_of, plural
+from rooms.admin.tables import LargeTableAdmin, first, log
 from rooms.admin.waterfall import duration
 from rooms.errors import ChatError
 
@@ -50,21 +52,13 @@ class KeyForm(forms.ModelForm[ApiKey]):
         return capability
 
 
-class KeyStateFilter(admin.SimpleListFilter):
-    """Filters keys by whether they were revoked."""
-
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the choices."""
-        return [("good", "In use"), ("revoked", "Revoked")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the keys of the choice."""
-        if self.value() in ("good", "revoked"):
-            return queryset.filter(revoked_at__isnull=self.value() == "good")
-        return queryset
+def state_of(key: ApiKey) -> SafeString:
+    """Return the state of a key as a badge."""
+    if key.revoked_at is not None:
+        return badge("revoked", Tone.BAD)
+    if key.former_secret_until is not None and key.former_secret_until > timezone.now():
+        return badge("rotating", Tone.WAITING)
+    return badge(key.purpose or "in use", Tone.GOOD)
 
 
 @admin.register(ApiKey)
@@ -72,30 +66,24 @@ class ApiKeyAdmin(LargeTableAdmin):
     """The admin of API keys: creates, rotates and revokes them. A new key is shown once."""
 
     list_display = ("key_name", "label", "capability_text", "state", moment_of("created_at", "made"))
-    list_filter = (KeyStateFilter,)
+    list_filter = (
+        condition_filter(
+            "state", good=("In use", Q(revoked_at__isnull=True)), revoked=("Revoked", Q(revoked_at__isnull=False))
+        ),
+    )
     search_fields = ("key_id__exact", "label__istartswith")
     search_help_text = "The id of a key (the part after the dot), or the beginning of its label."
     fields = ("key_name", "label", "capability_text", "purpose", "created_at", "former_secret_until", "revoked_at")
-    readonly_fields = ("key_name", "capability_text", "purpose", "created_at", "former_secret_until", "revoked_at")
+    add_fields = ("label", "capability")
+    form = KeyForm
+    exclude = ("capability",)  # from what the form sets in a row: keys.create does
+    by_form = ("add",)
     actions = ("rotate", "revoke")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may create a key."""
-        return admin.ModelAdmin.has_add_permission(self, request)
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the fields of the form of a new key, or all fields of an existing one."""
-        return ("label", "capability") if obj is None else self.fields
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the read-only fields: none for a new key, all for an existing one."""
-        return () if obj is None else self.readonly_fields
-
-    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Return the form of a new key."""
-        if obj is None:
-            kwargs |= {"form": KeyForm, "fields": ("label",)}
-        return super().get_form(request, obj, change=change, **kwargs)
+    key_name = column("key", lambda key: format_html("<code>{}</code>", key.name))
+    capability_text = column(
+        "capability", lambda key: code(shortened(json.dumps(key.capability, ensure_ascii=False), 120))
+    )
+    state = column("state", state_of)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Create the key, and keep its text for `response_add`."""
@@ -115,31 +103,7 @@ class ApiKeyAdmin(LargeTableAdmin):
             secrets=[(obj.label or obj.name, obj.text)],
         )
 
-    @admin.display(description="key")
-    def key_name(self, key: ApiKey) -> SafeString:
-        """The public part of the key."""
-        return format_html("<code>{}</code>", key.name)
-
-    @admin.display(description="capability")
-    def capability_text(self, key: ApiKey) -> SafeString:
-        """The capability of the key and its tokens, shortened."""
-        text = json.dumps(key.capability, ensure_ascii=False)
-        return format_html("<code><bdi>{}</bdi></code>", text[:120] + ("…" if len(text) > 120 else ""))
-
-    @admin.display(description="state")
-    def state(self, key: ApiKey) -> SafeString:
-        """The state of the key as a badge."""
-        if key.revoked_at is not None:
-            return badge("revoked", Tone.BAD)
-        if key.former_secret_until is not None and key.former_secret_until > timezone.now():
-            return badge("rotating", Tone.WAITING)
-        return badge(key.purpose or "in use", Tone.GOOD)
-
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may revoke and rotate keys."""
-        return request.user.has_perm("integrations.change_apikey")
-
-    @admin.action(description="Give the selected keys a new secret", permissions=["revoke"])
+    @admin.action(description="Give the selected keys a new secret", permissions=["act"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Rotate the secrets of keys, and show the new keys once."""
         chosen = list(ApiKey.objects.filter(pk__in=first(request, queryset), revoked_at__isnull=True))
@@ -154,15 +118,16 @@ class ApiKeyAdmin(LargeTableAdmin):
             except ChatError as error:  # the new secrets of the other keys must still be shown
                 messages.warning(request, f"{key.name}: {error.message}")
                 continue
-            log(request, ApiKey.objects.filter(pk=key.pk), "New secret.")
+            self.log_change(request, key, "New secret.")
         if not texts:
             return None
-        advice = f"Copy what is shown now. Former secrets, and tokens that they signed, are good for {_overlap()} more."
+        overlap = duration(settings.API_KEY_OVERLAP_SECONDS * 1000)
+        advice = f"Copy what is shown now. Former secrets, and tokens that they signed, are good for {overlap} more."
         return shown_once(
             request, self, title=f"New {'secret' if len(texts) == 1 else 'secrets'}", advice=advice, secrets=texts
         )
 
-    @admin.action(description="Revoke the selected keys and all their tokens", permissions=["revoke"])
+    @admin.action(description="Revoke the selected keys and all their tokens", permissions=["act"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Revoke keys."""
         chosen = ApiKey.objects.filter(pk__in=first(request, queryset))
@@ -174,11 +139,6 @@ class ApiKeyAdmin(LargeTableAdmin):
         messages.success(
             request, f"{plural(len(ending), 'key')} revoked; connections that use them end within a second."
         )
-
-
-def _overlap() -> str:
-    """Return the overlap of a rotation as text."""
-    return duration(settings.API_KEY_OVERLAP_SECONDS * 1000)
 
 
 @admin.register(UsedNonce)

@@ -11,14 +11,13 @@ from django.http import HttpRequest
 from django.http.response import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from integrations.access import revocations
 from integrations.access.revocations import RevocationTarget
 from integrations.models import ApiKey, Revocation
+from rooms.admin.cells import badge, column, moment, moment_of, said
 from rooms.admin.journey import Tone
-from rooms.admin.tables import LargeTableAdmin, actor, badge, moment_of, said
+from rooms.admin.tables import LargeTableAdmin, actor
 from rooms.errors import ChatError
 
 
@@ -33,14 +32,6 @@ class RevocationForm(forms.ModelForm[Revocation]):
             "value": "The client id, token id, revocation key or room.",
             "key": "The key whose tokens these are. Empty: of every key that is in use.",
         }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        key = self.fields["key"]
-        assert isinstance(key, forms.ModelChoiceField)
-        key.required = False
-        key.empty_label = "Every key"
-        key.queryset = ApiKey.objects.filter(revoked_at__isnull=True)
 
     def clean(self) -> dict[str, Any]:
         """Refuse invalid targets."""
@@ -66,20 +57,22 @@ class RevocationAdmin(LargeTableAdmin):
     search_fields = ("key__key_id__exact",)
     search_help_text = "The id of a key (the part after the dot)."
     fields = ("subject", "value", "key", "issued_before", "applies_at", "expires_at", "created_at", "created_by")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may revoke tokens."""
-        return admin.ModelAdmin.has_add_permission(self, request)
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the fields of the form, or all fields of an existing revocation."""
-        return ("subject", "value", "key") if obj is None else self.fields
+    add_fields = ("subject", "value", "key")
+    by_form = ("add",)
+    who = column("whose tokens", lambda one: said(one.value[:80]))
+    kind = column("kind", lambda one: badge(one.subject, Tone.PLAIN))
+    ends = column("kept until", lambda one: moment(one.expires_at))
+    by = column("by", lambda one: one.created_by or "the API")
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Return the form of a new revocation."""
-        if obj is None:
-            kwargs["form"] = RevocationForm
-        return super().get_form(request, obj, change=change, **kwargs)
+        """Return the form of a new revocation, whose labels are a sentence."""
+        form = RevocationForm if obj is None else self.form
+        return super().get_form(request, obj, change=change, form=form, **kwargs)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        """Return the field of the key: one that is in use, or none for all of them."""
+        kwargs |= {"queryset": ApiKey.objects.filter(revoked_at__isnull=True), "required": False}
+        return super().formfield_for_foreignkey(db_field, request, empty_label="Every key", **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Write the revocation, for one key or for all keys."""
@@ -104,23 +97,3 @@ class RevocationAdmin(LargeTableAdmin):
         if obj.pk:
             messages.success(request, "Revoked. Connections that use such tokens end within a second, everywhere.")
         return redirect("admin:integrations_revocation_changelist")
-
-    @admin.display(description="whose tokens")
-    def who(self, revocation: Revocation) -> SafeString:
-        """The value that names the tokens: a client id, token id, revocation key or room."""
-        return said(revocation.value[:80])
-
-    @admin.display(description="kind")
-    def kind(self, revocation: Revocation) -> SafeString:
-        """The kind of the value as a badge."""
-        return badge(revocation.subject, Tone.PLAIN)
-
-    @admin.display(description="kept until")
-    def ends(self, revocation: Revocation) -> SafeString:
-        """When the last token that the revocation can end expires."""
-        return format_html("{}", moment_of("expires_at", "")(revocation))
-
-    @admin.display(description="by")
-    def by(self, revocation: Revocation) -> str:
-        """Who revoked the tokens."""
-        return revocation.created_by or "the API"

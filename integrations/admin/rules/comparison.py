@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from integrations.admin.deliveries import verdict_view
-from integrations.admin.deliveries.verdict_view import VerdictView
 from integrations.admin.rules.overview import share, success_tone
 from integrations.admin.tones import VERDICT_TONES
 from integrations.models import IntegrationRule
 from integrations.monitoring import comparisons
-from integrations.monitoring.comparisons import Comparison, Disagreement
+from integrations.monitoring.comparisons import Comparison
 from rooms.admin.journey import Tone
 from rooms.admin.waterfall import Fact
 
 NO_VERDICT = "no verdict"
-TEXT_CHARACTERS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +34,6 @@ class PairRow:
     cells: Sequence[Cell]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DisagreementView:
-    """A message on which the two rules disagree, as shown."""
-
-    difference: Disagreement
-    text: str
-    main: VerdictView | None
-    shadow: VerdictView | None
-
-
 def comparison_context(shadow: IntegrationRule) -> dict[str, Any]:
     """Return the variables of the template."""
     found = comparisons.compare(shadow)
@@ -59,7 +46,7 @@ def comparison_context(shadow: IntegrationRule) -> dict[str, Any]:
         "facts": _facts(found),
         "heads": [action or NO_VERDICT for action in present],
         "lines": [_line(found, action, present) for action in present],
-        "differences": [_view(difference) for difference in found.differences],
+        "differences": found.differences,
     }
 
 
@@ -81,12 +68,3 @@ def _line(found: Comparison, main: str, present: Sequence[str]) -> PairRow:
         tone = "none" if not count else "same" if main == shadow else "other"
         cells.append(Cell(count=count, percent=share(count / found.compared) if found.compared else "", tone=tone))
     return PairRow(label=main or NO_VERDICT, cells=cells)
-
-
-def _view(difference: Disagreement) -> DisagreementView:
-    return DisagreementView(
-        difference=difference,
-        text=(difference.text or "")[:TEXT_CHARACTERS],
-        main=verdict_view.read(difference.main.answer),
-        shadow=verdict_view.read(difference.shadow.answer),
-    )

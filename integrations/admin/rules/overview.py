@@ -10,14 +10,13 @@ from typing import Any
 from django.conf import settings
 from django.utils.safestring import SafeString, mark_safe
 
-from integrations.admin.deliveries import verdict_view
 from integrations.admin.deliveries.request_view import address_of
-from integrations.admin.journey_steps import is_shared
-from integrations.admin.tones import BREAKER_TONES, STATE_TONES, VERDICT_TONES
+from integrations.admin.tones import BREAKER_TONES, VERDICT_TONES
 from integrations.models import Attempt, BreakerState, Delivery, IntegrationRule, RuleMinute, RuleThrottle, When
 from integrations.monitoring import charts, figures
 from integrations.monitoring.charts import Line
 from integrations.monitoring.figures import Point, RuleFigures
+from integrations.monitoring.live_state import Backlog
 from rooms.admin.journey import Tone
 from rooms.admin.waterfall import Fact, duration
 
@@ -42,13 +41,10 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryRow:
-    """A row of the table of the last deliveries."""
+    """A row of the table of the last deliveries, with the time of its last call."""
 
     delivery: Delivery
-    state_tone: Tone
-    verdict: verdict_view.VerdictView | None
     took: str
-    is_shared: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +100,12 @@ def facts_of(found: RuleFigures, now: datetime) -> list[Fact]:
     facts = [
         Fact(label=f"calls a second, last {RECENT_MINUTES} min", value=rate(recent.calls_per_second)),
         Fact(label="succeeded", value=share(recent.success), tone=success_tone(recent.success)),
-        Fact(label="p50 of calls", value=_ms(recent.p50)),
-        Fact(label="p95", value=_ms(recent.p95)),
-        Fact(label="p99", value=_ms(recent.p99)),
+        Fact(label="p50 of calls", value=latency(recent.p50)),
+        Fact(label="p95", value=latency(recent.p95)),
+        Fact(label="p99", value=latency(recent.p99)),
         Fact(label="breaker", value=found.throttle.breaker, tone=BREAKER_TONES[found.throttle.breaker]),
         Fact(label="calls at once, of at most", value=_calls(found)),
-        Fact(label=_backlog_label(found, now), value=_backlog(found), tone=Tone.WAITING if backlog.size else Tone.GOOD),
+        Fact(label=_backlog_label(found, now), value=owed(backlog), tone=Tone.WAITING if backlog.size else Tone.GOOD),
         Fact(label="dead letters", value=f"{backlog.dead:,}", tone=Tone.BAD if backlog.dead else Tone.GOOD),
     ]
     if found.rule.when == When.BEFORE:
@@ -155,17 +151,26 @@ def success_tone(part: float | None) -> Tone:
     return Tone.GOOD if part >= GOOD_SUCCESS else Tone.WAITING if part >= POOR_SUCCESS else Tone.BAD
 
 
-def _ms(value: float | None) -> str:
-    return "–" if value is None else duration(value)
+def latency(ms: float | None) -> str:
+    """Return a percentile of the times of calls as text."""
+    return "–" if ms is None else duration(ms)
+
+
+def owed(backlog: Backlog) -> str:
+    """Return the size of a backlog as text."""
+    return f"{backlog.size:,}{'+' if backlog.is_cut else ''}"
+
+
+def sparkline(found: RuleFigures, calls: list[int]) -> SafeString:
+    """Return a small chart of a rule's calls of the last hour."""
+    tone = "bad" if found.throttle.is_open else "1"
+    # charts has escaped all texts.
+    return mark_safe(charts.sparkline(calls, label=f"calls a minute of {found.rule.name}", tone=tone))
 
 
 def _calls(found: RuleFigures) -> str:
     limit = found.throttle.limit
     return "–" if limit is None else f"{found.throttle.calls} / {limit:.0f}"
-
-
-def _backlog(found: RuleFigures) -> str:
-    return f"{found.backlog.size:,}{'+' if found.backlog.is_cut else ''}"
 
 
 def _backlog_label(found: RuleFigures, now: datetime) -> str:
@@ -284,12 +289,6 @@ def _last_deliveries(rule: IntegrationRule) -> list[DeliveryRow]:
         .order_by("-number")[: LAST_DELIVERIES * 20]
     }
     return [
-        DeliveryRow(
-            delivery=one,
-            state_tone=STATE_TONES[one.state],
-            verdict=verdict_view.read(one.answer),
-            is_shared=is_shared(one),
-            took=duration(last[one.pk, one.attempts]) if (one.pk, one.attempts) in last else "",
-        )
+        DeliveryRow(delivery=one, took=duration(ms) if (ms := last.get((one.pk, one.attempts))) is not None else "")
         for one in newest
     ]

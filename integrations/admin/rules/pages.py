@@ -18,7 +18,8 @@ from integrations.admin.rules.overview import context_of
 from integrations.admin.rules.replay import MOST, ReplayForm, replay
 from integrations.admin.rules.trials import TestEventForm, send
 from integrations.models import IntegrationRule
-from rooms.admin.tables import LargeTableAdmin, log, plural
+from rooms.admin.cells import plural
+from rooms.admin.tables import LargeTableAdmin
 from rooms.errors import ChatError
 
 
@@ -27,13 +28,9 @@ class RulePages(LargeTableAdmin):
 
     # --- Permissions ---
 
-    def has_switch_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may switch rules."""
-        return request.user.has_perm("integrations.change_integrationrule")
-
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return whether the request may edit: only on the form's page; Django's "change" page shows the overview."""
-        return self.is_edited(request) and self.has_switch_permission(request)
+        return self.is_edited(request) and self.has_act_permission(request)
 
     def is_edited(self, request: HttpRequest) -> bool:
         """Return whether the request is for the form."""
@@ -54,18 +51,14 @@ class RulePages(LargeTableAdmin):
         ]
         return own + super().get_urls()
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Show the overview of a rule."""
-        context = dict(extra_context or {})
-        rule = self.get_object(request, object_id)
-        if rule is not None and self.has_view_permission(request, rule):
-            hours = 24 if request.GET.get("hours") == "24" else 1
-            may_look = request.user.has_perm("integrations.view_delivery")
-            context |= context_of(rule, now=timezone.now(), hours=hours, with_deliveries=may_look)
-            context |= {"title": rule.name, "subtitle": None, "may_change": self.has_switch_permission(request)}
-        return super().change_view(request, object_id, form_url, context)
+    def page_context(self, request: HttpRequest, row: IntegrationRule) -> dict[str, Any]:
+        """Return what the overview of a rule shows; its form shows nothing else."""
+        if self.is_edited(request):
+            return {}
+        hours = 24 if request.GET.get("hours") == "24" else 1
+        may_look = request.user.has_perm("integrations.view_delivery")
+        context = context_of(row, now=timezone.now(), hours=hours, with_deliveries=may_look)
+        return context | {"title": row.name, "subtitle": None, "may_change": self.has_act_permission(request)}
 
     def changeform_view(
         self,
@@ -83,7 +76,7 @@ class RulePages(LargeTableAdmin):
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Show and accept the form of a rule."""
-        if not self.has_switch_permission(request):
+        if not self.has_act_permission(request):
             raise PermissionDenied
         context = {"title": "Edit rule", "show_save_and_continue": False, "show_save_and_add_another": False}
         response = self.changeform_view(request, object_id, "", context)
@@ -98,7 +91,7 @@ class RulePages(LargeTableAdmin):
         trial = None
         if request.method == "POST" and form.is_valid():
             trial = send(rule, form.cleaned_data, now=timezone.now(), may_call=True)
-            log(request, IntegrationRule.objects.filter(pk=rule.pk), "Test event sent.")
+            self.log_change(request, rule, "Test event sent.")
         return self._page(request, "admin/rule_test.html", rule, title="Send a test event", form=form, trial=trial)
 
     def replay_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -109,7 +102,7 @@ class RulePages(LargeTableAdmin):
         form = ReplayForm(rule, request.POST or None)
         if request.method == "POST" and form.is_valid():
             replayed = replay(rule, form.cleaned_data, now=timezone.now())
-            log(request, IntegrationRule.objects.filter(pk=rule.pk), f"Replayed {replayed:,} deliveries.")
+            self.log_change(request, rule, f"Replayed {replayed:,} deliveries.")
             messages.success(request, f"{plural(replayed, 'delivery')} on the way again, in their old order.")
             if replayed >= MOST:
                 messages.warning(request, f"These were the oldest {MOST:,}. Do it again for the next ones.")
@@ -131,7 +124,7 @@ class RulePages(LargeTableAdmin):
         rule = self.get_object(request, object_id)
         if rule is None:
             raise Http404("There is no such rule.")
-        if not self.has_switch_permission(request):
+        if not self.has_act_permission(request):
             raise PermissionDenied
         assert isinstance(rule, IntegrationRule)
         return rule

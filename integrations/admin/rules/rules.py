@@ -9,27 +9,58 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from integrations.admin.deliveries.request_view import address_of
 from integrations.admin.rules.form import GROUPS, RuleForm, shown_fields
-from integrations.admin.rules.overview import calls_by_minute, overlap_text, rate, share, success_tone
+from integrations.admin.rules.overview import calls_by_minute, overlap_text, owed, rate, share, sparkline, success_tone
 from integrations.admin.rules.pages import RulePages
 from integrations.admin.secrets import shown_once
 from integrations.admin.tones import BREAKER_TONES, kind_of
 from integrations.models import IntegrationRule
-from integrations.monitoring import charts, figures
+from integrations.monitoring import figures
 from integrations.monitoring.figures import RuleFigures
 from integrations.rules import rules
+from rooms.admin.cells import badge, column, link, plural, quiet, shortened
 from rooms.admin.journey import Tone
-from rooms.admin.tables import badge, first, log, plural, quiet
+from rooms.admin.tables import first, log
 from rooms.admin.waterfall import duration
 from rooms.errors import ChatError
 
 ADVICE = "Copy it now: the receiver checks our calls with it. If it is lost, make a new one."
+
+
+def target_of(rule: IntegrationRule) -> SafeString:
+    """Return the address of the target without the query string, which may hold a secret, and the rooms."""
+    asked = "as its main rule" if rule.is_shadow else rule.room_filter[:40] or "every room"
+    address = shortened(address_of(rule), 60)
+    return format_html('<span class="url"><bdi>{}</bdi></span><small><bdi>{}</bdi></small>', address, asked)
+
+
+def success_of(rule: Any) -> SafeString:
+    """Return the breaker of a rule if it is not closed, else the share of successful calls."""
+    found: RuleFigures = rule.figures
+    if found.throttle.is_open:
+        return badge(f"breaker {found.throttle.breaker}", BREAKER_TONES[found.throttle.breaker])
+    success = found.recent.success
+    return quiet("no calls") if success is None else badge(share(success), success_tone(success))
+
+
+def calls_of(rule: Any) -> SafeString:
+    """Return a chart of the calls of the last hour, their rate, and their duration."""
+    recent = rule.figures.recent
+    slow = "" if recent.p95 is None else f", p95 {duration(recent.p95)}"
+    chart = sparkline(rule.figures, rule.calls_by_minute)
+    return format_html("{}<small>{} a second{}</small>", chart, rate(recent.calls_per_second), slow)
+
+
+def backlog_of(rule: Any) -> SafeString:
+    """Return the size of the backlog with a link to it, and the number of dead letters."""
+    found = rule.figures.backlog
+    size = link("integrations_delivery_changelist", owed(found), rule__id__exact=rule.pk)
+    return format_html("{} {}", size, badge(f"{found.dead:,} dead", Tone.BAD)) if found.dead else size
 
 
 @admin.register(IntegrationRule)
@@ -41,19 +72,17 @@ class IntegrationRuleAdmin(RulePages):
     allowed_lookups = ("enabled__exact", "when__exact")
     search_fields = ("name", "url", "function")
     actions = ("enable", "disable", "rotate")
-    readonly_fields = ("created_at", "changed_at")
+    by_form = ("add", "delete")  # RulePages allows edits too
     change_form_template = "admin/rule.html"
     add_form_template = "admin/rule_form.html"
+    title = column("rule", lambda rule: format_html("<bdi>{}</bdi><small>{}</small>", rule.name, kind_of(rule)))
+    target_text = column("target", target_of)
+    success = column("succeeded", success_of)
+    calls = column("calls, last hour", calls_of)
+    backlog = column("owed", backlog_of)
+    is_enabled = column("on", lambda rule: rule.enabled, boolean=True)
 
     # --- Making and removing ---
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may create a rule."""
-        return admin.ModelAdmin.has_add_permission(self, request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may remove a rule with its deliveries."""
-        return admin.ModelAdmin.has_delete_permission(self, request, obj)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the groups of the form; on the overview folded, and without credentials."""
@@ -66,12 +95,6 @@ class IntegrationRuleAdmin(RulePages):
             (title, {"description": text, "fields": [field for field in names if field not in absent]})
             for title, text, names in GROUPS
         ]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Return the read-only fields: all on the overview."""
-        if obj is not None and not self.is_edited(request):
-            return (*shown_fields(), "created_at", "changed_at")
-        return self.readonly_fields
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """Return the form of a rule; the overview needs none."""
@@ -134,73 +157,25 @@ class IntegrationRuleAdmin(RulePages):
 
     # --- Showing ---
 
-    @admin.display(description="rule")
-    def title(self, rule: IntegrationRule) -> SafeString:
-        """The rule's name and kind."""
-        kind = kind_of(rule)
-        return format_html("<bdi>{}</bdi><small>{}</small>", rule.name, kind)
-
-    @admin.display(description="target")
-    def target_text(self, rule: IntegrationRule) -> SafeString:
-        """The address of the target without the query string, which may hold a secret, and the rooms."""
-        address = address_of(rule)
-        shown = address[:60] + ("…" if len(address) > 60 else "")
-        asked = "as its main rule" if rule.is_shadow else rule.room_filter[:40] or "every room"
-        rooms = format_html("<small><bdi>{}</bdi></small>", asked)
-        return format_html('<span class="url"><bdi>{}</bdi></span>{}', shown, rooms)
-
-    @admin.display(description="succeeded")
-    def success(self, rule: Any) -> SafeString:
-        """The breaker if it is not closed, else the share of successful calls."""
-        found: RuleFigures = rule.figures
-        if found.throttle.is_open:
-            return badge(f"breaker {found.throttle.breaker}", BREAKER_TONES[found.throttle.breaker])
-        success = found.recent.success
-        return quiet("no calls") if success is None else badge(share(success), success_tone(success))
-
-    @admin.display(description="calls, last hour")
-    def calls(self, rule: Any) -> SafeString:
-        """A chart of the calls of the last hour, their rate, and their duration."""
-        recent = rule.figures.recent
-        tone = "bad" if rule.figures.throttle.is_open else "1"
-        line = charts.sparkline(rule.spark, label=f"calls a minute of {rule.name}", tone=tone)
-        slow = "" if recent.p95 is None else f", p95 {duration(recent.p95)}"
-        # charts has escaped all texts.
-        return format_html("{}<small>{} a second{}</small>", mark_safe(line), rate(recent.calls_per_second), slow)
-
-    @admin.display(description="owed")
-    def backlog(self, rule: Any) -> SafeString:
-        """The size of the backlog with a link to it, and the number of dead letters."""
-        found = rule.figures.backlog
-        address = reverse("admin:integrations_delivery_changelist", query={"rule__id__exact": rule.pk})
-        link = format_html('<a href="{}">{}{}</a>', address, f"{found.size:,}", "+" if found.is_cut else "")
-        return format_html("{} {}", link, badge(f"{found.dead:,} dead", Tone.BAD)) if found.dead else link
-
-    @admin.display(description="on", boolean=True)
-    def is_enabled(self, rule: IntegrationRule) -> bool:
-        """Whether the rule is on."""
-        return rule.enabled
-
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Return the list with the figures of each rule; two more queries for all of them."""
         found = super().get_changelist_instance(request)
         now = timezone.now()
-        rows = list(found.result_list)
+        found.result_list = list(found.result_list)
         of_rule = {one.rule.pk: one for one in figures.of_rules(now=now)}
-        minutes = calls_by_minute([rule.pk for rule in rows], now)
-        for rule in rows:
-            rule.figures, rule.spark = of_rule[rule.pk], minutes[rule.pk]
-        found.result_list = rows
+        minutes = calls_by_minute([rule.pk for rule in found.result_list], now)
+        for rule in found.result_list:
+            rule.figures, rule.calls_by_minute = of_rule[rule.pk], minutes[rule.pk]
         return found
 
     # --- Acting ---
 
-    @admin.action(description="Turn the selected rules on", permissions=["switch"])
+    @admin.action(description="Turn the selected rules on", permissions=["act"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Turn rules on."""
         self._switch(request, queryset, enabled=True)
 
-    @admin.action(description="Turn the selected rules off", permissions=["switch"])
+    @admin.action(description="Turn the selected rules off", permissions=["act"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Turn rules off."""
         self._switch(request, queryset, enabled=False)
@@ -214,7 +189,7 @@ class IntegrationRuleAdmin(RulePages):
         log(request, chosen, f"Turned {word}.")
         messages.success(request, f"{plural(len(names), 'rule')} turned {word}.")
 
-    @admin.action(description="Give the selected rules a new signing secret", permissions=["switch"])
+    @admin.action(description="Give the selected rules a new signing secret", permissions=["act"])
     def rotate(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """Rotate the signing secrets of rules, and show the new ones once."""
         secrets: list[tuple[str, str]] = []
