@@ -12,10 +12,12 @@ from django.db.models import Count, Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from integrations.models import ApiKey, Delivery, IntegrationRule
+from integrations.models import ApiKey, Delivery, DeliveryState, IntegrationRule
 from integrations.monitoring import figures
 from moderation.models import HeldMessage, WordRule
+from rooms.admin.cells import plural
 from rooms.database import large_tables
+from rooms.database.large_tables import count_up_to
 from rooms.models import GatewayProcess, Message, Room, Status
 from rooms.occupancy import store
 
@@ -41,111 +43,70 @@ def dashboard_cards(user: AbstractBaseUser | AnonymousUser) -> list[Card]:
     return [card() for permission, card in CARDS if user.has_perm(permission)]
 
 
+def _card(value: object, label: str, note: str, page: str, *, tone: str = "plain", **query: str) -> Card:
+    """Return a card that links to the list `page`, such as "rooms_room"."""
+    url = reverse(f"admin:{page}_changelist", query=query or None)
+    return Card(value=str(value), label=label, note=note, url=url, tone=tone)
+
+
 def _connected() -> Card:
     alive = GatewayProcess.objects.filter(store.is_alive())
     found = alive.aggregate(connections=Sum("connections", default=0), gateways=Count("pk"))
-    return Card(
-        value=f"{found['connections']:,}",
-        label="connected now",
-        note=f"{found['gateways']} gateway{'' if found['gateways'] == 1 else 's'}",
-        url=reverse("admin:rooms_gatewayprocess_changelist"),
-        tone="plain" if found["gateways"] else "bad",
-    )
+    tone = "plain" if found["gateways"] else "bad"
+    gateways = plural(found["gateways"], "gateway")
+    return _card(f"{found['connections']:,}", "connected now", gateways, "rooms_gatewayprocess", tone=tone)
 
 
 def _workers() -> Card:
     found = figures.workers()
     alive = [one for one in found if one.is_alive]
+    label = "workers alive" if len(alive) != 1 else "worker alive"
+    if not alive:
+        note = f"{len(found)} silent: nothing is delivered"
+        return _card(0, label, note, "integrations_workerprocess", tone="bad")
     calls = sum(one.calls for one in alive)
-    silent = len(found) - len(alive)
-    return Card(
-        value=str(len(alive)),
-        label="workers alive" if len(alive) != 1 else "worker alive",
-        note=f"{calls:,} calls under way" if alive else f"{silent} silent: nothing is delivered",
-        url=reverse("admin:integrations_workerprocess_changelist"),
-        tone="plain" if alive else "bad",
-    )
+    return _card(len(alive), label, f"{calls:,} calls under way", "integrations_workerprocess")
 
 
 def _last_hour() -> Card:
-    now = timezone.now()
-    recent = large_tables.between(Message.objects.order_by("-pk"), "accepted_at", now - timedelta(hours=1), None)
-    return Card(
-        value=str(large_tables.count_up_to(recent)),
-        label="messages in the last hour",
-        note=f"about {large_tables.estimate(Message):,} in all",
-        url=reverse("admin:rooms_message_changelist", query={"at": "hour"}),
-    )
+    hour_ago = timezone.now() - timedelta(hours=1)
+    recent = large_tables.between(Message.objects.order_by("-pk"), "accepted_at", hour_ago, None)
+    note = f"about {large_tables.estimate(Message):,} in all"
+    return _card(count_up_to(recent), "messages in the last hour", note, "rooms_message", at="hour")
 
 
 def _waiting() -> Card:
     waiting = Message.objects.filter(status__in=[Status.ACCEPTED, Status.APPROVED]).order_by("-pk")
-    return Card(
-        value=str(large_tables.count_up_to(waiting)),
-        label="waiting for a verdict",
-        note="a Lambda answers, or the deadline does",
-        url=reverse("admin:rooms_message_changelist", query={"status": "waiting"}),
-    )
+    note = "a Lambda answers, or the deadline does"
+    return _card(count_up_to(waiting), "waiting for a verdict", note, "rooms_message", status="waiting")
 
 
 def _held() -> Card:
-    held = large_tables.count_up_to(HeldMessage.objects.filter(status=Status.HELD).order_by("-pk"))
-    return Card(
-        value=str(held),
-        label="held for a moderator",
-        note="publish or reject them" if held.number else "nothing to decide",
-        url=reverse("admin:moderation_heldmessage_changelist"),
-        tone="waiting" if held.number else "good",
-    )
+    held = count_up_to(HeldMessage.objects.filter(status=Status.HELD).order_by("-pk"))
+    note, tone = ("publish or reject them", "waiting") if held.number else ("nothing to decide", "good")
+    return _card(held, "held for a moderator", note, "moderation_heldmessage", tone=tone)
 
 
 def _dead() -> Card:
-    dead = large_tables.count_up_to(Delivery.objects.filter(state="dead").order_by("-pk"))
-    return Card(
-        value=str(dead),
-        label="dead letters",
-        note="events that no call delivered" if dead.number else "every event was delivered",
-        url=reverse("admin:integrations_delivery_changelist", query={"state": "dead"}),
-        tone="bad" if dead.number else "good",
-    )
+    dead = count_up_to(Delivery.objects.filter(state=DeliveryState.DEAD).order_by("-pk"))
+    note, tone = ("events that no call delivered", "bad") if dead.number else ("every event was delivered", "good")
+    return _card(dead, "dead letters", note, "integrations_delivery", tone=tone, state="dead")
 
 
-def _integration_rules() -> Card:
-    on = IntegrationRule.objects.filter(enabled=True).count()
-    off = IntegrationRule.objects.filter(enabled=False).count()
-    return Card(
-        value=str(on),
-        label="integration rules on",
-        note=f"{off} off",
-        url=reverse("admin:integrations_integrationrule_changelist"),
-    )
-
-
-def _word_rules() -> Card:
-    on = WordRule.objects.filter(enabled=True).count()
-    off = WordRule.objects.filter(enabled=False).count()
-    return Card(
-        value=str(on), label="word rules on", note=f"{off} off", url=reverse("admin:moderation_wordrule_changelist")
-    )
+def _rules(model: type[IntegrationRule | WordRule], label: str) -> Card:
+    on = model._default_manager.filter(enabled=True).count()
+    off = model._default_manager.filter(enabled=False).count()
+    return _card(on, label, f"{off} off", f"{model._meta.app_label}_{model._meta.model_name}")
 
 
 def _rooms() -> Card:
-    listed = Room.objects.filter(listed=True).order_by("name")
-    return Card(
-        value=str(large_tables.count_up_to(Room.objects.order_by("name"))),
-        label="rooms",
-        note=f"{large_tables.count_up_to(listed)} listed",
-        url=reverse("admin:rooms_room_changelist"),
-    )
+    listed = count_up_to(Room.objects.filter(listed=True).order_by("name"))
+    return _card(count_up_to(Room.objects.order_by("name")), "rooms", f"{listed} listed", "rooms_room")
 
 
 def _keys() -> Card:
-    return Card(
-        value=str(large_tables.count_up_to(ApiKey.objects.filter(revoked_at__isnull=True).order_by("-pk"))),
-        label="API keys in use",
-        note="",
-        url=reverse("admin:integrations_apikey_changelist"),
-    )
+    used = ApiKey.objects.filter(revoked_at__isnull=True).order_by("-pk")
+    return _card(count_up_to(used), "API keys in use", "", "integrations_apikey")
 
 
 CARDS: tuple[tuple[str, Callable[[], Card]], ...] = (
@@ -156,7 +117,7 @@ CARDS: tuple[tuple[str, Callable[[], Card]], ...] = (
     ("rooms.view_message", _last_hour),
     ("rooms.view_message", _waiting),
     ("rooms.view_room", _rooms),
-    ("integrations.view_integrationrule", _integration_rules),
-    ("moderation.view_wordrule", _word_rules),
+    ("integrations.view_integrationrule", lambda: _rules(IntegrationRule, "integration rules on")),
+    ("moderation.view_wordrule", lambda: _rules(WordRule, "word rules on")),
     ("integrations.view_apikey", _keys),
 )
