@@ -10,7 +10,7 @@ from moderation.matcher import Hit, MatchEffect, Matcher
 from moderation.texts import replace_texts, texts_of
 from rooms.errors import Code
 from rooms.log.content import Content, Draft
-from rooms.review.contract import Deferral, Verdict, VerdictAction
+from rooms.review.contract import AwaitedVerdict, Deferral, Verdict, VerdictAction
 
 NOTHING_TO_SEE = "The message has no visible character. Write something that people can read."
 FORBIDDEN = "The message holds something that is not allowed in this room. Change it and send it again."
@@ -27,9 +27,9 @@ class LocalReviewer:
         book = word_rules.read()
         return [_review(draft.content, book.matcher_for(draft.room)) for draft in drafts]
 
-    def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
+    def defer(self, awaited: Sequence[AwaitedVerdict]) -> None:
         """Do nothing: this reviewer never defers."""
-        assert not deferred
+        assert not awaited
 
 
 def _review(content: Content, matcher: Matcher | None) -> Verdict | None:

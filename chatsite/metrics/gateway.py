@@ -63,7 +63,10 @@ def gateway_gauges(here: Gateway) -> Described:
         ),
         "chat_batch_bytes": ("Encoded frames kept (limit: BATCHES_MEMORY_BYTES)", here.batches.bytes_kept),
         "chat_passes_waiting": ("Rooms that are being written to, or wait for it", here.passes.waiting),
-        "chat_accept_waiting": ("Publishes that wait (limit: ACCEPT_QUEUE_MESSAGES)", here.acceptor.waiting),
+        "chat_accept_waiting": (
+            "Messages that wait for their transaction (limit: ACCEPT_QUEUE_MESSAGES)",
+            here.acceptor.waiting,
+        ),
         "chat_accept_waiting_bytes": (
             "Content that waits, or is in its transaction (limit: ACCEPT_QUEUE_BYTES)",
             here.acceptor.waiting_bytes,
@@ -73,7 +76,7 @@ def gateway_gauges(here: Gateway) -> Described:
             "Messages that wait for such rooms (limit: a quarter of ACCEPT_QUEUE_MESSAGES)",
             here.acceptor.stuck.waiting,
         ),
-        "chat_verdicts_waiting": ("Publishes that wait for a verdict", here.acceptor.pending.waiting),
+        "chat_verdicts_waiting": ("Messages whose authors wait for a verdict", here.acceptor.pending.waiting),
         "chat_occupancy_askers": (
             "Attachments that are told (limit: OCCUPANCY_MAX_SUBSCRIBERS)",
             len(here.occupancy.subscribers),
@@ -90,7 +93,7 @@ def gateway_counters(here: Gateway) -> Described:
     subscribers = here.occupancy.subscribers
     return {
         "chat_delivered": ("Messages written to members", here.delivered + sum(hub.delivered for hub in hubs)),
-        "chat_accepted": ("Publishes that became durable or were refused", here.acceptor.accepted),
+        "chat_accepted": ("Messages that became durable or were refused", here.acceptor.accepted),
         "chat_accept_batches": (
             "Transactions that accepted (each at most ACCEPT_BATCH_MESSAGES)",
             here.acceptor.batches,

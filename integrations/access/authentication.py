@@ -21,7 +21,7 @@ from rooms.database.threads import run
 from rooms.errors import ChatError, Code
 from rooms.publishing.batcher import Batcher, Full
 
-AUTHENTICATION_CACHE_SECONDS = 0.75  # a revoked key may be used for so long: revocations promise a second
+AUTHENTICATION_CACHE_SECONDS = 0.4  # a revoked key opens connections for so long, which end half a second later
 
 # An unknown key is looked up again soon, because it may have just been made. This stops a flood of one wrong key.
 UNKNOWN_SECONDS = 0.2

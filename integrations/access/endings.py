@@ -17,7 +17,7 @@ from rooms.database.threads import SingleThread
 from rooms.errors import ChatError, Code
 
 # The gateway looks twice a second; a peer that connects in between needs no query.
-FRESH_SECONDS = 0.75
+FRESH_SECONDS = 0.5
 # All revocations are read again: expired ones go, and those of a restored database replace the former.
 RELOAD_SECONDS = 3600.0
 PAGE = 2000

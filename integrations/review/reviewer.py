@@ -15,7 +15,7 @@ from integrations.models import AtDeadline, EventKind, IntegrationRule, Trust
 from integrations.review import author_trust
 from integrations.wire import events
 from rooms.log.content import Draft
-from rooms.review.contract import Deferral, Verdict, VerdictAction
+from rooms.review.contract import AwaitedVerdict, Deferral, Verdict, VerdictAction
 
 NAME = "integrations"
 STEP_PREFIX = "rule-"
@@ -57,20 +57,24 @@ class WebhookReviewer:
             for draft, rule in zip(drafts, asked, strict=True)
         ]
 
-    def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
+    def defer(self, awaited: Sequence[AwaitedVerdict]) -> None:
         """Add the deliveries that ask the rules for verdicts, and those to their shadow rules."""
         book, now = rule_book.read(), timezone.now()
         deliveries: list[outbox.NewDelivery] = []
-        for pk, draft, deferral in deferred:
-            rule_id = rule_of(deferral.step)
+        for one in awaited:
+            rule_id, draft = rule_of(one.step), one.draft
             payload = events.draft_payload(draft)
-            deliveries.append(_new_delivery(rule_id, pk, draft, payload, now + deferral.budget))
+            deliveries.append(_new_delivery(rule_id, one.message, draft, payload, one.deadline))
             deliveries += [
-                _new_delivery(shadow.pk, pk, draft, payload, None, wait=STAND_IN_WAIT if shadow.stands_in else NO_WAIT)
+                _new_delivery(shadow.pk, one.message, draft, payload, None, wait=_wait_of(shadow))
                 for shadow in book.shadows.get(rule_id, ())
                 if _concerns(shadow, draft)
             ]
         outbox.add_deliveries(deliveries, now=now)
+
+
+def _wait_of(shadow: IntegrationRule) -> timedelta:
+    return STAND_IN_WAIT if shadow.stands_in else NO_WAIT
 
 
 def policy_of(rule: IntegrationRule, author: Trust | None) -> AtDeadline:

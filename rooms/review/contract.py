@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -55,6 +55,16 @@ class Deferral:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AwaitedVerdict:
+    """A stored message that waits for a deferred verdict. What a reviewer keeps about it has the same deadline."""
+
+    message: int  # primary key
+    draft: Draft
+    step: str
+    deadline: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """A deferred verdict on one message. It counts only if the message still awaits exactly this step."""
 
@@ -72,8 +82,8 @@ class Reviewer(Protocol):
     def review(self, drafts: Sequence[Draft]) -> Sequence[Verdict | Deferral | None]:
         """Return an answer for each draft, in order. Called inside the accepting transaction, before the rows exist."""
 
-    def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
-        """Store what the deferred verdicts need (primary key, draft, deferral). Same transaction; the rows exist."""
+    def defer(self, awaited: Sequence[AwaitedVerdict]) -> None:
+        """Write what the deferred verdicts need. Called in the same transaction, once the rows exist."""
 
 
 def awaiting(reviewer: Reviewer, step: str) -> str:

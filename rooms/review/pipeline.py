@@ -17,7 +17,7 @@ from rooms.log import lifecycle
 from rooms.log.content import Draft
 from rooms.log.rows import LockedRoom, Row, draft_of
 from rooms.models import Status
-from rooms.review.contract import Deferral, Reviewer, Verdict, VerdictAction, awaiting
+from rooms.review.contract import AwaitedVerdict, Deferral, Reviewer, Verdict, VerdictAction, awaiting
 
 Deferred = tuple[Reviewer, Row, Draft, Deferral]
 Start = tuple[
@@ -76,7 +76,7 @@ def defer(deferred: Sequence[Deferred]) -> None:
     for item in deferred:
         by_reviewer.setdefault(item[0].name, []).append(item)
     for items in by_reviewer.values():
-        items[0][0].defer([(row.id, draft, deferral) for _, row, draft, deferral in items])
+        items[0][0].defer([_awaited(row, draft, deferral) for _, row, draft, deferral in items])
 
 
 def _ask(starts: Sequence[Start], rooms: dict[int, LockedRoom], now: datetime) -> Answers:
@@ -110,6 +110,11 @@ def _for_next(row: Row, draft: Draft) -> Draft:
     if draft.content is row.content and not draft.passed:
         return draft
     return msgspec.structs.replace(draft, content=row.content, passed="")
+
+
+def _awaited(row: Row, draft: Draft, deferral: Deferral) -> AwaitedVerdict:
+    assert row.deadline is not None
+    return AwaitedVerdict(message=row.id, draft=draft, step=deferral.step, deadline=row.deadline)
 
 
 def _await(row: Row, reviewer: Reviewer, deferral: Deferral, now: datetime) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from rooms.log.content import Draft
-from rooms.review.contract import Deferral, Verdict, VerdictAction
+from rooms.review.contract import AwaitedVerdict, Deferral, Verdict, VerdictAction
 
 
 class Obedient:
@@ -26,8 +26,8 @@ class Obedient:
     def review(self, drafts: Sequence[Draft]) -> list[Verdict | Deferral | None]:
         return [self._review(draft) for draft in drafts]
 
-    def defer(self, deferred: Sequence[tuple[int, Draft, Deferral]]) -> None:
-        self.deferred += [(message, deferral.step) for message, _, deferral in deferred]
+    def defer(self, awaited: Sequence[AwaitedVerdict]) -> None:
+        self.deferred += [(one.message, one.step) for one in awaited]
 
     def _review(self, draft: Draft) -> Verdict | Deferral | None:
         text = draft.content.text or ""

@@ -217,3 +217,10 @@ def test_what_a_rule_is_sent_is_the_message_as_the_rule_before_it_left_it() -> N
     changed = msgspec.structs.replace(draft(), content=Content(text="changed", name="chat"))
 
     assert '"data":"changed"' in events.draft_payload(changed)
+
+
+def test_the_delivery_that_asks_for_a_verdict_has_the_messages_own_deadline() -> None:
+    """Accepting may wait for a room's lock: the moment at which the delivery is written is a later one."""
+    add_rule(when="before")
+    publish(add_room(), "hello")
+    assert Delivery.objects.get().deadline == Message.objects.get().deadline
