@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 LIFECYCLE = "rooms/log/lifecycle.py"
-STATE = {"status", "serial", "created_serial", "awaiting", "at_deadline", "published_at", "changed_at", "error_code"}
+STATE = {"status", "serial", "created_serial", "awaiting", "deadline", "at_deadline", "published_at", "changed_at"}
+STATE |= {"error_code"}
 # Other apps have rows of their own (rules, deliveries) that also have a status or a time of change.
 OF_MESSAGES = {"serial", "created_serial", "awaiting"}
 
