@@ -234,6 +234,13 @@ FROM unnest(%b::bigint[], %b::int[], %b::text[], %b::timestamptz[], %b::timestam
 WHERE delivery.id = told.id AND delivery.attempts = told.attempt AND delivery.state = 'delivering'
 """
 
+# Stores the late verdicts that counted. Parameters: ids, answers.
+STORE_ANSWERS: Final = """
+UPDATE integrations_delivery AS delivery SET answer = told.answer
+FROM unnest(%b::bigint[], %b::text[]) AS told (id, answer)
+WHERE delivery.id = told.id
+"""
+
 # Cancels the shadow delivery of a message that its rule decided as a stand-in: it would be compared with itself. A
 # delivery whose call is under way stays. Parameters: now, error; stand-ins, messages.
 SPARE_SHADOWS: Final = """

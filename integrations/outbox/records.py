@@ -59,8 +59,8 @@ def overrule(decisions: Mapping[int, Decision], *, now: datetime) -> Recorded:
         order = list(decisions)
         outcomes = late.overrule([decisions[delivery] for delivery in order], now=now) if order else []
         answers, stale = _counted(order, outcomes, decisions)
-        for delivery, text in answers.items():
-            Delivery.objects.filter(pk=delivery).update(answer=text)
+        if answers:
+            together([(queries.STORE_ANSWERS, [list(answers), list(answers.values())])])
     return Recorded(outcomes=outcomes, stale=stale)
 
 
