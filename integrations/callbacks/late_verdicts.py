@@ -32,6 +32,7 @@ WORDS = {
     VerdictAction.REJECT: "reject",
     VerdictAction.HOLD: "hold",
 }
+LOCK_SECONDS = 2.0  # for the lock of the message's room; then the answer is 503, and the gateway's thread is free again
 COUNTED = (OutcomeKind.PUBLISHED, OutcomeKind.REJECTED, OutcomeKind.HELD, OutcomeKind.PENDING)
 TOO_LATE = "The message was decided at its deadline."
 
@@ -51,7 +52,7 @@ def apply_callback(token: str, body: bytes, *, now: datetime, address: str = "")
     The same request again gets the same reply. A reply's error is 40900 (410) if the deadline had decided and the rule
     only records late verdicts. Raises ChatError: 40106 or 40144 (401) for the token, 40160 (401) for another message,
     40001 for the body, 40400 if rule or message are gone, 40900 (409; 410 for an expired token) if another verdict has
-    decided.
+    decided. Raises OperationalError, which is answered with 503, where the message's room stays locked.
     """
     use = Use(claims=None, body=body, address=address, at=now)
     try:
@@ -119,7 +120,7 @@ def _apply(
     action = WORDS[verdict.action]
     decision = Decision(message=claims.message, awaiting=awaiting_of(claims.rule), verdict=verdict)
     with transaction.atomic():
-        (outcome,) = decide.decide([decision], now=use.at)
+        (outcome,) = decide.decide([decision], now=use.at, lock_seconds=LOCK_SECONDS)
         if outcome.kind in COUNTED:
             if not callback_uses.decide(use, CallbackResult.APPLIED, action=action):
                 raise _conflict()
@@ -149,7 +150,7 @@ def _apply_late(delivery: Delivery, decision: Decision, use: Use, message_id: st
         return CallbackReply(shape={"error": error.as_dict()}, error=error)
     if not callback_uses.decide(use, CallbackResult.LATE, action=action):
         return None
-    (outcome,) = overrule([decision], now=use.at)
+    (outcome,) = overrule([decision], now=use.at, lock_seconds=LOCK_SECONDS)
     if outcome.kind not in COUNTED:
         raise _conflict()
     outbox.store_callback_verdict(rule_id=use.claims.rule, message_id=decision.message, text=as_text(decision.verdict))

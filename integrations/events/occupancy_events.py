@@ -185,13 +185,16 @@ def _look() -> list[RoomChange]:
 
 
 def _notify_part(differences: Sequence[RoomChange], book: RuleBook) -> int:
-    """Store the new counts of some rooms and add their events, in one transaction. Return the number of rooms."""
+    """Store the new counts of some rooms and add their events, in one transaction. Return the number of rooms.
+
+    Rooms that stay locked are left for the next comparison.
+    """
     owed = {one.room_id: _new_deliveries(one, book) for one in differences}
     with transaction.atomic():
         lock(AdvisoryLock.COMPARING_ROOMS)
         # Rooms before lanes, the order in which publishing locks them.
-        room_locks.lock_rooms(room_id for room_id, deliveries in owed.items() if deliveries)
-        changed = _store(differences)
+        free = room_locks.lock_unless_stuck(room_id for room_id, deliveries in owed.items() if deliveries)
+        changed = _store([one for one in differences if one.room_id in free or not owed[one.room_id]])
         now = timezone.now()
         outbox.add_deliveries([delivery for room_id in changed for delivery in owed[room_id]], now=now)
         # A room in which nobody wrote goes with its members, but its deliveries name it for as long as they are kept.

@@ -112,6 +112,12 @@ class CallReport:
     response: str = field(default="", repr=False)
     stand_in_id: int = 0  # the rule that was called in place of the deliveries' own
     is_shared: bool = False
+    carried: int = 0  # how many deliveries the call had, where this is the result for some of them
+
+    @property
+    def events(self) -> int:
+        """How many deliveries the call had."""
+        return self.carried or len(self.conclusions)
 
     @property
     def by_stand_in(self) -> bool:

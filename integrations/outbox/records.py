@@ -37,27 +37,32 @@ class Recorded:
 
 
 def record_singles(
-    reports: Sequence[CallReport], decisions: Mapping[int, Decision], *, owner: str, now: datetime
+    reports: Sequence[CallReport],
+    decisions: Mapping[int, Decision],
+    *,
+    owner: str,
+    now: datetime,
+    lock_seconds: float | None = None,
 ) -> Recorded:
     """Store the results of calls outside lanes together with their verdicts; `decisions` are by delivery.
 
     Verdicts are applied first because they lock the rooms. A verdict that comes late, or from a worker whose lease
-    ran out, still counts: each message takes its first verdict.
+    ran out, still counts: each message takes its first verdict. `lock_seconds` limits each wait for a room's lock.
     """
     with transaction.atomic():
         order = list(decisions)
-        outcomes = decide.decide([decisions[delivery] for delivery in order], now=now) if order else []
+        outcomes = decide.decide([decisions[delivery] for delivery in order], now=now, lock_seconds=lock_seconds)
         answers, stale = _counted(order, outcomes, decisions)
         conclusions = [one for report in reports for one in report.conclusions]
         together([*storing(conclusions, now, answers=answers), *_attempts(reports, owner), *_sparing(reports, now)])
     return Recorded(outcomes=outcomes, stale=stale)
 
 
-def overrule(decisions: Mapping[int, Decision], *, now: datetime) -> Recorded:
+def overrule(decisions: Mapping[int, Decision], *, now: datetime, lock_seconds: float | None = None) -> Recorded:
     """Apply verdicts that came after their deadline had decided; `decisions` are by delivery."""
     with transaction.atomic():
         order = list(decisions)
-        outcomes = late.overrule([decisions[delivery] for delivery in order], now=now) if order else []
+        outcomes = late.overrule([decisions[delivery] for delivery in order], now=now, lock_seconds=lock_seconds)
         answers, stale = _counted(order, outcomes, decisions)
         if answers:
             together([(queries.STORE_ANSWERS, [list(answers), list(answers.values())])])
@@ -165,7 +170,7 @@ def _attempts(reports: Sequence[CallReport], owner: str) -> list[Statement]:
                 [one.status for _, one in made],
                 [one.error for _, one in made],
                 [report.response for report, _ in made],
-                [len(report.conclusions) for report, _ in made],
+                [report.events for report, _ in made],
                 [report.by_stand_in for report, _ in made],
             ],
         )

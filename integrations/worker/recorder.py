@@ -1,7 +1,8 @@
 """Stores the results of calls in batches: all results that arrive during one transaction go into the next.
 
-Single deliveries and lanes have a loop each, so that a locked lane delays no verdict. While Postgres is away nothing is
-dropped: the worker claims nothing more, and storing is tried until it succeeds.
+Single deliveries and lanes have a loop each, so that a locked lane delays no verdict. Results whose rooms stay locked
+are left to a third loop (integrations.worker.stuck_results). While Postgres is away nothing is dropped: the worker
+claims nothing more, and storing is tried until it succeeds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from integrations import outbox
@@ -22,11 +24,15 @@ from integrations.outbox.conclusions import Conclusion, Fate
 from integrations.review.reviewer import awaiting_of
 from integrations.worker.caller import FinishedCall
 from integrations.worker.clock import Clock
+from integrations.worker.stuck_results import StuckResults
 from rooms import faults
+from rooms.database.patience import is_lock_timeout
 from rooms.database.threads import SingleThread
 from rooms.errors import Code
 from rooms.faults import POSTGRES_AWAY
+from rooms.log import room_locks
 from rooms.log.outcomes import Outcome
+from rooms.log.room_locks import LOCK_SECONDS
 from rooms.review.contract import Decision, Verdict, VerdictAction
 from rooms.review.late import may_apply
 
@@ -78,18 +84,28 @@ class Recorder:
         self._stored = stored
         self._singles = _Queue("record")
         self._lanes = _Queue("record-lanes")
+        self._beside = _Queue("record-stuck")  # only its thread is used
+        self.stuck = StuckResults(
+            store=partial(self._store_singles, queue=self._beside),
+            find_locked=lambda rooms: self._singles.run(room_locks.find_locked, rooms),
+            back=self._singles.add,
+        )
         self._backs: list[Claim] = []
         self._is_ending = False
 
     @property
     def waiting(self) -> int:
-        """How many results are not stored yet."""
+        """How many results are not stored yet, without those for stuck rooms, which keep nobody from claiming."""
         return len(self._singles) + len(self._lanes)
 
     def add(self, done: FinishedCall) -> None:
         """Queue the result of a call."""
         self.metrics.count(done)
-        (self._singles if done.report.lane is None else self._lanes).add(done)
+        if done.report.lane is not None:
+            self._lanes.add(done)
+            return
+        for rest in self.stuck.keep([done]):
+            self._singles.add(rest)
 
     def give_back(self, claim: Claim) -> None:
         """Queue a claim that was not called, to be given back."""
@@ -106,11 +122,14 @@ class Recorder:
         """Store results until `finish`."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._drain(self._singles, self._store_singles))
-                group.create_task(self._drain(self._lanes, self._store_lanes))
+                group.create_task(self.stuck.run())
+                async with asyncio.TaskGroup() as main:
+                    main.create_task(self._drain(self._singles, partial(self._store_singles, queue=self._singles)))
+                    main.create_task(self._drain(self._lanes, self._store_lanes))
+                self.stuck.finish()
         finally:
-            self._singles.thread.close()
-            self._lanes.thread.close()
+            for queue in (self._singles, self._lanes, self._beside):
+                queue.thread.close()
 
     async def _drain(self, queue: _Queue, store: Store) -> None:
         while True:
@@ -130,14 +149,20 @@ class Recorder:
                 return
 
     async def _store_patiently(self, part: Sequence[FinishedCall], store: Store) -> bool:
-        """Store results, waiting for Postgres as long as it is away. Return whether more is due now."""
-        while True:
+        """Store results, waiting for Postgres as long as it is away. Return whether more is due now.
+
+        Results for rooms that stay locked are left to `stuck`.
+        """
+        while part:
             began = time.monotonic()
             try:
                 has_more = await store(part)
                 self.metrics.seconds_storing += time.monotonic() - began
                 return has_more
             except AWAY as error:
+                if is_lock_timeout(error) and (free := await self.stuck.divide(part)) is not None:
+                    part = free
+                    continue
                 logger.warning("%d results wait for Postgres (%s).", len(part), type(error).__name__)
                 if self._is_ending:
                     return False  # the leases run out and the calls are repeated
@@ -152,6 +177,7 @@ class Recorder:
                 middle = len(part) // 2
                 first = await self._store_patiently(part[:middle], store)
                 return await self._store_patiently(part[middle:], store) or first
+        return False
 
     async def _store_lanes(self, part: Sequence[FinishedCall]) -> bool:
         reports = [done.report for done in part]
@@ -167,33 +193,36 @@ class Recorder:
             except AWAY:
                 logger.warning("%d leases could not be given back; they run out.", len(backs))
 
-    async def _store_singles(self, part: Sequence[FinishedCall]) -> bool:
+    async def _store_singles(self, part: Sequence[FinishedCall], *, queue: _Queue) -> bool:
         """Store results with their verdicts. Late verdicts are applied first, in a transaction of their own.
 
-        Both transactions lock rooms. After a crash between them the call is repeated, without effect.
+        Both transactions lock rooms, and wait at most LOCK_SECONDS for each. Where only the first succeeds, a second
+        try (or after a crash, a second call) is without effect on what it has applied.
         """
         now = self._clock.now()
         late = decisions_of(part, lambda one, rule: may_overrule(one, rule, now))
         overruled: set[int] = set()
         if late:
-            recorded = await self._singles.run(outbox.overrule, late, now=now)
+            recorded = await queue.run(outbox.overrule, late, now=now, lock_seconds=LOCK_SECONDS)
             overruled = late.keys() - set(recorded.stale)
             self._count(recorded.outcomes)
         # Where the deadline has passed but was not applied yet, the verdict is still in time.
         decisions = decisions_of(part, lambda one, rule: one.delivery.id not in overruled)
         reports = [done.report for done in part]
-        recorded = await self._singles.run(outbox.record_singles, reports, decisions, owner=self._owner, now=now)
+        recorded = await queue.run(
+            outbox.record_singles, reports, decisions, owner=self._owner, now=now, lock_seconds=LOCK_SECONDS
+        )
         self._count(recorded.outcomes)
         if recorded.stale:
-            await self._overrule_stale(part, frozenset(recorded.stale))
+            await self._overrule_stale(part, frozenset(recorded.stale), queue)
         return False  # deliveries that follow from verdicts notify all workers by themselves
 
-    async def _overrule_stale(self, part: Sequence[FinishedCall], stale: frozenset[int]) -> None:
+    async def _overrule_stale(self, part: Sequence[FinishedCall], stale: frozenset[int], queue: _Queue) -> None:
         """Apply as late those verdicts whose messages the deadline decided during the transaction before."""
         now = self._clock.now()
         late = decisions_of(part, lambda one, rule: one.delivery.id in stale and may_overrule(one, rule, now))
         if late:
-            recorded = await self._singles.run(outbox.overrule, late, now=now)
+            recorded = await queue.run(outbox.overrule, late, now=now, lock_seconds=LOCK_SECONDS)
             self._count(recorded.outcomes)
 
     def _count(self, outcomes: Iterable[Outcome]) -> None:

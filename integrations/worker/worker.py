@@ -34,6 +34,7 @@ from integrations.worker.caller import Caller, FinishedCall
 from integrations.worker.clock import Clock
 from integrations.worker.heartbeat import Heartbeat
 from integrations.worker.recorder import AWAY, DATABASE_SECONDS, Recorder, WorkerMetrics
+from integrations.worker.stuck_results import StuckResults
 from integrations.worker.targets import Targets
 from integrations.worker.timers import Timers
 from rooms.database import threads
@@ -84,6 +85,11 @@ class Worker:
     def metrics(self) -> WorkerMetrics:
         """The counters of this worker."""
         return self._recorder.metrics
+
+    @property
+    def stuck(self) -> StuckResults:
+        """The results of this worker for rooms that another transaction keeps locked."""
+        return self._recorder.stuck
 
     def stop(self) -> None:
         """Ask the worker to finish what is under way and end."""

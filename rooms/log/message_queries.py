@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 
+from rooms.database.patience import lock_timeout_of
 from rooms.database.spread import spread
 from rooms.database.statements import Statement, together
 from rooms.log.rows import READ, TYPES, Row, columns_of, names, row_of
@@ -16,9 +17,15 @@ BY_INDEX = (
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
     "set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)"
 )
+_IN_TIME = f"{BY_INDEX}, set_config('lock_timeout', %b, true)"
 READ_ROWS = f"SELECT {names(READ)} FROM rooms_message WHERE id = ANY(%b::bigint[])"
 _COLUMNS = names(READ)
 CHANGING = [name for name in TYPES if name not in ("room_id", "message_id", "author", "accepted_at", "origin")]
+
+
+def by_index(lock_seconds: float | None) -> Statement:
+    """Return the first statement of a transaction by indexes alone; each of its waits for a lock may be limited."""
+    return (BY_INDEX, ()) if lock_seconds is None else (_IN_TIME, [lock_timeout_of(lock_seconds)])
 
 
 def update(rows: Sequence[Row]) -> None:

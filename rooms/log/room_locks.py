@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 
+from rooms.database.patience import is_lock_timeout, limit_lock_waits
 from rooms.database.statements import Statement, fetch
 from rooms.log.rows import LockedRoom
+
+LOCK_SECONDS = 1.0  # gateways that write to one room hold its lock for milliseconds, an overloaded one for tenths
 
 
 def lock_rooms(room_ids: Iterable[int]) -> dict[int, LockedRoom]:
@@ -21,6 +24,23 @@ def lock_rooms(room_ids: Iterable[int]) -> dict[int, LockedRoom]:
     with connection.cursor() as cursor:
         cursor.execute(*locking(room_ids))
         return locked(cursor.fetchall())
+
+
+def lock_unless_stuck(room_ids: Iterable[int]) -> set[int]:
+    """Take the row locks of rooms, in order, but of none that stays locked for LOCK_SECONDS. Return their ids. Writes.
+
+    Call it in a transaction. When a wait was too long, all rooms that are locked at that moment are left out.
+    """
+    ids = sorted(set(room_ids))
+    try:
+        with transaction.atomic():
+            limit_lock_waits(LOCK_SECONDS)
+            return set(lock_rooms(ids))
+    except OperationalError as error:
+        if not is_lock_timeout(error):
+            raise
+    free = fetch("SELECT id FROM rooms_room WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED", ids=ids)
+    return {room_id for (room_id,) in free}
 
 
 def find_locked(room_ids: Iterable[int]) -> set[int]:

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from rooms.database import small_tables
-from rooms.database.patience import lock_timeout_of
 from rooms.database.small_tables import SmallTable
 from rooms.database.spread import spread
 from rooms.database.statements import Statement, together
@@ -21,7 +20,6 @@ from rooms.log.rows import TYPES, LockedRoom, Row, columns_of, names, row_of
 
 Key = tuple[int, str]  # a room's primary key, and a public message id in it
 
-_IN_TIME = f"{message_queries.BY_INDEX}, set_config('lock_timeout', %b, true)"
 _FIND_KNOWN = (
     "SELECT message.id FROM unnest(%b::bigint[], %b::text[]) AS wanted (room_id, message_id) "
     "JOIN rooms_message AS message USING (room_id, message_id)"
@@ -48,7 +46,7 @@ def read_locked(
     tables = small_tables.tables()
     _, locked, known, blocked, versions = together(
         [
-            (message_queries.BY_INDEX, ()) if lock_seconds is None else (_IN_TIME, [lock_timeout_of(lock_seconds)]),
+            message_queries.by_index(lock_seconds),
             room_locks.locking(rooms),
             (_FIND_KNOWN, [list(rooms), list(ids)]),
             author_queries.finding_blocked(authors),

@@ -11,6 +11,7 @@ from django.db import OperationalError, transaction
 from rooms.database.patience import is_lock_timeout, limit_lock_waits
 from rooms.errors import Code
 from rooms.log import room_locks
+from rooms.log.room_locks import LOCK_SECONDS
 from rooms.review import deadline_queries
 from rooms.review.contract import Decision, Verdict, VerdictAction
 from rooms.review.decide import decide
@@ -20,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 EXPIRE_BATCH_MESSAGES = 500
 SKIPPED_FOR = timedelta(seconds=3)  # locks are held for milliseconds: the next calls find most rooms unlocked
-LOCK_SECONDS = 1.0
 HASTEN_BATCH_MESSAGES = 500
 
 
@@ -69,7 +69,7 @@ def hasten(awaiting: str, *, now: datetime) -> int:
     """Set the deadline of all messages that await a step to now. Return how many they were.
 
     `expire` then gives them the verdict for the deadline. Works in bounded steps, each a transaction of its own unless
-    the caller has one open.
+    the caller has one open. Messages of rooms that stay locked keep their own deadlines.
     """
     hastened, place = 0, (now, 0)
     while True:
@@ -77,8 +77,9 @@ def hasten(awaiting: str, *, now: datetime) -> int:
             messages = deadline_queries.find_awaiting(awaiting, place, HASTEN_BATCH_MESSAGES)
             if not messages:
                 return hastened
-            room_locks.lock_rooms({room for _, _, room in messages})
-            hastened += deadline_queries.end_waits([message for _, message, _ in messages], awaiting, now)
+            free = room_locks.lock_unless_stuck(room for _, _, room in messages)
+            ids = [message for _, message, room in messages if room in free]
+            hastened += deadline_queries.end_waits(ids, awaiting, now)
             place = messages[-1][:2]
 
 

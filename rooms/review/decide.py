@@ -18,16 +18,17 @@ from rooms.review.decision_queries import Undecided
 from rooms.review.decisions import Decisions
 
 
-def decide(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
+def decide(decisions: Sequence[Decision], *, now: datetime, lock_seconds: float | None = None) -> list[Outcome]:
     """Apply verdicts and publish the messages that become ready, in one transaction. Return outcomes, in order.
 
     A verdict counts only while its message awaits exactly that step; otherwise it is STALE and changes nothing.
     May be called inside the caller's transaction, so that a delivery's state commits with its verdict.
+    `lock_seconds` limits each wait of the transaction for a lock (rooms.database.patience.is_lock_timeout).
     """
     if not decisions:
         return []
     with transaction.atomic():
-        undecided = decision_queries.read_locked([decision.message for decision in decisions])
+        undecided = decision_queries.read_locked([decision.message for decision in decisions], lock_seconds)
         with versions_read(undecided.versions):
             applied = Decisions(undecided, now)
             stale = _apply_all(decisions, applied)

@@ -35,13 +35,16 @@ class Undecided(msgspec.Struct, frozen=True):
     versions: Mapping[SmallTable, str]  # of the rules for the steps that follow
 
 
-def read_locked(messages: Collection[int]) -> Undecided:
-    """Lock the rooms of messages (primary keys), in order of their ids, and read what decisions need. Writes."""
+def read_locked(messages: Collection[int], lock_seconds: float | None = None) -> Undecided:
+    """Lock the rooms of messages (primary keys), in order of their ids, and read what decisions need. Writes.
+
+    `lock_seconds` limits each wait for a lock of this transaction.
+    """
     ids = sorted(set(messages))
     tables = small_tables.tables()
     _, rooms, records, others, versions = together(
         [
-            (message_queries.BY_INDEX, ()),
+            message_queries.by_index(lock_seconds),
             (_LOCK_ROOMS, [ids]),
             (message_queries.READ_ROWS, [ids]),
             author_queries.finding_oldest_others(ids),

@@ -25,18 +25,19 @@ Counted = tuple[Effect, Row, Decision]  # a late verdict that counts, with its e
 REVIEWED = (Effect.REJECT, Effect.HOLD, Effect.RESUME, Effect.RESTORE)
 
 
-def overrule(decisions: Sequence[Decision], *, now: datetime) -> list[Outcome]:
+def overrule(decisions: Sequence[Decision], *, now: datetime, lock_seconds: float | None = None) -> list[Outcome]:
     """Apply verdicts on messages that the deadline of the awaited step decided. Return outcomes, in order.
 
     Each late verdict that counts is recorded, also one that changes nothing, and counts once. It is STALE if that
     deadline did not decide, or another decision came since.
 
-    One transaction, which locks rooms: do not call it inside one that has locked other rooms.
+    One transaction, which locks rooms: do not call it inside one that has locked other rooms. `lock_seconds` limits
+    each of its waits for a lock.
     """
     if not decisions:
         return []
     with transaction.atomic():
-        undecided = decision_queries.read_locked([decision.message for decision in decisions])
+        undecided = decision_queries.read_locked([decision.message for decision in decisions], lock_seconds)
         with versions_read(undecided.versions):
             late = LateDecisions(Decisions(undecided, now), now)
             stale: set[int] = set()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
+
+import psycopg
 
 from integrations import outbox
 from integrations.models import IntegrationRule
 from integrations.outbox import Capacity, Claim
 from integrations.rules import rules
+from integrations.worker.wakeups import connect_parameters
 from rooms.log.content import Content, Draft
 from rooms.log.outcomes import Outcome
 from rooms.models import Message, Room
@@ -31,6 +35,15 @@ def add_rule(url: str = "http://127.0.0.1:9/hook", **wanted: Any) -> Integration
 
 def add_room(name: str = "lobby") -> Room:
     return Room.objects.create(name=name)
+
+
+@contextmanager
+def locked(room: Room) -> Iterator[None]:
+    """Hold a room's lock, as a transaction of another process does that hangs."""
+    with psycopg.connect(**connect_parameters()) as holder:
+        holder.execute("SELECT FROM rooms_room WHERE id = %s FOR NO KEY UPDATE", [room.pk])
+        yield
+        holder.rollback()
 
 
 def publish(room: Room, *texts: str, author: str = "alice") -> list[Outcome]:

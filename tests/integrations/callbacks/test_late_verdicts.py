@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -24,12 +25,12 @@ from integrations.review.reviewer import awaiting_of
 from integrations.wire import callback_tokens
 from integrations.wire.verdicts import as_text
 from integrations.worker import targets
-from rooms.errors import ChatError
-from rooms.models import Message
+from rooms.errors import ChatError, Code
+from rooms.models import Message, Room
 from rooms.models import Verdict as Recorded
 from rooms.review import deadlines, decide
 from rooms.review.contract import Decision, Verdict, VerdictAction
-from tests.integrations.world import add_room, add_rule, claim, now, publish
+from tests.integrations.world import add_room, add_rule, claim, locked, now, publish
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey", "webhooks_only")]
 PATH = "/integrations/verdict"
@@ -82,6 +83,24 @@ def test_the_same_verdict_again_gets_the_same_answer_and_another_one_a_conflict(
     assert Message.objects.get().status == "rejected"
     assert Recorded.objects.count() == 1
     assert uses() == [("applied", "reject", None), ("repeated", "reject", None), ("refused", "", 40900)]
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_while_a_room_is_locked_callbacks_are_told_soon_to_try_again(
+    is_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late_verdicts, "LOCK_SECONDS", 0.2)
+    _, token = ask(late="apply")
+    if is_late:
+        deadlines.expire(now=now() + timedelta(minutes=5))
+    with locked(Room.objects.get()):
+        began = time.monotonic()
+        refused = answer(token, {"action": "accept"})
+        assert time.monotonic() - began < 5.0
+
+    assert error_of(refused) == (503, Code.UNAVAILABLE)
+    assert answer(token, {"action": "accept"}).status_code == 200
+    assert Message.objects.get().status == "published"
 
 
 def test_of_many_uses_of_one_token_at_the_same_time_one_decides() -> None:

@@ -18,7 +18,7 @@ from integrations.worker import targets
 from rooms.models import GatewayProcess, Room, RoomOccupancy
 from rooms.occupancy import store
 from rooms.occupancy.unused_rooms import sweep
-from tests.integrations.world import add_room, add_rule, claim, now
+from tests.integrations.world import add_room, add_rule, claim, locked, now
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("webhooks_only")]
 
@@ -246,3 +246,18 @@ def test_a_room_that_rules_were_told_of_is_removed_only_when_no_delivery_names_i
     Room.objects.update(unused_after=long_ago)
     assert sweep() == 1
     assert not Room.objects.exists() and not Lane.objects.exists()
+
+
+def test_a_room_that_is_locked_is_told_later_and_delays_no_other(gateway: GatewayProcess) -> None:
+    add_rule(events=ALL)
+    told()
+    stuck, hall = add_room("stuck"), add_room("hall")
+    for room in (stuck, hall):
+        members(gateway, room, 1)
+
+    with locked(stuck):
+        occupancy_events.notify_rules()
+        assert set(Delivery.objects.values_list("room", flat=True)) == {hall.pk}
+    occupancy_events.notify_rules()
+    assert Delivery.objects.filter(room=stuck, event="channel.opened").count() == 1
+    assert Delivery.objects.filter(room=hall, event="channel.opened").count() == 1

@@ -18,7 +18,7 @@ from integrations.worker.wakeups import connect_parameters
 from rooms.models import Message, Room, Status
 from rooms.publishing.accept import accept
 from rooms.review import deadlines
-from rooms.review.deadlines import expire
+from rooms.review.deadlines import expire, hasten
 from tests.patience import PATIENCE
 from tests.rooms.conftest import draft
 from tests.rooms.reviewers import Obedient
@@ -88,3 +88,15 @@ def test_a_room_that_is_always_busy_gets_its_turn(obedient: Obedient, monkeypatc
         time.sleep(0.3)  # nobody would find the room free in this time
         another.rollback()
         assert expiring.result(timeout=PATIENCE) == 5
+
+
+def test_waits_in_a_room_that_is_locked_keep_their_deadline_and_no_other_waits_for_them(obedient: Obedient) -> None:
+    stuck, free = Room.objects.create(name="stuck"), Room.objects.create(name="free")
+    waiting_in(stuck, 3)
+    waiting_in(free, 2)
+
+    with ThreadPoolExecutor(max_workers=1) as threads, locked(stuck):
+        assert threads.submit(alone, lambda: hasten("obedient:one", now=NOW)).result(timeout=PATIENCE) == 2
+
+    assert expire(now=NOW + timedelta(milliseconds=1)) == 2
+    assert expire(now=LONG_OVERDUE) == 3
