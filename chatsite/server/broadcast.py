@@ -25,7 +25,7 @@ class BroadcastSocket:
     before the kernel gives it up.
     """
 
-    __slots__ = ("_callbacks", "_first", "_is_quiet", "_send", "_slow", "_transport", "is_clear", "is_slow")
+    __slots__ = ("_callbacks", "_first", "_is_over", "_is_quiet", "_send", "_slow", "_transport", "is_clear", "is_slow")
 
     framing = Framing.FRAMED
 
@@ -37,6 +37,7 @@ class BroadcastSocket:
         # connection's own attributes takes a fifth longer, most of it waiting for memory.
         self.is_clear = True
         self._is_quiet = False
+        self._is_over = False
         transport.writer = self
         self._callbacks: list[Callable[[], None]] | None = None
         self._first = b""
@@ -68,6 +69,8 @@ class BroadcastSocket:
 
     def reply(self, piece: bytes, *, binary: bool) -> None:
         """See rooms.fanout.sockets.Socket."""
+        if self._is_over:
+            return
         if self._first:
             piece, self._first = self._first + piece, b""
         if self.write(piece):
@@ -93,6 +96,11 @@ class BroadcastSocket:
             return
         self._callbacks = [callback]
         self._transport.registerProducer(self, False)
+
+    def end(self) -> None:
+        """Write nothing more: a Close frame was sent, and no frame may follow it (RFC 6455, section 5.5.1)."""
+        self._is_over, self.is_clear = True, False
+        self._transport.writer = None  # which would make this writable again
 
     # --- The answer to the handshake: in one write with what follows it in the same turn of the loop -----------
 

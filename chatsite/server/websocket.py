@@ -115,6 +115,12 @@ class WebSocket(BareWebSocket):
         else:
             self._say_goodbye(1011)
 
+    def sendCloseFrame(self, *args: Any, **kwargs: Any) -> None:
+        """Send a Close frame, of ours or in answer to the peer's, and no other frame after it."""
+        super().sendCloseFrame(*args, **kwargs)
+        if self.broadcast is not None:
+            self.broadcast.end()
+
     def _say_goodbye(self, code: int) -> None:
         """Send a close frame, and read on until the peer's comes: no other frame is handled any more."""
         self.sendCloseFrame(code=code)

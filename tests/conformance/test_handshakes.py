@@ -125,6 +125,21 @@ def test_a_close_frame_is_answered_with_its_code(peer: Peer, request_bytes: byte
     assert peer.frame() == Frame(Opcode.CLOSE, b"\x03\xe8")
 
 
+@pytest.mark.parametrize("action", [Action.CLOSE, Action.DETACH, Action.HEARTBEAT])
+def test_no_frame_follows_a_close_frame(peer: Peer, request_bytes: bytes, action: Action) -> None:
+    """Browsers report one as an error of the server (RFC 6455, section 5.5.1)."""
+    peer.connection.sendall(request_bytes)
+    peer.open()
+    asked = json.dumps({"action": action, "channel": "lobby"}).encode()
+    peer.connection.sendall(frame(Opcode.TEXT, asked) + frame(Opcode.CLOSE, b"\x03\xe8"))
+    opcodes = []
+    with pytest.raises(AssertionError, match="closed the connection"):
+        while True:
+            opcodes.append(peer.frame().opcode)
+    assert opcodes[-1] == Opcode.CLOSE
+    assert opcodes.count(Opcode.CLOSE) == 1
+
+
 @pytest.mark.parametrize(
     "sent",
     [
