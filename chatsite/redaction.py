@@ -12,7 +12,8 @@ SECRETS = re.compile(
       | (?P<token>\b[A-Za-z0-9]{6,32}\.AQ[\w-]{60,})                # this server's own tokens
       | (?P<header>\b(?:Bearer|Basic)\s+[\w.~+/=-]+)                # Authorization headers
       | (?P<url>(?<=://)[^/\s:@]+:[^/\s@]+(?=@))                    # passwords in URLs
-      | (?P<row>(?<=DETAIL:)\s.*)                                    # Postgres quotes the row that it refused
+        # Postgres quotes the row that it refused, line feeds and all: up to the next exception, or the end.
+      | (?P<row>(?<=DETAIL:)(?s:.*?)(?=\n\nThe\ above\ exception|\n\nDuring\ handling|\Z))
       | (?P<webhook>\bwh(?:sec|sk)_[\w+/=]+)""",
     re.VERBOSE,
 )

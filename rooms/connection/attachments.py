@@ -205,7 +205,8 @@ class Attachments:
 def maker_of(grant: Grant, room: str) -> Maker:
     """Return the maker of a room that an ATTACH makes; its number of rooms is bounded unless it may publish there."""
     is_named = grant.client_id not in (None, ANY_CLIENT)
-    name = f"client:{grant.client_id}" if is_named else f"key:{grant.key_name}"
+    # With the key: a client id of one key says nothing about who has it under another.
+    name = f"key:{grant.key_name}/client:{grant.client_id}" if is_named else f"key:{grant.key_name}"
     limit = ROOMS_MADE_PER_CLIENT if is_named else ROOMS_MADE_PER_KEY
     return Maker(name[:300], None if grant.capability.allows(room, "publish") else limit)
 

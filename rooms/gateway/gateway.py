@@ -65,7 +65,7 @@ class Gateway:
         self.channel = ""  # known once connected to Redis
         self.hubs: dict[int, Hub] = {}
         self.healer = Healer(self.hubs)
-        self.directory = Directory()
+        self.directory = Directory(has_waiting_members=self._has_waiting_members)
         self.acceptor = Acceptor(make_again=self.directory.make_again, fan_out_seconds=self._fan_out_seconds)
         self.passes = Passes(slice_seconds=HUB_SLICE_SECONDS)
         self.reader = Reader(self.passes, limit=CATCH_UP_MESSAGES, concurrency=CATCH_UP_CONCURRENCY)
@@ -188,6 +188,10 @@ class Gateway:
                 group = announce.group_of(room_id)
                 if self.channel and not await self._redis(self._layer.group_discard(group, self.channel)):
                     return
+
+    def _has_waiting_members(self, room_id: int) -> bool:
+        hub = self.hubs.get(room_id)
+        return hub is not None and hub.members > 0 and not hub.tail.known_head
 
     def _fan_out_seconds(self, room_id: int) -> float:
         hub = self.hubs.get(room_id)

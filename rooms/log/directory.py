@@ -1,15 +1,15 @@
 """Finds rooms by name, and makes a room when a client with the capability first uses it.
 
 A room that a client makes stays for good once it has a message. Until then it lasts as long as it has members: after
-that rooms.occupancy.unused_rooms removes it. If a process that still knows it publishes into it, it is made again with
-the same primary key and epoch: nothing was ever in it, so clients do not notice that it was gone.
+that rooms.occupancy.unused_rooms removes it. If members of a process still wait in it for a first message, it is made
+again with the same primary key and epoch: nothing was ever in it, so clients do not notice that it was gone.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -122,9 +122,11 @@ def _require_fewer(maker: str, limit: int) -> None:
 class Directory:
     """The rooms that this process has used, so that it reads each from Postgres once, not for every publish."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_waiting_members: Callable[[int], bool] = lambda room_id: False) -> None:
         self.made = 0  # rooms, by attaching; these two for the metrics
         self.refused = 0
+        # Of a room by its primary key: members here that have seen no message in it.
+        self._has_waiting_members = has_waiting_members
         self._known: OrderedDict[str, RoomRef] = OrderedDict()
         self._reads: dict[str, asyncio.Task[RoomRef]] = {}
 
@@ -143,13 +145,29 @@ class Directory:
         return await asyncio.shield(task)
 
     async def find(self, name: str) -> RoomRef | None:
-        """Return the room with a name, None where there is none. Makes no room."""
-        return self._known.get(name) or await threads.repeat(find, name)
+        """Return the room with a name, None where there is none. Makes no room.
+
+        A room that had no message when it was read may have been removed since, and made anew by another gateway.
+        """
+        known = self._known.get(name)
+        if known is not None and not known.may_go:
+            return known
+        room = await threads.repeat(find, name)
+        if known is not None and room is not None:
+            self._remember(room)
+        return room
 
     async def make_again(self, name: str) -> RoomRef:
-        """Return the room with a name after a publish found that it was removed."""
+        """Return the room with a name after a publish found that it was removed.
+
+        It is the same room only for members that wait in it for a first message. In every other case something may have
+        been published in it before somebody deleted it: its serials must not be given out twice.
+        """
         gone = self._known.pop(name, None)
-        room = await (threads.repeat(find_or_make, name) if gone is None else threads.repeat(make_again, gone))
+        if gone is not None and gone.may_go and self._has_waiting_members(gone.id):
+            room = await threads.repeat(make_again, gone)
+        else:
+            room = await threads.repeat(find_or_make, name)
         self._remember(room)
         return room
 

@@ -23,6 +23,7 @@ CANARY = "c4nary-secret-value"
         f"postgresql://chat:{CANARY}@db/chat is away",
         f"signed with whsec_{CANARY.replace('-', '')}",
         f"duplicate key value\nDETAIL:  Failing row contains (1, {CANARY}).",
+        f"duplicate key value\nDETAIL:  Failing row contains (1, a text of two\nlines {CANARY}).\nCONTEXT: here",
     ],
 )
 def test_a_credential_does_not_reach_the_log(line: str) -> None:

@@ -123,8 +123,8 @@ def test_who_may_not_publish_makes_a_bounded_number_of_rooms(obedient: Obedient)
 @pytest.mark.parametrize(
     ("client_id", "operations", "maker"),
     [
-        ("alice", ["subscribe"], Maker("client:alice", 500)),
-        ("alice", ["subscribe", "publish"], Maker("client:alice", None)),
+        ("alice", ["subscribe"], Maker("key:app.key/client:alice", 500)),
+        ("alice", ["subscribe", "publish"], Maker("key:app.key/client:alice", None)),
         (None, ["subscribe"], Maker("key:app.key", 5000)),
         ("*", ["subscribe"], Maker("key:app.key", 5000)),
     ],
@@ -141,7 +141,7 @@ def test_rooms_are_counted_by_client_and_those_of_anonymous_ones_by_key(
 
 @pytest.fixture
 async def rooms() -> Directory:
-    return Directory()
+    return Directory(has_waiting_members=lambda room_id: True)
 
 
 @pytest.fixture
@@ -252,3 +252,20 @@ def test_keeping_a_room_until_later_is_for_rooms_that_may_go() -> None:
     assert sweep() == 0
     stays.refresh_from_db()
     assert stays.unused_after is None
+
+
+async def test_a_room_that_somebody_deleted_with_its_messages_is_another_one_when_it_is_made_again() -> None:
+    """What this process read of it is old: messages may have come since, and their serials must not come twice."""
+    rooms = Directory()
+    before = await rooms.get("lobby", READER)
+    await sync_to_async(Room.objects.filter(pk=before.id).delete)()
+    again = await rooms.make_again("lobby")
+    assert before.may_go and (again.id != before.id) and (again.epoch != before.epoch)
+
+
+async def test_a_history_is_read_from_the_room_that_is_there_now() -> None:
+    rooms = Directory()
+    before = await rooms.get("lobby", READER)
+    await sync_to_async(Room.objects.filter(pk=before.id).delete)()
+    anew = await Directory().get("lobby")  # another gateway
+    assert await rooms.find("lobby") == anew
