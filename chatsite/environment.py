@@ -50,7 +50,7 @@ def integer(name: str, default: int, doc: str, *, minimum: int = 0, maximum: int
 
 def seconds(name: str, default: float, doc: str, *, minimum: float = 0.0, maximum: float = 1e9) -> float:
     """Return a duration in seconds between minimum and maximum. Raises ImproperlyConfigured."""
-    value = text(name, f"{default:g}", doc)
+    value = text(name, f"{default:.12g}", doc)
     try:
         number = float(value)
     except ValueError:
