@@ -14,6 +14,8 @@ from chatsite.server.incoming import Incoming
 from chatsite.server.library_internals import BareChannel, BareHTTPFactory, BareRequest
 
 LEAST_BYTES_PER_SECOND = 10_000  # what a body must bring on average, besides HEADER_SECONDS
+FORM_MAX_BYTES = 262_144  # of a form of the pages: read as fields, it may take thirty times as much memory
+API_PATHS = (b"/channels", b"/keys", b"/time")  # their bodies are JSON or MessagePack, even if curl calls them forms
 UPGRADE_MAX_BYTES = 65_536  # of a body that comes with the request for a WebSocket: autobahn takes it for frames
 
 _ANSWER = (
@@ -65,6 +67,8 @@ class Request(BareRequest):
         """Serve the request, which is whole. Its body is released when its application ends, if it gets one."""
         if self._received > UPGRADE_MAX_BYTES and self.requestHeaders.hasHeader(b"Upgrade"):
             self._refuse(TOO_LARGE)
+        if self._received > FORM_MAX_BYTES and self._is_form():
+            self._refuse(TOO_LARGE)
         if self._is_refused:
             return None
         self._bodies.complete(self)
@@ -74,6 +78,10 @@ class Request(BareRequest):
         if self.is_handed_over:
             self.channel: Any = None  # which holds this request, too: only the garbage collector would find the two
         return serving
+
+    def _is_form(self) -> bool:
+        kind = (self.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
+        return b"form-urlencoded" in kind.lower() and not self.uri.startswith(API_PATHS)
 
     def connectionLost(self, reason: Any) -> None:
         """Release a body that did not come to its end. An application that is under way keeps its own to the end."""

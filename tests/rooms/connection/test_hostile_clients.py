@@ -180,6 +180,16 @@ def test_a_large_form_holds_up_nobody(instance: Instance) -> None:
     assert worked < 0.5  # seconds in which it does nothing for others
 
 
+def test_a_form_of_the_pages_is_refused_before_its_fields_take_memory(instance: Instance, key: str) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": "csrftoken=" + "a" * 32}
+    statuses = {}
+    for path, size in (("/sign-in/", 300_000), ("/sign-in/", 30_000), ("/admin/login/", 300_000)):
+        connection = http.client.HTTPConnection("127.0.0.1", instance.port, timeout=PATIENCE)
+        connection.request("POST", path, b"a=" + b"%41" * (size // 3), form)
+        statuses[path, size] = connection.getresponse().status
+    assert statuses == {("/sign-in/", 300_000): 413, ("/sign-in/", 30_000): 403, ("/admin/login/", 300_000): 413}
+
+
 def test_a_query_of_too_many_fields_is_a_bad_request(instance: Instance, key: str) -> None:
     path = "/channels/lobby/messages?" + "&".join(["a"] * 1500)
 
