@@ -71,10 +71,15 @@ def apply(row: Row, verdict: Verdict) -> None:
 
 
 def defer(deferred: Sequence[Deferred]) -> None:
-    """Let each reviewer store what its deferred verdicts need, now that the rows have primary keys. Writes."""
+    """Let each reviewer store what its deferred verdicts need, now that the rows have primary keys. Writes.
+
+    A row that no longer awaits the step is left out: a later verdict of the same transaction has ended its wait.
+    """
     by_reviewer: dict[str, list[Deferred]] = {}
     for item in deferred:
-        by_reviewer.setdefault(item[0].name, []).append(item)
+        reviewer, row, _, deferral = item
+        if row.awaiting == awaiting(reviewer, deferral.step):
+            by_reviewer.setdefault(reviewer.name, []).append(item)
     for items in by_reviewer.values():
         items[0][0].defer([_awaited(row, draft, deferral) for _, row, draft, deferral in items])
 

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -73,6 +73,12 @@ words = st.lists(
 )
 
 
+# Both steps of one message are decided in one batch: the second reviewer call is over before it is stored.
+@example(
+    asked=[(AUTHORS[0], "defer twice")],
+    said=[(0, VerdictAction.PUBLISH, ONE), (0, VerdictAction.PUBLISH, TWO)],
+    cuts=[2] + [1] * 15,
+)
 @given(asked=messages_of_two, said=words, cuts=st.lists(st.integers(1, 6), min_size=16, max_size=16))
 @hypothesis_settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_however_decisions_are_batched_each_message_ends_as_it_would_one_by_one(
