@@ -146,7 +146,9 @@ class OccupancyEvents:
             began = time.monotonic()
             try:
                 # After a timeout the thread ends by itself: a worker's statements have a time limit.
-                self.told += await asyncio.wait_for(threads.run(notify_rules), TICK_TIMEOUT_SECONDS)
+                # Not wait_for: in Python 3.11 that loses a cancellation which comes as the call ends.
+                async with asyncio.timeout(TICK_TIMEOUT_SECONDS):
+                    self.told += await threads.run(notify_rules)
             except (*POSTGRES_AWAY, TimeoutError) as error:
                 logger.warning("Rules cannot be told how many are in rooms (%s).", type(error).__name__)
             except Exception:

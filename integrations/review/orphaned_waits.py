@@ -38,7 +38,9 @@ class OrphanedWaits:
         while True:
             try:
                 # After a timeout the thread ends by itself: a worker's statements have a time limit.
-                await asyncio.wait_for(threads.run(self.sweep), SWEEP_TIMEOUT_SECONDS)
+                # Not wait_for: in Python 3.11 that loses a cancellation which comes as the call ends.
+                async with asyncio.timeout(SWEEP_TIMEOUT_SECONDS):
+                    await threads.run(self.sweep)
             except (*POSTGRES_AWAY, TimeoutError) as error:
                 logger.warning("Waits for rules that are off could not be ended (%s).", type(error).__name__)
             except Exception:
