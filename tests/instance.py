@@ -189,7 +189,7 @@ class Instance:
             timeout=PATIENCE,
             check=False,
         )
-        assert result.returncode == 0, result.stderr
+        assert result.returncode == 0, result.stderr + result.stdout
         return json.loads(result.stdout)
 
     def key(self, capability: dict[str, list[str]] | None = None) -> str:
