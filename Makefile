@@ -11,6 +11,8 @@ TESTS ?= tests
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# An instance is half a dozen Python processes: without bytecode each of them compiles all libraries at every start.
+unexport PYTHONDONTWRITEBYTECODE
 # The lock is complete, so nothing is left to resolve; bytecode is written when a module is first imported.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps --no-compile
 
