@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from chatsite.server.board import PLACE
 from chatsite.up.embedded import free_port
 from chatsite.up.processes import popen_options
 from tests.patience import PATIENCE
@@ -155,11 +156,18 @@ class Instance:
         """Return the process ids of the gateways by name."""
         return {name: pid for name, pid in self.pids().items() if name.startswith("gateway")}
 
-    def listening(self) -> list[str]:
-        """Return the gateways that listen, as each says on their board: `up` is ready when one of them does."""
-        board = self.data / "gateways"
-        marks = board.read_bytes() if board.exists() else b""
-        return [name for name in self.gateways() if any(marks[16 * int(name[-1]) :][:8])]
+    def wait_for_gateways(self) -> None:
+        """Return when all gateways listen: `up` is ready when one of them does.
+
+        Each writes on a board several times a second. What a killed one wrote stays there, so only new marks count.
+        """
+        began = time.monotonic()
+        wait_until(lambda: all(at > began for at in self._marks()), what="all gateways listen")
+
+    def _marks(self) -> list[float]:
+        """Return when each gateway last wrote on the board, in monotonic seconds."""
+        written = [at for at, _ in PLACE.iter_unpack((self.data / "gateways").read_bytes())]
+        return [written[int(name[-1])] for name in self.gateways()]
 
     def kill(self, name: str) -> int:
         """kill -9 one service, wait until `up` has started it again, and return the new process id."""

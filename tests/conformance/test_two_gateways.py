@@ -26,7 +26,7 @@ TRIES = 64
 
 @pytest.fixture(autouse=True)
 def _both_listen(pair: Instance) -> None:
-    wait_until(lambda: len(pair.listening()) == 2, what="both gateways listen")
+    pair.wait_for_gateways()
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 import pytest
 
 from tests.faults.quiet_clients import Dripping, HalfSent, IdleMember, Silent
-from tests.instance import Instance, wait_until
+from tests.instance import Instance
 
 
 @pytest.fixture
 def victim(pair: Instance) -> Instance:
     """The instance with two gateways, both there: its processes may be killed, and `up` starts them again."""
-    wait_until(lambda: len(pair.listening()) == 2, what="both gateways listen")
+    pair.wait_for_gateways()
     return pair
 
 

@@ -36,7 +36,7 @@ def small() -> Iterator[Instance]:
             patch.setenv("GATEWAY_DRAIN_SECONDS", str(DRAIN_SECONDS))
             patch.setenv("CONNECTION_SLOW_SECONDS", "2")
             running = stack.enter_context(Instance.temporary(gateways=2))
-        wait_until(lambda: len(running.listening()) == 2, what="both gateways listen")
+        running.wait_for_gateways()
         yield running
 
 
@@ -123,7 +123,7 @@ def test_who_is_sent_away_by_sigterm_misses_nothing_and_the_gateway_is_started_a
 
 
 async def test_sigterm_answers_publishes_before_it_tells_clients_to_come_back(small: Instance, small_key: str) -> None:
-    wait_until(lambda: len(small.listening()) == 2, what="both gateways listen")
+    small.wait_for_gateways()
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(RawClient.connected(small.url, key=small_key)) for _ in range(20)]
         servers = [(await client.expect(Action.CONNECTED))["connectionDetails"]["serverId"] for client in clients]

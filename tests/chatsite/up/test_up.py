@@ -142,7 +142,12 @@ def test_it_can_be_stopped_while_it_starts(stopped: Instance) -> None:
 
 def test_processes_that_outlived_a_crash_are_ended_by_the_next_up(stopped: Instance) -> None:
     # Where the kernel has no death signal (not Linux), children survive; here a look-alike does.
-    survivor = subprocess.Popen(["sleep", "3600"], env=stopped.environment() | {"CHATSITE_OWNED_BY": str(stopped.data)})
+    survivor = subprocess.Popen(
+        ["sleep", "3600"],
+        env=stopped.environment() | {"CHATSITE_OWNED_BY": str(stopped.data)},
+        # A shell that runs the tests in the background has made all its children ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     stopped.up()
     assert survivor.wait(timeout=PATIENCE) == -signal.SIGINT
     assert "Ended 1 process" in stopped.errors.read_text()
