@@ -55,6 +55,7 @@ class Session:
         "_ended",
         "_expiry",
         "_gateway",
+        "_is_publishing",
         "_private",
         "_publisher",
         "_resume_failed",
@@ -90,6 +91,7 @@ class Session:
         )
         self._expiry: asyncio.TimerHandle | None = None
         self._accepts_publishes = True
+        self._is_publishing = False  # a publish is on its way to the publisher: its room is looked up, say
         self._ended = False
 
     # --- Calls of the consumer ------------------------------------------------------------------------------
@@ -108,6 +110,7 @@ class Session:
             match message.action:
                 case Action.MESSAGE:
                     if self._accepts_publishes:
+                        self._is_publishing = True
                         await self._publish(message)
                 case Action.ATTACH:
                     await self._attachments.attach(message, self.grant)
@@ -130,6 +133,8 @@ class Session:
         except (OperationalError, InterfaceError) as error:
             logger.warning("a request waits for Postgres (%s)", type(error).__name__)
             self._reply_try_again(message)
+        finally:
+            self._is_publishing = False
 
     def stop(self) -> None:
         """Leave all rooms and stop; the socket is closed or closing."""
@@ -145,7 +150,7 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """See rooms.gateway.connections.Connection."""
-        return self._publisher.is_idle
+        return self._publisher.is_idle and not self._is_publishing
 
     def keep_alive(self) -> bool:
         """See rooms.gateway.connections.Connection. A client with unsent bytes needs no heartbeat: it gets those."""

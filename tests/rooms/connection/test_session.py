@@ -104,6 +104,26 @@ def test_a_msg_serial_that_nobody_counts_to_is_refused(serial: int) -> None:
         require_serial(serial)
 
 
+async def test_a_connection_is_not_idle_while_the_room_of_its_publish_is_looked_up() -> None:
+    session, _ = connect("alice")
+    asked, found = asyncio.Event(), asyncio.Event()
+
+    async def look_up(*_: Any) -> Any:
+        asked.set()
+        await found.wait()
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    opened[-1].get = look_up
+    publishing = asyncio.create_task(session.handle(ProtocolMessage(action=Action.MESSAGE, channel="lobby")))
+    await asked.wait()
+    assert not session.is_idle, "a gateway that is stopped would close the connection without an answer"
+    found.set()
+    await publishing
+    await asyncio.sleep(0)
+    assert session.is_idle
+    assert last_reply().action == Action.NACK
+
+
 async def test_while_postgres_is_away_an_attach_gets_an_answer_after_which_clients_try_again() -> None:
     session, _ = connect("alice")
     await session.handle(ProtocolMessage(action=Action.ATTACH, channel="lobby"))
