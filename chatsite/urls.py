@@ -8,6 +8,8 @@ from django.urls import include, path
 from chatsite.http import health
 from chatsite.metrics import endpoint
 
+admin.autodiscover()
+
 urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("metrics", endpoint.metrics, name="metrics"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from django.core.management import call_command
 
 from manage import take_data_option
 
@@ -36,3 +37,8 @@ def test_without_the_option_nothing_changes() -> None:
 def test_an_option_without_a_folder_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match="--data needs a folder"):
         take_data_option(arguments)
+
+
+@pytest.mark.django_db
+def test_djangos_checks_find_nothing() -> None:
+    call_command("check", "--fail-level", "WARNING")

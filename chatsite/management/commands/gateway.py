@@ -15,6 +15,7 @@ class Command(BaseCommand):
     """Serve on a listening socket that is inherited (--fd) or opened here (--host, --port)."""
 
     help = "Run one gateway: WebSockets and HTTP. `up` starts as many as there are cores."
+    requires_system_checks = []  # they are about the code, not the installation: tests run them
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare where to listen."""

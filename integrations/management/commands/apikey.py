@@ -29,6 +29,7 @@ class Command(BaseCommand):
     """Parses, calls integrations.access.keys and integrations.access.revocations, prints."""
 
     help = "Make, list, rotate and revoke API keys (appId.keyId:secret), and revoke tokens."
+    requires_system_checks = []  # they are about the code, not the installation: tests run them
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the actions."""

@@ -27,6 +27,7 @@ class Command(BaseCommand):
     """Parses, calls integrations.rules.rules, prints."""
 
     help = "Make, change, list, switch and remove integration rules: which events go to which webhook or Lambda."
+    requires_system_checks = []  # they are about the code, not the installation: tests run them
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the actions."""

@@ -15,6 +15,7 @@ class Command(BaseCommand):
     """Runs one delivery worker until SIGTERM or Ctrl-C."""
 
     help = "Deliver webhooks and collect verdicts. Any number of workers may run."
+    requires_system_checks = []  # they are about the code, not the installation: tests run them
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare the options."""
