@@ -17,7 +17,7 @@ from xdist.scheduler import LoadGroupScheduling
 WAITING_WORKERS = 2
 MOST_WORKERS = 8
 # The fixtures that start one; the work that takes longest comes first, for the short to fill the gaps at the end.
-INSTANCES = ("pair", "small", "hurt", "instance", "server")
+INSTANCES = ("instance", "pair", "server", "hurt", "small")
 
 
 class Scheduling(LoadGroupScheduling):
@@ -52,6 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Name the group of each test with an instance, and put these first, then the modules with the most tests."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
+    config.option.loadgroup = True  # a worker knows only what was on the command line, and would ignore the groups
     tests_of = Counter(item.path for item in items)
     order: dict[pytest.Item, tuple[int, int]] = {}
     for item in items:
