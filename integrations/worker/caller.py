@@ -58,7 +58,7 @@ class Parked:
 @dataclass(kw_only=True)
 class Caller:
     """Makes calls. `done` receives results, `back` claims that are not called now, `recovered` the id of a rule
-    whose target is back.
+    whose target is back. `freed` is called after each call, however it ended: another may begin now.
 
     Bounds: the bulkhead bounds the calls, VERDICT_CACHE_WAITING the messages that wait for another's verdict.
     """
@@ -69,6 +69,7 @@ class Caller:
     done: Callable[[FinishedCall], None]
     back: Callable[[Claim], None]
     recovered: Callable[[int], None]
+    freed: Callable[[], None]
     find_app_id: Callable[[], Awaitable[str]]
     count_workers: Callable[[], int]
     clock: Clock = field(default_factory=Clock)
@@ -193,6 +194,7 @@ class Caller:
             faults.record("calling a target")
         is_back = self.bulkhead.end(call.target, begun, call.ended, time.monotonic(), hold=call.hold)
         self._end_in_cache(call.subjects, call.verdicts)
+        self.freed()
         if is_back:
             self.recovered(call.target.rule.pk)
 

@@ -291,4 +291,5 @@ class _Queue:
     async def run(
         self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
     ) -> Result:
-        return await asyncio.wait_for(self.thread.run(function, *args, **kwargs), DATABASE_SECONDS)
+        async with asyncio.timeout(DATABASE_SECONDS):
+            return await self.thread.run(function, *args, **kwargs)

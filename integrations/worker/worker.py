@@ -66,9 +66,10 @@ class Worker:
             targets=Targets(outgoing),
             bulkhead=self._bulkhead,
             traffic=self.traffic,
-            done=self._done,
+            done=self._recorder.add,
             back=self._recorder.give_back,
             recovered=self._retry_now,
+            freed=self._freed,
             find_app_id=self._find_app_id,
             count_workers=lambda: self._heart.living,
             clock=self._clock,
@@ -166,17 +167,15 @@ class Worker:
 
     async def _claim_with(self, claim: Callable[..., Claimed], capacities: Sequence[Capacity], *, lanes: bool) -> bool:
         self._has_looked = True
-        claimed = await asyncio.wait_for(
-            self._thread.run(
+        async with asyncio.timeout(DATABASE_SECONDS):
+            claimed = await self._thread.run(
                 claim,
                 capacities,
                 free=max(self._bulkhead.free, 0),
                 max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
                 owner=self.name,
                 now=self._clock.now(),
-            ),
-            DATABASE_SECONDS,
-        )
+            )
         has_changed = self._bulkhead.learn(claimed.rules)
         for one in claimed.claims:
             self._caller.begin(one)
@@ -191,7 +190,8 @@ class Worker:
     async def _rest(self) -> None:
         wait = self._bulkhead.wait(time.monotonic())
         try:
-            await asyncio.wait_for(self._wake.wait(), min(POLL_SECONDS, wait or POLL_SECONDS))
+            async with asyncio.timeout(min(POLL_SECONDS, wait or POLL_SECONDS)):
+                await self._wake.wait()
         except TimeoutError:
             pass  # the poll: notifications may be lost, and retries come due without one
 
@@ -203,8 +203,7 @@ class Worker:
 
     # --- Results of calls ---------------------------------------------------------------------------------
 
-    def _done(self, done: FinishedCall) -> None:
-        self._recorder.add(done)
+    def _freed(self) -> None:
         if self._is_full:
             self._wake.set()  # another call may begin
 
@@ -241,7 +240,8 @@ class Worker:
     async def _find_app_id(self) -> str:
         """Return the app's id, cached: it never changes once there is a key."""
         if not self._app_id:
-            self._app_id = await asyncio.wait_for(threads.run(read_app_id), DATABASE_SECONDS)
+            async with asyncio.timeout(DATABASE_SECONDS):
+                self._app_id = await threads.run(read_app_id)
         return self._app_id
 
 

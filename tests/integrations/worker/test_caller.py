@@ -48,6 +48,7 @@ class World:
         self.done: list[FinishedCall] = []
         self.back: list[Claim] = []
         self.recovered: list[int] = []
+        self.free_after_calls: list[int] = []
         self.workers = 1
         self.targets = FakeTargets(behaviour)
         self.bulkhead = Bulkhead()
@@ -59,6 +60,7 @@ class World:
             done=self.done.append,
             back=self.back.append,
             recovered=self.recovered.append,
+            freed=lambda: self.free_after_calls.append(self.bulkhead.free),
             find_app_id=find_app_id,
             count_workers=lambda: self.workers,
         )
@@ -125,6 +127,26 @@ async def test_a_raid_is_three_calls_however_many_say_the_same() -> None:
     assert world.fates == ["delivered"] * 600
     assert sum(done.report.is_shared for done in world.done) == 597
     assert all(one.verdict is not None for done in world.done for one in done.report.conclusions)
+
+
+@pytest.mark.parametrize("error", [None, CallFailed("No answer."), ValueError("a bug")])
+async def test_a_call_is_counted_no_more_when_the_worker_hears_that_another_may_begin(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults, "record", lambda place: None)
+
+    async def answer(rule: IntegrationRule, deliveries: Sequence[ClaimedDelivery]) -> Answer:
+        if error is not None:
+            raise error
+        return ACCEPT
+
+    asked_rule = rule()
+    world = World(answer, asked_rule)
+    idle = world.bulkhead.free
+    world.caller.begin(Claim(rule=asked_rule, deliveries=[ask(1)]))
+    await world.settle()
+
+    assert world.free_after_calls == [idle]
 
 
 @pytest.mark.parametrize(("workers", "calls"), [(2, 2), (3, 1), (10, 1)])
