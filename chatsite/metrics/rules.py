@@ -45,7 +45,8 @@ class Reading:
 async def read() -> Reading | None:
     """Read the figures; None where Postgres does not give them within READ_SECONDS."""
     try:
-        return await asyncio.wait_for(threads.run(_read, datetime.now(UTC)), READ_SECONDS)
+        async with asyncio.timeout(READ_SECONDS):
+            return await threads.run(_read, datetime.now(UTC))
     except (*POSTGRES_AWAY, TimeoutError) as error:
         logger.warning("The metrics of rules could not be read (%s).", type(error).__name__)
     except DatabaseError:

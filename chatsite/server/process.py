@@ -223,8 +223,7 @@ class GatewayServer(BareServer):
     def _finish(self) -> defer.Deferred[Any]:
         """Make accepted messages durable before the connections are dropped."""
         self.listener.stop()
-        closing = asyncio.wait_for(gateway.current().close(), FINISH_SECONDS)
-        done: defer.Deferred[Any] = defer.Deferred.fromFuture(asyncio.ensure_future(closing))
+        done: defer.Deferred[Any] = defer.Deferred.fromFuture(asyncio.ensure_future(_close_gateway()))
         done.addErrback(_note_left_over)
         return done
 
@@ -244,6 +243,11 @@ def sweep(loop: asyncio.AbstractEventLoop, seconds: float, work: Callable[[float
         faults.record("server deadlines")
     finally:
         loop.call_later(seconds, sweep, loop, seconds, work)
+
+
+async def _close_gateway() -> None:
+    async with asyncio.timeout(FINISH_SECONDS):
+        await gateway.current().close()
 
 
 def _note_left_over(failure: Failure) -> None:

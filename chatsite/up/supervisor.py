@@ -126,7 +126,8 @@ class Keeper:
                 break
             process.send_signal(number)
             try:
-                await asyncio.wait_for(process.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await process.wait()
             except TimeoutError:
                 self._report(f"{self.service.name} did not stop within {patience:g} s of {number.name}")
         kill_group(process.pid)
@@ -166,7 +167,8 @@ class Supervisor:
                 **popen_options(orphan_signal=signal.SIGKILL),
             )
         try:
-            output, _ = await asyncio.wait_for(process.communicate(), limit)
+            async with asyncio.timeout(limit):
+                output, _ = await process.communicate()
         except TimeoutError:
             raise ServiceFailed(f"{name} took longer than {limit:g} s; see {log}") from None
         finally:

@@ -182,7 +182,8 @@ class _Connection(web.RequestHandler):
             self.transport.write_eof()
             self.resume_reading(resume_parser=False)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), limits.LINGER_SECONDS)
+            async with asyncio.timeout(limits.LINGER_SECONDS):
+                await self._gone.wait()
 
 
 def _request(

@@ -111,7 +111,8 @@ class Traffic:
                 await self.flush()
         finally:
             try:
-                await asyncio.wait_for(self.flush(), FINISH_SECONDS)
+                async with asyncio.timeout(FINISH_SECONDS):
+                    await self.flush()
             except TimeoutError:
                 logger.warning("The last figures of this worker were not written.")
 

@@ -171,7 +171,8 @@ class Gateway:
 
     async def _subscribe(self, room_id: int) -> bool:
         try:
-            await asyncio.wait_for(self._connected.wait(), settings.REDIS_TIMEOUT_SECONDS)
+            async with asyncio.timeout(settings.REDIS_TIMEOUT_SECONDS):
+                await self._connected.wait()
         except TimeoutError:
             return False
         return await self._redis(self._layer.group_add(announce.group_of(room_id), self.channel))
@@ -247,7 +248,8 @@ class Gateway:
 
     async def _next_message(self) -> dict[str, Any]:
         if not self.channel:
-            self.channel = await asyncio.wait_for(self._layer.new_channel("gateway."), settings.REDIS_TIMEOUT_SECONDS)
+            async with asyncio.timeout(settings.REDIS_TIMEOUT_SECONDS):
+                self.channel = await self._layer.new_channel("gateway.")
             self._connected.set()
         message: dict[str, Any] = await self._layer.receive(self.channel)
         return message
@@ -285,7 +287,8 @@ class Gateway:
 
     async def _redis(self, sending: Awaitable[Any]) -> bool:
         try:
-            await asyncio.wait_for(sending, settings.REDIS_TIMEOUT_SECONDS)
+            async with asyncio.timeout(settings.REDIS_TIMEOUT_SECONDS):
+                await sending
         except REDIS_AWAY as error:
             logger.warning("Redis is away (%s); the hubs heal from Postgres", type(error).__name__)
             return False

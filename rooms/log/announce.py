@@ -226,9 +226,11 @@ async def _send(layer: Any, *, groups: Sequence[Addressed], channels: Sequence[A
         await many.send_many(groups=groups, channels=channels)
         return
     for group, message in groups:
-        await asyncio.wait_for(layer.group_send(group, message), settings.REDIS_TIMEOUT_SECONDS)
+        async with asyncio.timeout(settings.REDIS_TIMEOUT_SECONDS):
+            await layer.group_send(group, message)
     for channel, message in channels:
-        await asyncio.wait_for(layer.send(channel, message), settings.REDIS_TIMEOUT_SECONDS)
+        async with asyncio.timeout(settings.REDIS_TIMEOUT_SECONDS):
+            await layer.send(channel, message)
 
 
 def _broadcasts(entries: Iterable[Entry], origin: str) -> list[Addressed]:

@@ -84,7 +84,8 @@ class GatewayOccupancy:
         gateway_id, self._gateway_id = self._gateway_id, None
         if gateway_id is not None:
             try:
-                await asyncio.wait_for(threads.run(store.unregister, gateway_id), CLOSE_SECONDS)
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await threads.run(store.unregister, gateway_id)
             except (*POSTGRES_AWAY, TimeoutError) as error:
                 logger.warning("left without telling the other gateways (%s)", type(error).__name__)
             except Exception:
