@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from rooms import faults
 from rooms.gateway.rounds import every
 from rooms.log import announce
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +62,7 @@ async def test_a_task_of_a_gateway_goes_on_after_a_fault_that_is_counted_and_aft
 
     before = Counter(faults.counts())
     task = asyncio.create_task(every(0.0, tend_things))
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), PATIENCE)
     task.cancel()
     (place,) = Counter(faults.counts()) - before
     assert place.endswith("tend_things")

@@ -23,6 +23,7 @@ from rooms.log.entries import Entry
 from rooms.log.outcomes import Outcome
 from rooms.log.rows import Row
 from rooms.protocol.wire import Action, Message, ProtocolMessage, PublishResult
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("valkey")]
 
@@ -84,7 +85,7 @@ class Client:
         """Wait until a protocol message of each of these actions has come."""
         missing = set(actions)
         while missing:
-            event = await asyncio.wait_for(self.outbox.get(), 60)
+            event = await asyncio.wait_for(self.outbox.get(), PATIENCE)
             if event["type"] == "websocket.send":
                 missing.discard(Action(json.loads(event["text"])["action"]))
 

@@ -10,6 +10,7 @@ from chatsite.channel_layer.addresses import parse
 from chatsite.channel_layer.subscriber import Subscriber
 from rooms import faults
 from tests.chatsite.channel_layer.servers import Server
+from tests.patience import PATIENCE
 
 
 async def test_a_fault_is_told_with_its_traceback_and_the_subscription_comes_back(
@@ -30,7 +31,7 @@ async def test_a_fault_is_told_with_its_traceback_and_the_subscription_comes_bac
     before = faults.counts().get("redis subscriber", 0)
     await subscriber.subscribe("a channel")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while not arrived.is_set():
                 with pair[0].client() as client:
                     client.execute_command("PUBLISH", "a channel", "hello")

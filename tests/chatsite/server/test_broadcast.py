@@ -16,6 +16,7 @@ from rooms.fanout.hub import Member
 from rooms.fanout.sockets import ENCODINGS
 from rooms.log.entries import Entry
 from rooms.protocol.wire import Format
+from tests.patience import PATIENCE
 from tests.rooms.fanout.test_hub import join, make_hub, settle
 from tests.rooms.fanout.test_tail import entry
 
@@ -111,7 +112,7 @@ async def test_a_quiet_room_is_heard_on_a_slow_socket_while_a_busy_one_goes_on()
         got = b""
         while b"a quiet word" not in got and len(got) < 1_000_000:
             busy.receive([said(next(serials), "busy " * 1_000) for _ in range(4)])
-            got += await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 16_384), 5)
+            got += await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 16_384), PATIENCE)
     finally:
         peer.close()
 

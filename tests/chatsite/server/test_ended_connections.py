@@ -41,6 +41,7 @@ from rooms.fanout.hub import Hub, Member
 from rooms.gateway.starting_points import StartingPoint
 from rooms.protocol.wire import Action
 from tests.chatsite.server.test_handshakes import PLAIN
+from tests.patience import PATIENCE
 from tests.rooms.connection.test_attachments import Ending
 from tests.rooms.fanout.test_hub import make_hub
 from tests.rooms.fanout.test_tail import entry
@@ -126,7 +127,7 @@ async def reset(here: Here, peer: socket.socket) -> None:
 
 async def say_goodbye(here: Here, peer: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await loop.sock_sendall(peer, CLOSE)
         with suppress(ConnectionResetError):
             while await loop.sock_recv(peer, 65536):
@@ -142,7 +143,7 @@ async def be_sent_away(here: Here, peer: socket.socket) -> None:
 
 async def fall_behind(here: Here, peer: socket.socket) -> None:
     """Leave unread what was published, until the kernel takes no more of it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while not here.its_hub.lagging:
             behind = here.its_hub.tail.position
             here.its_hub.receive([entry(behind + place, size=1) for place in range(1, 500)])
@@ -189,7 +190,7 @@ async def connect(here: Here, request_head: bytes) -> socket.socket:
 async def read(peer: socket.socket, what: bytes) -> None:
     """Read until that came."""
     got = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while what not in got:
             part = await asyncio.get_running_loop().sock_recv(peer, 65536)
             assert part, got

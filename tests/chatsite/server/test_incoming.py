@@ -15,6 +15,7 @@ from chatsite.server.incoming import Incoming
 from chatsite.server.receive_queue import ReceiveQueue
 from chatsite.server.websocket import WebSocket, WebSocketFactory
 from tests.chatsite.server.test_frames import masked
+from tests.patience import PATIENCE
 
 
 class Slow:
@@ -151,6 +152,6 @@ async def test_unfinished_messages_have_a_bound_and_the_slowest_is_closed() -> N
     assert factory.unfinished.used == 120_000 and factory.unfinished.refused == 1
     for websocket in others:
         websocket.dataReceived(masked(BINARY, bytes(80_000), bytes(4))[60_000:])
-        _, message = [await asyncio.wait_for(websocket.application_queue.receive(), 5) for _ in range(2)]
+        _, message = [await asyncio.wait_for(websocket.application_queue.receive(), PATIENCE) for _ in range(2)]
         assert len(message["bytes"]) == 80_000
     assert factory.unfinished.used == 0

@@ -29,6 +29,7 @@ from chatsite.server.websocket import WebSocket, WebSocketFactory
 from tests.chatsite.server.test_frames import masked
 from tests.chatsite.server.test_incoming import Server
 from tests.library_contracts import ROOT, hint, missing, overridden_by_chance, parameters, private_uses
+from tests.patience import PATIENCE
 
 MODULE = "chatsite/server/library_internals.py"
 
@@ -94,7 +95,7 @@ def connected() -> tuple[Transport, socket.socket]:
 async def read_all(peer: socket.socket, count: int) -> bytes:
     data = b""
     while len(data) < count:
-        data += await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 65_536), 5)
+        data += await asyncio.wait_for(asyncio.get_running_loop().sock_recv(peer, 65_536), PATIENCE)
     return data
 
 

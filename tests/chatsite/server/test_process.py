@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from chatsite.server.process import sweep
+from tests.patience import PATIENCE
 
 
 async def test_a_fault_is_told_and_ends_no_deadline(caplog: pytest.LogCaptureFixture) -> None:
@@ -21,7 +22,7 @@ async def test_a_fault_is_told_and_ends_no_deadline(caplog: pytest.LogCaptureFix
             third.set()
 
     sweep(asyncio.get_running_loop(), 0.001, fail_at_first)
-    await asyncio.wait_for(third.wait(), 5)
+    await asyncio.wait_for(third.wait(), PATIENCE)
 
     assert times == sorted(times)
     assert [record.exc_info is not None for record in caplog.records] == [True]

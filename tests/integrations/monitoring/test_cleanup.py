@@ -30,6 +30,7 @@ from integrations.monitoring.figures import TOTALS_AT
 from rooms.database.threads import run
 from rooms.models import Room
 from tests.integrations.world import add_room, add_rule, now
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("webhooks_only")
 DAY = timedelta(days=1)
@@ -167,6 +168,6 @@ async def test_trouble_in_one_table_does_not_keep_others_from_being_cleaned(monk
     monkeypatch.setattr(Cleanup, "clean_deliveries", fail)
     monkeypatch.setattr(Cleanup, "clean_notices", succeed)
     running = asyncio.create_task(Cleanup().run())
-    await asyncio.wait_for(cleaned.wait(), 10)
+    await asyncio.wait_for(cleaned.wait(), PATIENCE)
     running.cancel()
     await asyncio.wait([running])

@@ -30,6 +30,7 @@ from integrations.worker.heartbeat import Heartbeat
 from integrations.worker.recorder import Recorder, WorkerMetrics
 from rooms import faults
 from rooms.review import deadlines as due_messages
+from tests.patience import PATIENCE
 
 TICK_SECONDS = 0.005
 
@@ -89,7 +90,7 @@ async def fail_twice(place: str, error: Exception, monkeypatch: pytest.MonkeyPat
     broken = Broken(error)
     monkeypatch.setattr(module, name, broken)
     task = asyncio.ensure_future(run())
-    async with asyncio.timeout(10.0):
+    async with asyncio.timeout(PATIENCE):
         while broken.tried < 2 and not task.done():
             await asyncio.sleep(TICK_SECONDS)
         await asyncio.sleep(4 * TICK_SECONDS)
@@ -137,7 +138,7 @@ async def test_a_result_that_cannot_be_stored_keeps_no_other_from_being_stored(
         recorder.add(FinishedCall(claim=claim, report=report))
     before = faults.counts().get("storing the result of a call", 0)
     recorder.finish()
-    await asyncio.wait_for(recorder.run(), 10.0)
+    await asyncio.wait_for(recorder.run(), PATIENCE)
 
     assert sorted(stored) == [0.0, 1.0, 2.0, 4.0]
     assert faults.counts()["storing the result of a call"] == before + 1

@@ -13,6 +13,7 @@ from rooms.fanout.passes import Passes
 from rooms.fanout.reader import Reader
 from rooms.log.directory import RoomRef
 from rooms.log.entries import Entry
+from tests.patience import PATIENCE
 from tests.rooms.fanout.test_tail import entry
 
 ROOM = RoomRef(1, "lobby", "abcdefgh")
@@ -43,7 +44,7 @@ async def ask(reader: Reader, asked: Sequence[int]) -> dict[int, tuple[list[int]
 
     for after in asked:
         reader.read(ROOM, after, lambda answer, after=after: take(after, *answer))
-    await asyncio.wait_for(answered.wait(), 5)
+    await asyncio.wait_for(answered.wait(), PATIENCE)
     return found
 
 
@@ -95,4 +96,4 @@ async def test_a_room_that_cannot_be_read_keeps_no_other_from_being_read(
     for number in range(2, 6):  # more than there are slots
         reader.read(RoomRef(number, "broken", "abcdefgh"), 0, lambda found: None)
     await asyncio.sleep(0)
-    assert (await asyncio.wait_for(ask(reader, [HEAD - 1]), 60))[HEAD - 1] == ([HEAD], HEAD)
+    assert (await asyncio.wait_for(ask(reader, [HEAD - 1]), PATIENCE))[HEAD - 1] == ([HEAD], HEAD)

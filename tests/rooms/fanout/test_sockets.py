@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from rooms.fanout.sockets import PlainSocket
+from tests.patience import PATIENCE
 
 
 async def test_a_writer_that_always_has_more_lets_the_others_write_too() -> None:
@@ -31,7 +32,7 @@ async def test_a_writer_that_always_has_more_lets_the_others_write_too() -> None
 
     write_busily()
     write_once()
-    await asyncio.wait_for(done.wait(), 5)
+    await asyncio.wait_for(done.wait(), PATIENCE)
     socket.close()
 
     assert sent[:3] == ["busy", "busy", "quiet"]

@@ -14,6 +14,7 @@ from rooms.log import announce
 from rooms.log.announce import Addressed, Announcer, group_of
 from rooms.log.entries import Entry, unpack
 from rooms.log.outcomes import Outcome, OutcomeKind
+from tests.patience import PATIENCE
 from tests.rooms.fanout.test_tail import entry
 
 
@@ -144,7 +145,7 @@ async def test_a_layer_that_sends_one_at_a_time_will_do() -> None:
         await layer.group_add(group_of(1), channel)
         announcer = Announcer(asyncio.get_running_loop())
         await announce_now(announcer, [entry_of(1, 1), entry_of(1, 2), entry_of(2, 1)])
-        message = await asyncio.wait_for(layer.receive(channel), 1)
+        message = await asyncio.wait_for(layer.receive(channel), PATIENCE)
     finally:
         channel_layers.set("default", former)
 

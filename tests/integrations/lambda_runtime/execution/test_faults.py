@@ -77,7 +77,7 @@ async def test_each_fault_looks_as_it_does_at_aws_and_the_function_is_there_agai
         dice.faults = faults
         began = time.monotonic()
         assert (await served.get()).status_code == status
-        assert (time.monotonic() - began >= 2) == (faults.timeout_rate == 1)
+        assert time.monotonic() - began >= 2 * faults.timeout_rate
         assert line in served.log
         dice.faults = Faults()
         assert (await served.get()).json() == {"fine": True}
