@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.conf import settings
-from django.db.models.functions import Now
 
 from rooms.database import threads
 from rooms.database.statements import fetch
 from rooms.errors import ChatError, Code
 from rooms.models import Room
+from rooms.protocol.serials import draw_epoch
 
 CACHED_ROOMS = 20_000
 UNUSED_SECONDS = 60.0  # a room is kept for a client that is about to enter it; members are counted within seconds
@@ -65,16 +65,25 @@ def find(name: str) -> RoomRef | None:
 
 def find_or_make(name: str, maker: Maker | None = None) -> RoomRef:
     """Return the room with a name; make it if it is new. Raises ChatError 90010 if its maker has made too many."""
-    room = find(name)
-    if room is not None:
-        return room
-    made_by = None
-    if maker is not None and maker.limit is not None:
-        _require_fewer(maker.name, maker.limit)
-        made_by = maker.name
-    unused_after = Now() + timedelta(seconds=UNUSED_SECONDS)
-    Room.objects.get_or_create(name=name, defaults={"made_by": made_by, "unused_after": unused_after})
-    return find(name) or find_or_make(name, maker)
+    return _read_or_make(name, maker)[0]
+
+
+def make(name: str, maker: Maker | None = None) -> RoomRef | None:
+    """Make a room and return it; None if there is one meanwhile. Raises ChatError 90010 as find_or_make does."""
+    limited = maker if maker is not None and maker.limit is not None else None
+    if limited is not None:
+        _require_fewer(limited)
+    epoch = draw_epoch()
+    made = fetch(
+        "INSERT INTO rooms_room (name, title, description, listed, epoch, head, created_at, unused_after, made_by) "
+        "VALUES (%(name)s, '', '', false, %(epoch)s, 0, clock_timestamp(), "
+        "clock_timestamp() + make_interval(secs => %(seconds)s), %(made_by)s) ON CONFLICT DO NOTHING RETURNING id",
+        name=name,
+        epoch=epoch,
+        seconds=UNUSED_SECONDS,
+        made_by=limited and limited.name,
+    )
+    return RoomRef(made[0][0], name, epoch, may_go=True) if made else None
 
 
 def make_again(gone: RoomRef) -> RoomRef:
@@ -110,11 +119,20 @@ def keep_until(room_ids: Collection[int], moment: datetime) -> None:
     rooms.update(unused_after=moment)
 
 
-def _require_fewer(maker: str, limit: int) -> None:
-    if Room.objects.filter(made_by=maker)[:limit].count() >= limit:
+def _read_or_make(name: str, maker: Maker | None) -> tuple[RoomRef, bool]:
+    """Return the room with a name, and whether it was made for this call."""
+    room = find(name)
+    if room is not None:
+        return room, False
+    made = make(name, maker)
+    return (made, True) if made is not None else _read_or_make(name, maker)
+
+
+def _require_fewer(maker: Maker) -> None:
+    if Room.objects.filter(made_by=maker.name)[: maker.limit].count() >= (maker.limit or 0):
         raise ChatError(
             Code.TOO_MANY_ROOMS,
-            f"There are {limit} rooms already to which this client attached, and in which nobody has written. "
+            f"There are {maker.limit} rooms already to which this client attached, and in which nobody has written. "
             "Detach from some and try again in a few minutes, or let somebody publish in them.",
         )
 
@@ -182,10 +200,8 @@ class Directory:
 
     async def _read(self, name: str, maker: Maker | None) -> RoomRef:
         try:
-            room = await threads.repeat(find, name)
-            if room is None:
-                room = await threads.repeat(find_or_make, name, maker)
-                self.made += maker is not None
+            room, is_new = await threads.repeat(_read_or_make, name, maker)
+            self.made += is_new and maker is not None
         except ChatError:
             self.refused += 1
             raise
