@@ -12,7 +12,9 @@ from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()
 
-# These import models, which exist only after Django is set up.
+# These import models, which exist only after Django is set up. With the addresses come all views and the admin pages:
+# the first request would import them in the event loop otherwise, for half a second.
+import chatsite.urls  # noqa: E402, F401
 from chatsite.http.admission import Admission, Receive, Send  # noqa: E402
 from chatsite.http.api import ApiHandler, is_api  # noqa: E402
 from rooms.connection.consumer import ChatConsumer  # noqa: E402

@@ -65,6 +65,8 @@ class Request(BareRequest):
 
     def process(self) -> Any:
         """Serve the request, which is whole. Its body is released when its application ends, if it gets one."""
+        # Daphne would believe any client about the prefix of its path, and Django would serve another path than we saw.
+        self.requestHeaders.removeHeader(b"daphne-root-path")
         if self._received > UPGRADE_MAX_BYTES and self.requestHeaders.hasHeader(b"Upgrade"):
             self._refuse(TOO_LARGE)
         if self._received > FORM_MAX_BYTES and self._is_form():
@@ -81,7 +83,9 @@ class Request(BareRequest):
 
     def _is_form(self) -> bool:
         kind = (self.requestHeaders.getRawHeaders(b"content-type") or [b""])[0]
-        return b"form-urlencoded" in kind.lower() and not self.uri.startswith(API_PATHS)
+        path = self.uri.partition(b"?")[0]
+        is_api = any(path == api or path.startswith(api + b"/") for api in API_PATHS)
+        return b"form-urlencoded" in kind.lower() and not is_api
 
     def connectionLost(self, reason: Any) -> None:
         """Release a body that did not come to its end. An application that is under way keeps its own to the end."""

@@ -190,6 +190,19 @@ def test_a_form_of_the_pages_is_refused_before_its_fields_take_memory(instance: 
     assert statuses == {("/sign-in/", 300_000): 413, ("/sign-in/", 30_000): 403, ("/admin/login/", 300_000): 413}
 
 
+@pytest.mark.parametrize(
+    ("prefix", "page", "status"), [("/keys", "/admin/login/", 404), ("/channels", "/sign-in/", 405)]
+)
+def test_no_header_makes_a_form_of_the_pages_look_like_one_of_the_api(
+    instance: Instance, prefix: str, page: str, status: int
+) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": "csrftoken=" + "a" * 32}
+    connection = http.client.HTTPConnection("127.0.0.1", instance.port, timeout=PATIENCE)
+    connection.request("POST", prefix + page, b"a=" + b"%41" * 100_000, form | {"Daphne-Root-Path": prefix})
+
+    assert connection.getresponse().status == status
+
+
 def test_a_query_of_too_many_fields_is_a_bad_request(instance: Instance, key: str) -> None:
     path = "/channels/lobby/messages?" + "&".join(["a"] * 1500)
 
