@@ -193,8 +193,8 @@ class Caller:
             logger.error("A call of rule %s could not be made.", call.claim.rule.pk)
             faults.record("calling a target")
         is_back = self.bulkhead.end(call.target, begun, call.ended, time.monotonic(), hold=call.hold)
-        self._end_in_cache(call.subjects, call.verdicts)
         self.freed()
+        self._end_in_cache(call.subjects, call.verdicts)
         if is_back:
             self.recovered(call.target.rule.pk)
 

@@ -78,7 +78,8 @@ class Worker:
         self._thread = SingleThread("claim")
         self._app_id = ""
         self._retrying: dict[int, asyncio.Task[None]] = {}
-        self._is_full = False  # more was due than could be claimed: claim again whenever a call ends
+        self._is_full = False  # more may be due than could be called: claim again when a call ends
+        self._is_behind = False  # too many results wait for Postgres: claim again when some are stored
         self._has_looked = False  # a claim was made since the last notification
         self._polled_at = 0.0
 
@@ -144,9 +145,8 @@ class Worker:
         if every:  # notifications may be lost
             self._has_looked, self._polled_at = False, now
         self._is_full = False
-        # While results cannot be stored, no more calls are made.
-        if self._recorder.waiting > settings.DELIVERY_CONCURRENCY * UNSTORED:
-            self._is_full = True
+        self._is_behind = self._recorder.waiting > settings.DELIVERY_CONCURRENCY * UNSTORED
+        if self._is_behind:
             return False
         try:
             # Single deliveries first: messages wait for their verdicts.
@@ -167,11 +167,12 @@ class Worker:
 
     async def _claim_with(self, claim: Callable[..., Claimed], capacities: Sequence[Capacity], *, lanes: bool) -> bool:
         self._has_looked = True
+        free = max(self._bulkhead.free, 0)  # as asked: calls that end meanwhile make it more
         async with asyncio.timeout(DATABASE_SECONDS):
             claimed = await self._thread.run(
                 claim,
                 capacities,
-                free=max(self._bulkhead.free, 0),
+                free=free,
                 max_attempts=settings.DELIVERY_MAX_ATTEMPTS,
                 owner=self.name,
                 now=self._clock.now(),
@@ -183,7 +184,9 @@ class Worker:
             self.traffic.share(rule_id, at=self._clock.now(), dead=number)
         taken = Counter(one.rule.pk for one in claimed.claims)
         self._bulkhead.note_taken(capacities, taken, lanes=lanes)
-        is_full = self._bulkhead.free <= 0 or any(taken[capacity.rule_id] >= capacity.calls for capacity in capacities)
+        is_full = len(claimed.claims) >= free or any(
+            taken[capacity.rule_id] >= capacity.calls for capacity in capacities
+        )
         self._is_full |= is_full
         return has_changed or (is_full and bool(claimed.claims))
 
@@ -214,7 +217,7 @@ class Worker:
             for one in done.report.conclusions:
                 if one.fate is Fate.RETRY and (wait := (one.due_at - now).total_seconds()) < POLL_SECONDS:
                     self._timers.at(wait)
-        if has_more or self._is_full:
+        if has_more or self._is_behind:
             self._wake.set()
 
     def _retry_now(self, rule_id: int) -> None:
