@@ -77,7 +77,8 @@ def make(name: str, maker: Maker | None = None) -> RoomRef | None:
     made = fetch(
         "INSERT INTO rooms_room (name, title, description, listed, epoch, head, created_at, unused_after, made_by) "
         "VALUES (%(name)s, '', '', false, %(epoch)s, 0, clock_timestamp(), "
-        "clock_timestamp() + make_interval(secs => %(seconds)s), %(made_by)s) ON CONFLICT DO NOTHING RETURNING id",
+        "clock_timestamp() + make_interval(secs => %(seconds)s), %(made_by)s) "
+        "ON CONFLICT (name) DO NOTHING RETURNING id",
         name=name,
         epoch=epoch,
         seconds=UNUSED_SECONDS,

@@ -25,7 +25,7 @@ def alice(db: None) -> Client:
 
 
 @pytest.fixture
-def pair(room: Room) -> list[int]:
+def gateways(room: Room) -> list[int]:
     """A gateway that is alive and one that fell silent, each with people in the room."""
     gateways = [store.register(name, connections_max=19_000) for name in ("near", "far")]
     for gateway in gateways:
@@ -40,17 +40,17 @@ def rows(page: Any) -> list[str]:
     return [" ".join(re.sub(r"<[^>]*>", " ", row).split()) for row in body.split("</tr>")[:-1]]
 
 
-def test_gateways_are_listed_and_nobody_changes_them(pair: list[int], alice: Client) -> None:
+def test_gateways_are_listed_and_nobody_changes_them(gateways: list[int], alice: Client) -> None:
     near, far = sorted(rows(alice.get(GATEWAYS)), key=lambda row: "far" in row)
-    assert f"near {1200 + pair[0]:,} of 19,000 alive" in near
-    assert f"far {1200 + pair[1]:,} of 19,000 silent" in far
+    assert f"near {1200 + gateways[0]:,} of 19,000 alive" in near
+    assert f"far {1200 + gateways[1]:,} of 19,000 silent" in far
     root = sign_in("root", *(f"rooms.{verb}_gatewayprocess" for verb in ("view", "add", "change", "delete")))
     assert root.get(f"{GATEWAYS}add/").status_code == 403
-    assert root.post(f"{GATEWAYS}{pair[0]}/delete/", {"post": "yes"}).status_code == 403
+    assert root.post(f"{GATEWAYS}{gateways[0]}/delete/", {"post": "yes"}).status_code == 403
     assert sign_in("mallory").get(GATEWAYS).status_code == 403
 
 
-def test_the_list_of_rooms_shows_connections_of_gateways_that_are_alive(pair: list[int], alice: Client) -> None:
+def test_the_list_of_rooms_shows_connections_of_gateways_that_are_alive(gateways: list[int], alice: Client) -> None:
     Room.objects.create(name="empty")
     empty, lobby = rows(alice.get(ROOMS))
     assert "1,200 0 entries" in lobby
@@ -58,11 +58,11 @@ def test_the_list_of_rooms_shows_connections_of_gateways_that_are_alive(pair: li
 
 
 def test_a_page_of_rooms_costs_an_index_scan_a_room(
-    pair: list[int], alice: Client, django_assert_max_num_queries: Any
+    gateways: list[int], alice: Client, django_assert_max_num_queries: Any
 ) -> None:
     Room.objects.bulk_create(Room(name=f"room-{number:05}") for number in range(3000))
     ids = Room.objects.values_list("pk", flat=True)
-    store.beat(pair[0], 3000, [(room_id, Metrics(connections=1)) for room_id in ids])
+    store.beat(gateways[0], 3000, [(room_id, Metrics(connections=1)) for room_id in ids])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE rooms_roomoccupancy, rooms_room")
     for sql, plan in plans_of(alice, ROOMS):
@@ -71,6 +71,6 @@ def test_a_page_of_rooms_costs_an_index_scan_a_room(
         alice.get(ROOMS)
 
 
-def test_the_first_page_says_how_many_are_connected(pair: list[int], alice: Client) -> None:
+def test_the_first_page_says_how_many_are_connected(gateways: list[int], alice: Client) -> None:
     page = alice.get("/admin/").content.decode()
-    assert f"<strong>{1200 + pair[0]:,}</strong> <span>connected now</span> <small>1 gateway</small>" in page
+    assert f"<strong>{1200 + gateways[0]:,}</strong> <span>connected now</span> <small>1 gateway</small>" in page

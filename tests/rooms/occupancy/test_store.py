@@ -17,7 +17,7 @@ FIVE, TWO = Metrics(5, 4, 3, 2, 1), Metrics(2, 2, 2, 0, 2)
 
 
 @pytest.fixture
-def pair(room: Room) -> tuple[int, int]:
+def gateways(room: Room) -> tuple[int, int]:
     """Two gateways with five and two members in the room."""
     near, far = (store.register(name, connections_max=10) for name in ("near", "far"))
     assert store.beat(near, 5, [(room.pk, FIVE)])
@@ -29,8 +29,8 @@ def silence(gateway: int, seconds: float) -> None:
     GatewayProcess.objects.filter(pk=gateway).update(seen_at=Now() - timedelta(seconds=seconds))
 
 
-def test_a_gateway_reads_what_all_others_have(pair: tuple[int, int], room: Room) -> None:
-    near, far = pair
+def test_a_gateway_reads_what_all_others_have(gateways: tuple[int, int], room: Room) -> None:
+    near, far = gateways
     assert store.read_others(near, [room.pk, 999]) == {room.pk: TWO}
     assert store.read_others(far, [room.pk]) == {room.pk: FIVE}
     assert store.read_others(None, [room.pk]) == {room.pk: Metrics(7, 6, 5, 2, 3)}
@@ -39,16 +39,16 @@ def test_a_gateway_reads_what_all_others_have(pair: tuple[int, int], room: Room)
     assert not Room.objects.filter(name="nowhere").exists()
 
 
-def test_a_gateway_that_fell_silent_does_not_count_until_it_is_back(pair: tuple[int, int], room: Room) -> None:
-    near, far = pair
+def test_a_gateway_that_fell_silent_does_not_count_until_it_is_back(gateways: tuple[int, int], room: Room) -> None:
+    near, far = gateways
     silence(far, store.ALIVE_SECONDS + 0.1)
     assert store.read_others(near, [room.pk]) == {}
     assert store.beat(far, 2, [])
     assert store.read_others(near, [room.pk]) == {room.pk: TWO}
 
 
-def test_a_forgotten_gateway_is_told_so_and_counts_nothing(pair: tuple[int, int], room: Room) -> None:
-    near, far = pair
+def test_a_forgotten_gateway_is_told_so_and_counts_nothing(gateways: tuple[int, int], room: Room) -> None:
+    near, far = gateways
     silence(far, store.FORGET_SECONDS + 1)
     store.forget_silent()
     assert list(RoomOccupancy.objects.values_list("gateway_id", flat=True)) == [near]
@@ -56,8 +56,10 @@ def test_a_forgotten_gateway_is_told_so_and_counts_nothing(pair: tuple[int, int]
     assert RoomOccupancy.objects.count() == 1
 
 
-def test_an_emptied_room_leaves_no_row_and_a_stopped_gateway_leaves_nothing(pair: tuple[int, int], room: Room) -> None:
-    near, far = pair
+def test_an_emptied_room_leaves_no_row_and_a_stopped_gateway_leaves_nothing(
+    gateways: tuple[int, int], room: Room
+) -> None:
+    near, far = gateways
     store.beat(near, 0, [(room.pk, NOBODY)])
     assert store.read_others(far, [room.pk]) == {}
     store.unregister(far)
@@ -65,20 +67,20 @@ def test_an_emptied_room_leaves_no_row_and_a_stopped_gateway_leaves_nothing(pair
     assert list(GatewayProcess.objects.values_list("pk", flat=True)) == [near]
 
 
-def test_a_heartbeat_is_one_statement_however_many_rooms_changed(pair: tuple[int, int]) -> None:
+def test_a_heartbeat_is_one_statement_however_many_rooms_changed(gateways: tuple[int, int]) -> None:
     with CaptureQueriesContext(connection) as queries:
-        store.beat(pair[0], 9, [(number, FIVE if number % 2 else NOBODY) for number in range(1000, 2000)])
+        store.beat(gateways[0], 9, [(number, FIVE if number % 2 else NOBODY) for number in range(1000, 2000)])
     assert len(queries) == 1
-    assert RoomOccupancy.objects.filter(gateway_id=pair[0]).count() == 501
+    assert RoomOccupancy.objects.filter(gateway_id=gateways[0]).count() == 501
 
 
-def test_active_rooms_are_listed_by_name_and_only_those(pair: tuple[int, int], room: Room) -> None:
+def test_active_rooms_are_listed_by_name_and_only_those(gateways: tuple[int, int], room: Room) -> None:
     hall, empty = Room.objects.create(name="hall_1"), Room.objects.create(name="hall")
-    store.beat(pair[0], 5, [(hall.pk, FIVE), (empty.pk, NOBODY)])
+    store.beat(gateways[0], 5, [(hall.pk, FIVE), (empty.pk, NOBODY)])
     assert store.read_active(prefix="", after="", limit=9) == [("hall_1", FIVE), ("lobby", Metrics(7, 6, 5, 2, 3))]
     assert [name for name, _ in store.read_active(prefix="hall_", after="", limit=9)] == ["hall_1"]
     assert [name for name, _ in store.read_active(prefix="", after="hall_1", limit=9)] == ["lobby"]
-    silence(pair[0], store.ALIVE_SECONDS + 1)
+    silence(gateways[0], store.ALIVE_SECONDS + 1)
     assert store.read_active(prefix="", after="", limit=9) == [("lobby", TWO)]
 
 

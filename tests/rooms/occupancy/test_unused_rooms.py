@@ -198,6 +198,14 @@ async def test_where_another_gateway_made_the_room_anew_a_publish_goes_into_that
     assert await sync_to_async(Message.objects.filter(room_id=anew.id).count)() == 1
 
 
+def test_a_room_that_another_made_meanwhile_is_that_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = find_or_make("lobby")
+    looks = iter([None, made])
+    monkeypatch.setattr(directory, "find", lambda name: next(looks))
+    assert find_or_make("lobby") == made
+    assert names() == ["lobby"]
+
+
 async def test_who_enters_a_room_holds_it_first_and_learns_that_it_is_gone() -> None:
     room = await sync_to_async(find_or_make)("lobby", READER)
     await sync_to_async(pass_time)()
