@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from django.conf import settings as django_settings
 from django.core.management.commands import flush
-from django.db import connection
+from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -42,11 +42,15 @@ def _quick_flush() -> Iterator[None]:
 
 
 def truncate_used(style: object, connection: BaseDatabaseWrapper, **options: object) -> list[str]:
-    """Return the statement that empties all tables that hold rows, but for those that migrations filled."""
-    tables = connection.introspection.django_table_names(only_existing=True, include_views=False)
-    probes = [f"(SELECT '{name}' FROM {name} LIMIT 1)" for name in tables if name not in FILLED_BY_MIGRATIONS]
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join(probes))
+    """Return the statement that empties all tables that hold rows, but for those that migrations filled.
+
+    The locks wait for transactions that a test has left behind, which may yet fill a table.
+    """
+    found = connection.introspection.django_table_names(only_existing=True, include_views=False)
+    tables = [name for name in found if name not in FILLED_BY_MIGRATIONS]
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {', '.join(tables)} IN SHARE MODE")
+        cursor.execute(" UNION ALL ".join(f"(SELECT '{name}' FROM {name} LIMIT 1)" for name in tables))
         used = [name for (name,) in cursor.fetchall()]
     return [f"TRUNCATE {', '.join(used)} CASCADE"] if used else []
 

@@ -16,7 +16,8 @@ from xdist.scheduler import LoadGroupScheduling
 # An instance and a browser mostly wait, for a clock and for each other: more workers than cores keep these busy.
 WAITING_WORKERS = 2
 MOST_WORKERS = 8
-# The fixtures that start one; the work that takes longest comes first, for the short to fill the gaps at the end.
+# The fixtures that start one, and no others. The work that takes longest comes first, for the short to fill the gaps
+# at the end.
 INSTANCES = ("instance", "pair", "server", "hurt", "small")
 
 

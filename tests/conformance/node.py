@@ -17,10 +17,10 @@ def run(script: str, **chat: Any) -> None:
     """Run a *.test.mjs file with where the server is; fails with what Node says."""
     result = subprocess.run(
         ["node", "--test-force-exit", "--test-reporter=tap", str(HERE / script)],
-        env={**os.environ, "CHAT": json.dumps(chat)},
+        env={**os.environ, "CHAT": json.dumps({**chat, "patience": PATIENCE})},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=2 * PATIENCE,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr

@@ -3,7 +3,7 @@ import net from "node:net";
 import { randomUUID } from "node:crypto";
 import Ably from "ably";
 
-export const { key, port, otherPort = port, format } = JSON.parse(process.env.CHAT);
+export const { key, port, otherPort = port, format, patience } = JSON.parse(process.env.CHAT);
 export const name = (base) => `${base}:${format}:${randomUUID()}`;
 export const options = {
   key,
@@ -30,12 +30,12 @@ export function closeAll() {
 }
 
 // Return the first true value of condition(), asked again and again; throw after the deadline.
-export async function until(condition, what, seconds = 20) {
-  const deadline = Date.now() + seconds * 1000;
+export async function until(condition, what) {
+  const deadline = Date.now() + patience * 1000;
   for (;;) {
     const value = condition();
     if (value) return value;
-    if (Date.now() > deadline) throw new Error(`not within ${seconds} s: ${what}`);
+    if (Date.now() > deadline) throw new Error(`not within ${patience} s: ${what}`);
     await new Promise((done) => setTimeout(done, 10));
   }
 }

@@ -69,7 +69,7 @@ def test_members_on_the_official_sdk_end_with_the_whole_log_when_all_gateways_ar
     script = Path(__file__).with_name("killed_gateways.test.mjs")
     with subprocess.Popen(
         ["node", "--test-force-exit", "--test-reporter=tap", str(script)],
-        env={**os.environ, "CHAT": json.dumps(chat)},
+        env={**os.environ, "CHAT": json.dumps({**chat, "patience": PATIENCE})},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

@@ -38,9 +38,9 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def pair(folder: Path) -> Iterator[list[Server]]:
+def two_servers(folder: Path) -> Iterator[list[Server]]:
     """Two servers that know nothing of each other; whoever kills one starts it again."""
-    with running(folder / "pair", 2) as servers:
+    with running(folder / "two_servers", 2) as servers:
         yield servers
 
 

@@ -14,7 +14,7 @@ from tests.patience import PATIENCE
 
 
 async def test_a_fault_is_told_with_its_traceback_and_the_subscription_comes_back(
-    pair: list[Server], caplog: pytest.LogCaptureFixture
+    two_servers: list[Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     heard: list[bytes] = []
     arrived = asyncio.Event()
@@ -26,14 +26,14 @@ async def test_a_fault_is_told_with_its_traceback_and_the_subscription_comes_bac
         arrived.set()
 
     subscriber = Subscriber(
-        parse(pair[0].url).addresses[0], sharded=False, timeout=1.0, deliver=deliver, on_trouble=lambda: None
+        parse(two_servers[0].url).addresses[0], sharded=False, timeout=1.0, deliver=deliver, on_trouble=lambda: None
     )
     before = faults.counts().get("redis subscriber", 0)
     await subscriber.subscribe("a channel")
     try:
         async with asyncio.timeout(PATIENCE):
             while not arrived.is_set():
-                with pair[0].client() as client:
+                with two_servers[0].client() as client:
                     client.execute_command("PUBLISH", "a channel", "hello")
                 await asyncio.sleep(0.05)
     finally:

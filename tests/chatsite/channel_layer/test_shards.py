@@ -22,13 +22,15 @@ def address(servers: list[Server]) -> str:
     return ",".join(server.url for server in servers)
 
 
-async def test_a_batch_reaches_exactly_those_who_joined_in_order(pair: list[Server], make_layer: MakeLayer) -> None:
-    sender, first, second = (make_layer(address(pair)) for _ in range(3))
+async def test_a_batch_reaches_exactly_those_who_joined_in_order(
+    two_servers: list[Server], make_layer: MakeLayer
+) -> None:
+    sender, first, second = (make_layer(address(two_servers)) for _ in range(3))
     await expect_a_batch_at_exactly_those_who_joined(sender, first, second)
 
 
-async def test_who_left_hears_nothing_and_may_come_back(pair: list[Server], make_layer: MakeLayer) -> None:
-    sender, receiver = make_layer(address(pair)), make_layer(address(pair))
+async def test_who_left_hears_nothing_and_may_come_back(two_servers: list[Server], make_layer: MakeLayer) -> None:
+    sender, receiver = make_layer(address(two_servers)), make_layer(address(two_servers))
     listener = await Listener.on(receiver, "room.1", "room.2")
     await receiver.group_discard("room.1", listener.channel)
     await sender.send_many(groups=[("room.1", {"number": 1}), ("room.2", {"number": 2})], channels=())
@@ -42,33 +44,35 @@ async def test_who_left_hears_nothing_and_may_come_back(pair: list[Server], make
 
 
 async def test_a_server_that_dies_costs_the_others_nothing_and_is_joined_again(
-    pair: list[Server], make_layer: MakeLayer
+    two_servers: list[Server], make_layer: MakeLayer
 ) -> None:
-    sender, receiver = make_layer(address(pair)), make_layer(address(pair))
-    doomed, spared = group_on(sender, pair[0]), group_on(sender, pair[1])
+    sender, receiver = make_layer(address(two_servers)), make_layer(address(two_servers))
+    doomed, spared = group_on(sender, two_servers[0]), group_on(sender, two_servers[1])
     listener = await Listener.on(receiver, doomed, spared)
     await sender.send_many(groups=[(doomed, {"number": 1}), (spared, {"number": 2})], channels=())
     assert sorted(await listener.hears(2)) == [1, 2]
 
-    pair[0].kill()
+    two_servers[0].kill()
     with pytest.raises((RedisError, OSError)):
         await sender.send_many(groups=[(doomed, {"number": 3}), (spared, {"number": 4})], channels=())
     assert await listener.hears(1) == [4]
 
-    pair[0].start()
+    two_servers[0].start()
     await listener.hears_what_is_sent(sender, doomed)
     assert receiver.reconnects > 0
 
 
-async def test_a_server_that_hangs_is_left_alone_for_a_bounded_time(pair: list[Server], make_layer: MakeLayer) -> None:
-    sender = make_layer(address(pair), timeout=3)
-    receiver = make_layer(address(pair))
-    doomed, spared = group_on(sender, pair[0]), group_on(sender, pair[1])
+async def test_a_server_that_hangs_is_left_alone_for_a_bounded_time(
+    two_servers: list[Server], make_layer: MakeLayer
+) -> None:
+    sender = make_layer(address(two_servers), timeout=3)
+    receiver = make_layer(address(two_servers))
+    doomed, spared = group_on(sender, two_servers[0]), group_on(sender, two_servers[1])
     listener = await Listener.on(receiver, doomed, spared)
     await sender.group_send(doomed, {"number": 1})
     assert await listener.hears(1) == [1]
 
-    with pair[0].hanging():
+    with two_servers[0].hanging():
         hanging = asyncio.create_task(sender.group_send(doomed, {"number": 2}))
         await sender.group_send(spared, {"number": 3})
         assert await listener.hears(1) == [3]
@@ -79,22 +83,24 @@ async def test_a_server_that_hangs_is_left_alone_for_a_bounded_time(pair: list[S
     assert (await listener.hears(2))[-1] == 4  # on a new connection: the answer to 2 was not taken for that to 4
 
 
-async def test_a_connection_that_was_cut_while_idle_loses_nothing(pair: list[Server], make_layer: MakeLayer) -> None:
-    sender, receiver = make_layer(pair[0].url), make_layer(pair[0].url)
+async def test_a_connection_that_was_cut_while_idle_loses_nothing(
+    two_servers: list[Server], make_layer: MakeLayer
+) -> None:
+    sender, receiver = make_layer(two_servers[0].url), make_layer(two_servers[0].url)
     listener = await Listener.on(receiver, "room.1")
     await sender.group_send("room.1", {"number": 1})
     assert await listener.hears(1) == [1]
 
-    with pair[0].client() as client:
+    with two_servers[0].client() as client:
         client.execute_command("CLIENT KILL TYPE normal SKIPME yes")
     await sender.group_send("room.1", {"number": 2})
     assert await listener.hears(1) == [2]
 
 
-async def test_subscriptions_that_were_cut_come_back(pair: list[Server], make_layer: MakeLayer) -> None:
-    sender, receiver = make_layer(pair[0].url), make_layer(pair[0].url)
+async def test_subscriptions_that_were_cut_come_back(two_servers: list[Server], make_layer: MakeLayer) -> None:
+    sender, receiver = make_layer(two_servers[0].url), make_layer(two_servers[0].url)
     listener = await Listener.on(receiver, *(f"room.{n}" for n in range(1200)))
-    with pair[0].client() as client:
+    with two_servers[0].client() as client:
         client.execute_command("CLIENT KILL TYPE pubsub")
 
     await listener.hears_what_is_sent(sender, "room.1199")
@@ -112,8 +118,10 @@ async def test_a_layer_without_a_server_raises_and_keeps_nothing(make_layer: Mak
     assert layer.broker._nodes[0].subscriber._wanted == set()
 
 
-async def test_what_nobody_takes_is_dropped_at_the_limit_and_counted(pair: list[Server], make_layer: MakeLayer) -> None:
-    sender, receiver = make_layer(pair[0].url), make_layer(pair[0].url, inbox_bytes=20_000)
+async def test_what_nobody_takes_is_dropped_at_the_limit_and_counted(
+    two_servers: list[Server], make_layer: MakeLayer
+) -> None:
+    sender, receiver = make_layer(two_servers[0].url), make_layer(two_servers[0].url, inbox_bytes=20_000)
     listener = await Listener.on(receiver, "room.1", "room.2")
 
     await sender.send_many(groups=[("room.1", {"number": n, "text": "x" * 900}) for n in range(100)], channels=())

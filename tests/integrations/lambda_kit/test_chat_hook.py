@@ -336,7 +336,7 @@ class Server:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
+async def callbacks() -> AsyncIterator[Server]:
     answering = Server()
     http = HttpServer(answering.handle)
     answering.url = f"http://127.0.0.1:{await http.start('127.0.0.1', 0)}/integrations/verdict"
@@ -357,20 +357,20 @@ async def server() -> AsyncIterator[Server]:
     ],
 )
 async def test_a_callback_is_tried_until_it_is_taken_or_refused(
-    kit: Run, server: Server, statuses: list[int], end: bool | str, monkeypatch: pytest.MonkeyPatch
+    kit: Run, callbacks: Server, statuses: list[int], end: bool | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat_hook, "CALLBACK_PAUSES", (0, 0))
     if kit is not run_python and len(statuses) > 1:
         statuses, end = [503, 200], True  # its pauses are real: once is enough
-    server.statuses = [*statuses]
-    callback = {"url": server.url, "token": "tok", "expires": 1}
+    callbacks.statuses = [*statuses]
+    callback = {"url": callbacks.url, "token": "tok", "expires": 1}
     found = await asyncio.to_thread(kit, "callBack", callback=callback, verdict={"action": "accept"})
     if isinstance(end, bool):
         assert found == {"value": end}
     else:
         assert end in found["message"]
-    assert len(server.requests) == len(statuses), "and no redirect is followed"
-    for request in server.requests:
+    assert len(callbacks.requests) == len(statuses), "and no redirect is followed"
+    for request in callbacks.requests:
         assert request.header("authorization") == "Bearer tok"
         assert json.loads(request.body) == {"action": "accept"}
 
