@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Coroutine
+from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsite.settings")
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()
 
-# These import models, which exist only after Django is set up. With the addresses come all views and the admin pages:
-# the first request would import them in the event loop otherwise, for half a second.
-import chatsite.urls  # noqa: E402, F401
+# These import models, which exist only after Django is set up.
 from chatsite.http.admission import Admission, Receive, Send  # noqa: E402
 from chatsite.http.api import ApiHandler, is_api  # noqa: E402
 from rooms.connection.consumer import ChatConsumer  # noqa: E402
+
+# With the addresses come all views and the admin pages. The first request would import them in the event loop
+# otherwise, for half a second.
+import_module(settings.ROOT_URLCONF)
 
 api_application = ApiHandler()
 
