@@ -158,9 +158,14 @@ class RuleCollector(Collector):
             "How long ago a worker compared the rooms with what rules were told (0: no rule hears of rooms)",
             value=self._reading.rooms_compared_seconds,
         )
-        family = GaugeMetricFamily(
-            "chat_worker_calls_under_way", "Calls under way (limit: DELIVERY_CONCURRENCY)", labels=["worker"]
+        gauge, counter = GaugeMetricFamily, CounterMetricFamily
+        families = (
+            (gauge, "calls_under_way", "Calls under way (limit: DELIVERY_CONCURRENCY)", "calls"),
+            (gauge, "stuck_results", "Results of calls that wait for locked rooms", "stuck_results"),
+            (counter, "dropped_results", "Of them dropped: their calls are repeated", "dropped_results"),
         )
-        for worker in alive:
-            family.add_metric([worker.name], worker.calls)
-        yield family
+        for kind, name, text, field in families:
+            family = kind(f"chat_worker_{name}", text, labels=["worker"])
+            for worker in alive:
+                family.add_metric([worker.name], getattr(worker, field))
+            yield family

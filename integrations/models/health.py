@@ -23,6 +23,8 @@ class WorkerProcess(models.Model):
     started_at = models.DateTimeField(db_default=Now())
     seen_at = models.DateTimeField(db_default=Now())
     calls = models.IntegerField("calls under way", default=0)
+    stuck_results = models.IntegerField("results for locked rooms", default=0, db_default=0)
+    dropped_results = models.BigIntegerField("of them dropped", default=0, db_default=0)  # since it started
 
     class Meta:
         ordering = ("host", "pid")

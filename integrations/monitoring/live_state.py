@@ -63,6 +63,8 @@ class WorkerFigures:
     started_at: datetime
     silent_seconds: float
     calls: int
+    stuck_results: int
+    dropped_results: int
     open_breakers: int
 
     @property
@@ -104,10 +106,13 @@ SELECT rule_id, count(*) FROM (
 WHERE rule_id = ANY(%(rules)s) GROUP BY rule_id
 """
 
-_WORKER_FIELDS: Final = ("name", "host", "pid", "started_at", "silent_seconds", "calls", "open_breakers")
+_WORKER_FIELDS: Final = (
+    "name", "host", "pid", "started_at", "silent_seconds", "calls", "stuck_results", "dropped_results", "open_breakers",
+)  # fmt: skip
 WORKERS: Final = """
 SELECT worker.name, split_part(worker.host, ' pid:', 1), worker.pid, worker.started_at,
     extract(epoch FROM clock_timestamp() - worker.seen_at)::float8, worker.calls,
+    worker.stuck_results, worker.dropped_results,
     (SELECT count(*) FROM integrations_rulethrottle AS throttle
      WHERE throttle.worker_id = worker.id AND throttle.breaker <> 'closed')
 FROM integrations_workerprocess AS worker

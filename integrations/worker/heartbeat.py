@@ -20,6 +20,7 @@ from integrations.models import RuleThrottle, WorkerProcess
 from integrations.monitoring.live_state import SILENT_SECONDS
 from integrations.worker.bulkhead import Bulkhead
 from integrations.worker.clock import Clock
+from integrations.worker.stuck_results import StuckResults
 from integrations.worker.throttle import Breaker
 from rooms import faults
 from rooms.database.threads import SingleThread
@@ -72,12 +73,15 @@ def host() -> str:
 class Heartbeat:
     """Reports one worker as alive until cancelled. Call `leave` when the worker ends in order."""
 
-    def __init__(self, name: str, bulkhead: Bulkhead, clock: Clock, *, reclaimed: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, bulkhead: Bulkhead, clock: Clock, *, stuck: StuckResults, reclaimed: Callable[[], None]
+    ) -> None:
         self.living = 1  # workers
         self._clock = clock
         self._beating_since: float | None = None
         self._name = name
         self._bulkhead = bulkhead
+        self._stuck = stuck
         self._reclaimed = reclaimed
         self._thread = SingleThread("heart")  # its own: a busy pool must not make a worker look dead
 
@@ -86,9 +90,15 @@ class Heartbeat:
         while True:
             try:
                 async with asyncio.timeout(DATABASE_SECONDS):
-                    calls, told = self._bulkhead.under_way, throttle_reports(self._bulkhead)
-                    sees = self._sees_silence()
-                    pulse = await self._thread.run(beat, self._name, calls=calls, told=told, sees_silence=sees)
+                    pulse = await self._thread.run(
+                        beat,
+                        self._name,
+                        calls=self._bulkhead.under_way,
+                        stuck=len(self._stuck),
+                        dropped=self._stuck.dropped,
+                        told=throttle_reports(self._bulkhead),
+                        sees_silence=self._sees_silence(),
+                    )
                     self.living, dead = pulse.living, pulse.dead
                     self._clock.set(pulse.ahead)
                     buried = await self._thread.run(remove_dead, dead, now=self._clock.now()) if dead else []
@@ -140,9 +150,10 @@ def throttle_reports(bulkhead: Bulkhead) -> list[ThrottleReport]:
 
 
 BEAT: Final = """
-INSERT INTO integrations_workerprocess (name, host, pid, started_at, seen_at, calls)
-VALUES (%(name)s, %(host)s, %(pid)s, now(), now(), %(calls)s)
-ON CONFLICT (name) DO UPDATE SET seen_at = now(), calls = excluded.calls
+INSERT INTO integrations_workerprocess (name, host, pid, started_at, seen_at, calls, stuck_results, dropped_results)
+VALUES (%(name)s, %(host)s, %(pid)s, now(), now(), %(calls)s, %(stuck)s, %(dropped)s)
+ON CONFLICT (name) DO UPDATE SET seen_at = now(), calls = excluded.calls,
+    stuck_results = excluded.stuck_results, dropped_results = excluded.dropped_results
 RETURNING id, clock_timestamp()
 """
 FIND_OTHERS: Final = """
@@ -155,15 +166,32 @@ WHERE name = ANY(%(names)s) ORDER BY id FOR UPDATE SKIP LOCKED
 """
 
 
-def beat(name: str, *, calls: int, told: Sequence[ThrottleReport], sees_silence: bool = True) -> Census:
+def beat(
+    name: str,
+    *,
+    calls: int,
+    told: Sequence[ThrottleReport],
+    stuck: int = 0,
+    dropped: int = 0,
+    sees_silence: bool = True,
+) -> Census:
     """Write this worker's row and throttles, and find dead workers.
 
+    `stuck` results wait for locked rooms, and `dropped` were too many for that.
     `sees_silence`: a worker that has not reported for SILENT_SECONDS counts as dead, on whatever host it runs.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('synchronous_commit', 'off', true)")
         asked_at = datetime.now(UTC)
-        cursor.execute(BEAT, {"name": name, "host": host(), "pid": os.getpid(), "calls": calls})
+        row: dict[str, str | int] = {
+            "name": name,
+            "host": host(),
+            "pid": os.getpid(),
+            "calls": calls,
+            "stuck": stuck,
+            "dropped": dropped,
+        }
+        cursor.execute(BEAT, row)
         worker_id, at = cursor.fetchone()
         ahead = at - (asked_at + (datetime.now(UTC) - asked_at) / 2)
         _write_throttles(worker_id, told)

@@ -74,7 +74,9 @@ class Worker:
             count_workers=lambda: self._heart.living,
             clock=self._clock,
         )
-        self._heart = Heartbeat(self.name, self._bulkhead, self._clock, reclaimed=self._wake.set)
+        self._heart = Heartbeat(
+            self.name, self._bulkhead, self._clock, stuck=self._recorder.stuck, reclaimed=self._wake.set
+        )
         self._thread = SingleThread("claim")
         self._app_id = ""
         self._retrying: dict[int, asyncio.Task[None]] = {}

@@ -55,7 +55,7 @@ def test_counters_of_a_rule_outlive_its_minutes() -> None:
 
 def test_gauges_tell_the_breaker_the_workers_and_what_nobody_has_looked_at() -> None:
     rule = IntegrationRule.objects.create(name="orders", sealed_secret=b"", enabled=False)
-    worker = WorkerProcess.objects.create(name="w", host="here", pid=1, calls=3)
+    worker = WorkerProcess.objects.create(name="w", host="here", pid=1, calls=3, stuck_results=2, dropped_results=5)
     RuleThrottle.objects.create(worker=worker, rule=rule, breaker="open", limit=1.5)
     Notice.objects.create(level="info", title="t")
     found = scraped()
@@ -66,6 +66,8 @@ def test_gauges_tell_the_breaker_the_workers_and_what_nobody_has_looked_at() -> 
     assert found["chat_rule_backlog", ("orders",)] == 0
     assert found["chat_workers", ()] == 1
     assert found["chat_worker_calls_under_way", ("w",)] == 3
+    assert found["chat_worker_stuck_results", ("w",)] == 2
+    assert found["chat_worker_dropped_results_total", ("w",)] == 5
     assert found["chat_notices_open", ()] == 1
 
 

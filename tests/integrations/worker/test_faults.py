@@ -48,7 +48,8 @@ class Broken:
 
 
 async def beat() -> None:
-    await Heartbeat("one", Bulkhead(), Clock(), reclaimed=lambda: None).run()
+    recorder = Recorder("one", stored=lambda part, has_more: None, clock=Clock())
+    await Heartbeat("one", Bulkhead(), Clock(), stuck=recorder.stuck, reclaimed=lambda: None).run()
 
 
 async def count_calls() -> None:

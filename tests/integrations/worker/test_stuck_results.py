@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from integrations.models import Attempt, Delivery
+from integrations.models import Attempt, Delivery, WorkerProcess
 from integrations.worker import recorder, stuck_results
 from rooms.database.threads import run
 from rooms.models import Message, Room
@@ -40,6 +40,10 @@ class Answers:
 
 def published_in(room: Room, count: int = 1) -> Callable[[], bool]:
     return lambda: Message.objects.filter(room=room, status="published").count() == count
+
+
+def reported() -> tuple[int, int] | None:
+    return WorkerProcess.objects.values_list("stuck_results", "dropped_results").first()
 
 
 async def rooms() -> tuple[Room, Room]:
@@ -124,6 +128,7 @@ async def test_what_waits_for_stuck_rooms_is_bounded_and_keeps_nobody_from_claim
             await run(publish, hall, "a")
             await until(published_in(hall))
             assert (len(worker.stuck), worker.stuck.dropped) == (6, 6)
+            await until(lambda: reported() == (6, 6))
             began = time.monotonic()
         assert time.monotonic() - began < PATIENCE  # a worker that is told to stop ends beside a room that is stuck
     assert await run(published_in(stuck, 0))
